@@ -1,0 +1,153 @@
+"""Settings: the environment with the prefix ``LEDGER_`` and a ``.env`` file, checked before anything starts.
+
+The table in ``docs/configuration.md`` is generated from this class. Secrets are `SecretStr`: their
+repr and every log line show asterisks.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.errors import BadInput, Code
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Unset means the default shown; nothing is read from anywhere else."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LEDGER_",
+        env_file=".env",
+        env_file_encoding="utf-8",
+        extra="ignore",
+        hide_input_in_errors=True,
+    )
+
+    env: Literal["base", "dev", "prod"] = Field(
+        "base", description="Which set of defaults; prod logs JSON always."
+    )
+    database_url: SecretStr | None = Field(
+        None, description="Postgres to use (postgresql://...). Unset: the embedded server."
+    )
+    data_dir: str | None = Field(
+        None,
+        description="Home of the embedded server. Unset: /var/lib/ledger for root, else the user's data folder.",
+    )
+    role_prefix: str = Field("ledger_", description="Prefix of the database roles.")
+    venue: Literal["paper", "polymarket"] = Field("paper", description="Where orders go.")
+    live: bool = Field(
+        False, description="Must be 1 for real money; not needed for a loopback address."
+    )
+    account: str = Field("main", description="The account used where a command names none.")
+    accounts: str = Field(
+        "",
+        description="Accounts a worker serves, separated by commas. Empty: all of its venue it holds keys for.",
+    )
+    paper_collateral: str = Field(
+        "10000", description="Opening collateral of a new paper account, in pUSD."
+    )
+    paper_seed: int = Field(1, description="Seed of the paper venue's made-up books and fills.")
+    paper_settle_ms: int = Field(
+        1000, ge=0, le=600_000, description="How long paper settlements take, in milliseconds."
+    )
+    quarantine_ms: int = Field(
+        120_000,
+        ge=100,
+        le=86_400_000,
+        description="Paper and new accounts: how long an order's fate stays open before absence may be concluded.",
+    )
+    request_timeout_ms: int = Field(
+        10_000, ge=100, le=60_000, description="How long a venue request may take."
+    )
+    claim_lease_ms: int = Field(
+        5_000, ge=1_000, le=120_000, description="How long a worker's claim lives without renewal."
+    )
+    mutex_ttl_ms: int = Field(
+        10_000, ge=100, le=60_000, description="How long a market mutex lives without renewal."
+    )
+    poll_ms: int = Field(
+        100, ge=5, le=10_000, description="How often a worker looks for work when nothing wakes it."
+    )
+    reconcile_every_s: int = Field(
+        300, ge=1, le=86_400, description="Pause between periodic reconciliations."
+    )
+    cancel_on_stop: bool = Field(False, description="Cancel open orders at a graceful stop.")
+    foreign_orders: Literal["halt", "adopt_cancel"] = Field(
+        "halt",
+        description="What is done with venue orders that no intent explains: halt only, or halt and cancel them.",
+    )
+    private_key: SecretStr | None = Field(
+        None, description="Signing key (0x...). Only the worker needs it."
+    )
+    funder: str | None = Field(None, description="Wallet that holds the funds (maker address).")
+    signature_type: int = Field(
+        0, ge=0, le=3, description="0 EOA, 1 proxy, 2 safe, 3 deposit wallet."
+    )
+    api_key: SecretStr | None = Field(None, description="Venue API key id.")
+    api_secret: SecretStr | None = Field(None, description="Venue API secret.")
+    api_passphrase: SecretStr | None = Field(None, description="Venue API passphrase.")
+    polymarket_clob_url: str = Field(
+        "https://clob.polymarket.com", description="REST address of the order book."
+    )
+    polymarket_ws_url: str = Field(
+        "wss://ws-subscriptions-clob.polymarket.com/ws/user",
+        description="Full address of the user channel.",
+    )
+    polymarket_market_ws_url: str = Field(
+        "wss://ws-subscriptions-clob.polymarket.com/ws/market",
+        description="Full address of the market channel.",
+    )
+    polymarket_gamma_url: str = Field(
+        "https://gamma-api.polymarket.com", description="Market metadata."
+    )
+    polymarket_data_url: str = Field(
+        "https://data-api.polymarket.com", description="Positions and activity."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least level that is logged."
+    )
+    log_format: Literal["auto", "json", "human"] = Field(
+        "auto", description="auto: human on a terminal, JSON elsewhere."
+    )
+
+    @field_validator("role_prefix")
+    @classmethod
+    def _prefix_is_plain(cls, value: str) -> str:
+        from app.db.schema import RolePrefix
+
+        return RolePrefix(value).text
+
+    @model_validator(mode="after")
+    def _real_money_is_switched_on(self) -> Settings:
+        if self.venue == "polymarket" and not self.live:
+            host = urlsplit(self.polymarket_clob_url).hostname
+            if host not in _LOOPBACK:
+                raise BadInput(
+                    Code.LIVE_NOT_ALLOWED,
+                    "LEDGER_VENUE is polymarket and LEDGER_LIVE is not set",
+                    not_done="nothing was started",
+                    next_step="set LEDGER_LIVE=1 to trade with real money, or LEDGER_VENUE=paper",
+                )
+        return self
+
+
+def load_settings() -> Settings:
+    """The settings of this process, or `BadInput` that names each setting that is wrong, never its value."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"LEDGER_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
+            for item in error.errors()
+        )
+        raise BadInput(
+            Code.BAD_SETTING,
+            wrong,
+            not_done="nothing was started",
+            next_step="docs/configuration.md lists every setting",
+        ) from None
