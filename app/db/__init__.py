@@ -1,0 +1,1 @@
+"""Connections to Postgres, and the embedded server that is used where none is configured."""

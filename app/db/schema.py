@@ -1,0 +1,89 @@
+"""Which SQL files make the schema, in which order, and how role names are filled in.
+
+The files are the truth; a revision carries its own frozen copy, and a test compares the two
+results.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Final
+
+from app.errors import BadInput, Code
+
+_APP: Final = Path(__file__).resolve().parent.parent
+
+FILES: Final[tuple[str, ...]] = (
+    "db/sql/roles.sql",
+    "ledger/sql/tables/reference.sql",
+    "ledger/sql/tables/state_machine.sql",
+    "ledger/sql/tables/exposure.sql",
+    "ledger/sql/tables/orders.sql",
+    "ledger/sql/tables/outbox.sql",
+    "ledger/sql/tables/journal.sql",
+    "ledger/sql/functions/base.sql",
+    "ledger/sql/functions/journal.sql",
+    "ledger/sql/functions/limits.sql",
+    "ledger/sql/functions/reserve.sql",
+    "ledger/sql/functions/breach.sql",
+    "ledger/sql/functions/settle.sql",
+    "ledger/sql/functions/attempts.sql",
+    "ledger/sql/functions/facts.sql",
+    "ledger/sql/functions/evidence.sql",
+    "ledger/sql/functions/cancel.sql",
+    "ledger/sql/functions/replace.sql",
+    "ledger/sql/functions/outbox.sql",
+    "ledger/sql/functions/mutex.sql",
+    "ledger/sql/functions/setup.sql",
+    "ledger/sql/functions/events.sql",
+    "ledger/sql/functions/queries.sql",
+    "ledger/sql/functions/defaults.sql",
+    "venue/paper/sql/schema.sql",
+    "ledger/sql/views/audit.sql",
+    "ledger/sql/views/checks.sql",
+    "db/sql/grants.sql",
+    "venue/paper/sql/grants.sql",
+)
+
+ROLES: Final = ("owner", "worker", "trader", "risk", "auditor")
+
+
+@dataclass(frozen=True, slots=True)
+class RolePrefix:
+    """Roles belong to the whole server, so two ledgers on one server use two prefixes."""
+
+    text: str = "ledger_"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", self.text):
+            raise BadInput(
+                Code.BAD_SETTING,
+                f"role prefix {self.text[:40]!r} is not lower-case letters, digits and underscores",
+                not_done="nothing was changed in the database",
+                next_step="set LEDGER_ROLE_PREFIX to something like ledger_",
+            )
+
+    def role(self, name: str) -> str:
+        return self.text + name
+
+
+def render(sql: str, prefix: RolePrefix) -> str:
+    """Fill ``${role_...}`` and ``${prefix}``. Anything else with a dollar (bodies quoted by ``$$``)
+    stays as it is.
+    """
+    values = {f"role_{name}": prefix.role(name) for name in ROLES} | {"prefix": prefix.text}
+    return _Placeholders(sql).safe_substitute(values)
+
+
+class _Placeholders(Template):
+    # Only ${name}: plpgsql bodies are full of $$ and $1, which the standard pattern would eat.
+    pattern = r"(?P<escaped>(?!))|(?P<named>(?!))|\$\{(?P<braced>[a-z_]+)\}|(?P<invalid>(?!))"  # type: ignore[assignment]
+
+
+def schema_sql() -> str:
+    """All files, in order, not yet rendered. To be run in one transaction."""
+    parts = [f"-- file: {name}\n{(_APP / name).read_text('utf-8')}" for name in FILES]
+    return "\n".join([*parts, "RESET ROLE;\n"])

@@ -1,0 +1,162 @@
+"""A Postgres server for the tests, found where there is one.
+
+In this order: ``LEDGER_TEST_DATABASE_URL`` (a role that may create databases and roles), a
+container where a Docker daemon answers, else the embedded server in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, TypeVar
+
+import asyncpg
+
+from app.db import embedded
+from app.db.credentials import Credentials
+from app.db.url import DatabaseUrl, parse
+
+SETTING = "LEDGER_TEST_DATABASE_URL"
+IMAGE = "postgres:18"
+_DOCKER_ANSWER_S = 1.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class TestServer:
+    """A server on which tests may make databases. ``admin`` leads to its maintenance database."""
+
+    __test__: ClassVar[bool] = False
+
+    admin: DatabaseUrl
+    origin: str
+    credentials: Credentials
+    embedded: embedded.Server | None = None
+    role_prefix: str = "ledger_"
+
+    def run(self, *statements: str, database: str | None = None) -> None:
+        """Each statement in a transaction of its own; works with and without an event loop."""
+        url = self.admin.for_database(database) if database else self.admin
+
+        async def work() -> None:
+            conn = await asyncpg.connect(url.dsn())
+            try:
+                for statement in statements:
+                    await conn.execute(statement)
+            finally:
+                await conn.close()
+
+        in_thread(lambda: asyncio.run(work()))
+
+
+def in_thread(work: Callable[[], T]) -> T:
+    """Run blocking work outside the test's event loop and hand back what it returns or raises."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(work).result()
+
+
+@contextmanager
+def find_server() -> Iterator[TestServer]:
+    """The server of this test session."""
+    given = os.environ.get(SETTING, "").strip()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ledger-test-")))
+        credentials = Credentials(folder / "credentials.json")
+        if given:
+            # roles belong to the whole server: those of a real ledger there keep their passwords
+            url = parse(given, setting=SETTING)
+            yield TestServer(url, SETTING, credentials, role_prefix="ledger_test_")
+            return
+        address = stack.enter_context(_container()) if docker_answers() else None
+        if address is not None:
+            yield TestServer(parse(address), "container", credentials)
+            return
+        # the data ends with the session, so waiting for the disk would only make the tests slow
+        yield of_embedded(stack.enter_context(embedded.throwaway(fsync=False)), credentials)
+
+
+@contextmanager
+def debian_server() -> Iterator[TestServer | None]:
+    """The oldest supported Postgres, from Debian's package, on a socket of its own; None where it
+    is not installed.
+    """
+    found = debian_binaries()
+    if found is None:
+        yield None
+        return
+    folder, major = found
+    with (
+        tempfile.TemporaryDirectory(prefix="ledger-test-") as kept,
+        embedded.throwaway(fsync=False, binaries=folder, major=major) as server,
+    ):
+        yield of_embedded(server, Credentials(Path(kept) / "credentials.json"))
+
+
+def of_embedded(server: embedded.Server, credentials: Credentials) -> TestServer:
+    return TestServer(parse(server.url(database="postgres")), "embedded", credentials, server)
+
+
+def debian_binaries() -> tuple[Path, int] | None:
+    """Folder and major version of the system's own Postgres server."""
+    folders = [Path("/usr/lib/postgresql/15/bin")]
+    pg_config = shutil.which("pg_config")
+    if pg_config is not None:
+        said = subprocess.run([pg_config, "--bindir"], capture_output=True, text=True, check=True)
+        folders.insert(0, Path(said.stdout.strip()))
+    for folder in folders:
+        if (folder / "initdb").exists() and (folder / "postgres").exists():
+            said = subprocess.run(
+                [folder / "postgres", "--version"], capture_output=True, text=True, check=True
+            )
+            return folder, int(
+                said.stdout.split()[-1 if "(" not in said.stdout else 2].split(".")[0]
+            )
+    return None
+
+
+def docker_answers() -> bool:
+    """Whether a Docker daemon answers on its socket, within a second. A remote DOCKER_HOST is taken
+    at its word.
+    """
+    host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    if not host.startswith("unix://"):
+        return True
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+            line.settimeout(_DOCKER_ANSWER_S)
+            line.connect(host.removeprefix("unix://"))
+            line.sendall(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")
+            return b" 200 " in line.recv(256)
+    except OSError:
+        return False
+
+
+@contextmanager
+def _container() -> Iterator[str | None]:
+    """A server in a container; None, with a warning, where Docker answers but cannot run it (no
+    image, no network).
+    """
+    from testcontainers.postgres import PostgresContainer  # slow to import, and seldom needed
+
+    container = PostgresContainer(IMAGE, dbname="postgres", driver=None)
+    try:
+        container.start()
+    except Exception as error:  # noqa: BLE001 - whatever Docker's client raises, the embedded server does as well
+        warnings.warn(f"Docker answers, but {IMAGE} did not start: {error}", stacklevel=2)
+        yield None
+        return
+    try:
+        yield container.get_connection_url()
+    finally:
+        container.stop()
