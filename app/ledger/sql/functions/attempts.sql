@@ -1,0 +1,295 @@
+-- purpose: the send path: sign, open an attempt, record how it ended.
+-- locks:   exposure, account_state, orders of the batch (_lock_lanes), then attempt and outbox rows.
+-- index:   orders_by_id, attempt and outbox by primary or unique key.
+-- fence:   prepare and open_attempt need the live claim (incarnation, claim_no); a completion needs the open attempt
+--          of that incarnation. No row updated means: I am the zombie. Its answer is kept as evidence only.
+
+CREATE FUNCTION ledger._claim_holds(o ledger.orders, p_incarnation uuid, p_claim_no bigint) RETURNS boolean
+LANGUAGE sql VOLATILE
+AS $$
+    SELECT EXISTS (SELECT FROM ledger.outbox b WHERE b.account_id = o.account_id AND b.order_id = o.order_id
+        AND b.status IN ('claimed', 'blocked', 'released') AND b.claimed_by = p_incarnation AND b.claim_no = p_claim_no
+        AND b.claimed_until > ledger.clock())
+$$;
+
+CREATE FUNCTION ledger._order(p_order_id bigint) RETURNS ledger.orders
+LANGUAGE sql VOLATILE
+AS $$ SELECT o FROM ledger.orders o WHERE o.order_id = p_order_id $$;
+
+CREATE FUNCTION ledger._ids(p_items jsonb) RETURNS bigint[]
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+BEGIN
+    IF jsonb_typeof(p_items) IS DISTINCT FROM 'array' OR jsonb_array_length(p_items) > 1024 THEN
+        RAISE EXCEPTION 'BAD_REQUEST: an array of at most 1024 items is needed; nothing was done' USING ERRCODE = 'LG004';
+    END IF;
+    RETURN array(SELECT ledger._whole(x -> 'order_id') FROM jsonb_array_elements(p_items) x
+                 WHERE ledger._whole(x -> 'order_id') IS NOT NULL);
+END $$;
+
+CREATE FUNCTION ledger._ok(p_item integer, o ledger.orders, p_state text) RETURNS jsonb
+LANGUAGE sql IMMUTABLE
+AS $$ SELECT jsonb_build_object('item', p_item, 'status', 'ok', 'order_id', o.order_id, 'state', p_state) $$;
+
+CREATE FUNCTION ledger.prepare(p_items jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    x jsonb;
+    o ledger.orders;
+    s ledger.signed_order;
+    v_answers jsonb := '[]';
+    v_answer jsonb;
+    i integer := 0;
+BEGIN
+    PERFORM ledger._lock_lanes(ledger._ids(p_items));
+    FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
+        o := ledger._order(ledger._whole(x -> 'order_id'));
+        IF o.order_id IS NULL THEN
+            v_answer := ledger._refusal(i, 'UNKNOWN_ORDER', 'there is no such order');
+        ELSIF NOT ledger._claim_holds(o, (x ->> 'incarnation')::uuid, ledger._whole(x -> 'claim_no')) THEN
+            v_answer := ledger._refusal(i, 'STALE_ATTEMPT', 'the claim is not this worker''s any more; nothing was stored');
+        ELSIF o.state <> 'RESERVED' THEN
+            -- The transition table refuses it and journals that; nothing else changes.
+            PERFORM ledger._settle(o, 'PREPARE', '', ledger._lane_time(o.account_id, o.market_id));
+            v_answer := ledger._refusal(i, 'ILLEGAL_TRANSITION', format('order %s is %s', o.order_id, o.state));
+        ELSE
+            INSERT INTO ledger.signed_order (account_id, order_id, venue_order_id, body, fields, signed_at, signed_by)
+            VALUES (o.account_id, o.order_id, x ->> 'venue_order_id', decode(x ->> 'body', 'base64'),
+                    x -> 'fields', ledger._lane_time(o.account_id, o.market_id), (x ->> 'incarnation')::uuid)
+            RETURNING * INTO s;
+            o.venue_order_id := s.venue_order_id;
+            v_answer := ledger._ok(i, o, ledger._settle(o, 'PREPARE', '', s.signed_at,
+                jsonb_build_object('venue_order_id', s.venue_order_id)));
+        END IF;
+        v_answers := v_answers || v_answer;
+        i := i + 1;
+    END LOOP;
+    RETURN v_answers;
+END $$;
+COMMENT ON FUNCTION ledger.prepare(jsonb) IS
+    'Items {order_id, incarnation, claim_no, venue_order_id, body (base64), fields}: RESERVED to PREPARED.';
+
+CREATE FUNCTION ledger.open_attempt(p_items jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    x jsonb;
+    o ledger.orders;
+    e ledger.exposure;
+    v_now timestamptz;
+    v_code text;
+    v_answers jsonb := '[]';
+    v_answer jsonb;
+    i integer := 0;
+BEGIN
+    PERFORM ledger._lock_lanes(ledger._ids(p_items));
+    FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
+        o := ledger._order(ledger._whole(x -> 'order_id'));
+        IF o.order_id IS NULL THEN
+            v_answer := ledger._refusal(i, 'UNKNOWN_ORDER', 'there is no such order');
+        ELSIF NOT ledger._claim_holds(o, (x ->> 'incarnation')::uuid, ledger._whole(x -> 'claim_no')) THEN
+            v_answer := ledger._refusal(i, 'STALE_ATTEMPT', 'the claim is not this worker''s any more; send nothing');
+        ELSIF o.state NOT IN ('PREPARED', 'HELD_BACK', 'UNKNOWN') THEN
+            PERFORM ledger._settle(o, 'OPEN', '', ledger._lane_time(o.account_id, o.market_id));
+            v_answer := ledger._refusal(i, 'ILLEGAL_TRANSITION', format('order %s is %s; send nothing', o.order_id, o.state));
+        ELSE
+            v_now := ledger._lane_time(o.account_id, o.market_id);
+            SELECT * INTO e FROM ledger.exposure q WHERE q.account_id = o.account_id AND q.market_id = o.market_id;
+            v_code := ledger._no_longer_wanted(o, e, v_now);
+            IF v_code IS NULL THEN
+                v_answer := ledger._open(i, o, x, v_now);
+            ELSIF o.state = 'UNKNOWN' THEN
+                -- A copy may live: only look-ups and DELETE from here on.
+                PERFORM ledger._queue_cancel(o, v_code, v_now);
+                v_answer := ledger._refusal(i, v_code, 'the order is not wanted any more; it is not sent again');
+            ELSE
+                PERFORM ledger._settle(o, 'WITHDRAW', v_code, v_now);
+                v_answer := ledger._refusal(i, v_code, 'the order is not wanted any more; it was never placed');
+            END IF;
+        END IF;
+        v_answers := v_answers || v_answer;
+        i := i + 1;
+    END LOOP;
+    RETURN v_answers;
+END $$;
+COMMENT ON FUNCTION ledger.open_attempt(jsonb) IS
+    'Items {order_id, incarnation, claim_no, owner, request_timeout_ms}. Bytes may leave only after this has returned '
+    'ok, and only until 2 s after a monotonic clock reading taken before the call.';
+
+CREATE FUNCTION ledger._no_longer_wanted(o ledger.orders, e ledger.exposure, p_now timestamptz) RETURNS text
+LANGUAGE sql VOLATILE
+AS $$
+    SELECT CASE
+        WHEN o.cancel_asked_at IS NOT NULL THEN 'CANCEL_ASKED'
+        WHEN o.valid_until <= p_now OR o.expires_at_s > 0 AND to_timestamp(o.expires_at_s) <= p_now THEN 'EXPIRED'
+        WHEN e.suspended_until > p_now THEN 'SUSPENDED'
+        WHEN ledger._halted_by(o.account_id, o.market_id) IS NOT NULL THEN 'HALTED' END
+$$;
+
+CREATE FUNCTION ledger._open(p_item integer, o ledger.orders, x jsonb, p_now timestamptz) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_send_by timestamptz := p_now + interval '2 seconds';
+BEGIN
+    o.attempts := o.attempts + 1;
+    o.last_deadline := greatest(o.last_deadline,
+        v_send_by + make_interval(secs => coalesce(ledger._whole(x -> 'request_timeout_ms'), 10000) / 1000.0));
+    INSERT INTO ledger.attempt (account_id, order_id, attempt, incarnation, owner, opened_at, send_by, deadline)
+    VALUES (o.account_id, o.order_id, o.attempts, (x ->> 'incarnation')::uuid, coalesce(x ->> 'owner', ''),
+            p_now, v_send_by, o.last_deadline);
+    UPDATE ledger.outbox SET status = 'claimed' WHERE account_id = o.account_id AND order_id = o.order_id;
+    RETURN ledger._ok(p_item, o, ledger._settle(o, 'OPEN', '', p_now, '{}', p_attempt => o.attempts))
+        || jsonb_build_object('attempt', o.attempts);
+END $$;
+
+CREATE FUNCTION ledger._complete(
+    p_items jsonb, p_outcome text, p_event text) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    x jsonb;
+    o ledger.orders;
+    v_now timestamptz;
+    v_event text;
+    v_code text;
+    v_state text;
+    v_answers jsonb := '[]';
+    v_answer jsonb;
+    i integer := 0;
+BEGIN
+    PERFORM ledger._lock_lanes(ledger._ids(p_items));
+    FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
+        o := ledger._order(ledger._whole(x -> 'order_id'));
+        v_code := left(coalesce(x ->> 'code', ''), 200);
+        IF o.order_id IS NULL THEN
+            v_answers := v_answers || ledger._refusal(i, 'UNKNOWN_ORDER', 'there is no such order');
+            i := i + 1;
+            CONTINUE;
+        END IF;
+        v_now := ledger._lane_time(o.account_id, o.market_id);
+        UPDATE ledger.attempt SET outcome = p_outcome, code = v_code, answer = left(x ->> 'raw', 8192), ended_at = v_now
+        WHERE account_id = o.account_id AND order_id = o.order_id AND attempt = ledger._whole(x -> 'attempt')
+          AND incarnation = (x ->> 'incarnation')::uuid AND outcome = 'open';
+        IF NOT FOUND THEN
+            INSERT INTO ledger.evidence (account_id, order_id, kind, started_at, at, incarnation, detail)
+            VALUES (o.account_id, o.order_id, 'refused_completion', v_now, v_now, (x ->> 'incarnation')::uuid,
+                    left(format('attempt %s: %s %s %s', x ->> 'attempt', p_outcome, v_code, x ->> 'raw'), 8192));
+            PERFORM ledger._journal(o.account_id, o.market_id, v_now, 'REFUSED_COMPLETION', o.order_id,
+                ledger._whole(x -> 'attempt')::integer, o.state, NULL, jsonb_build_object('outcome', p_outcome, 'code', v_code));
+            IF p_outcome IN ('accepted', 'seen') THEN
+                PERFORM ledger._late_sighting(o, x, v_now);
+            END IF;
+            v_answer := ledger._refusal(i, 'STALE_ATTEMPT', 'this attempt is not open for this worker; kept as evidence');
+        ELSIF o.state <> 'SENDING' THEN
+            -- The stream was faster: the order already stands on better evidence than this answer.
+            v_answer := ledger._ok(i, o, o.state);
+        ELSE
+            v_event := p_event;
+            IF p_event IN ('REJECT', 'HOLD_BACK') AND (o.fate_open OR o.seen_at_venue) THEN
+                -- A refusal of this copy proves nothing about an earlier one.
+                v_event := 'LOSE';
+            END IF;
+            IF v_event = 'LOSE' THEN
+                o.fate_open := true;
+            END IF;
+            IF p_outcome IN ('accepted', 'seen') THEN
+                o.seen_at_venue := true;
+            END IF;
+            v_state := ledger._settle(o, v_event, v_code, v_now, jsonb_build_object('outcome', p_outcome, 'code', v_code),
+                                      p_attempt => ledger._whole(x -> 'attempt')::integer);
+            IF v_state = 'HELD_BACK' THEN
+                UPDATE ledger.outbox SET status = 'ready', claimed_by = NULL, claimed_until = NULL,
+                    not_before = v_now + make_interval(secs => coalesce(ledger._whole(x -> 'retry_after_ms'), 1000) / 1000.0)
+                WHERE account_id = o.account_id AND order_id = o.order_id AND status = 'claimed';
+                IF o.cancel_asked_at IS NOT NULL THEN
+                    -- Known unsent again: the cancel that had to wait for this answer ends it here.
+                    v_state := ledger._settle(ledger._order(o.order_id), 'WITHDRAW', 'CANCEL_ASKED', v_now);
+                END IF;
+            END IF;
+            v_answer := ledger._ok(i, o, v_state);
+        END IF;
+        v_answers := v_answers || v_answer;
+        i := i + 1;
+    END LOOP;
+    RETURN v_answers;
+END $$;
+
+CREATE FUNCTION ledger._late_sighting(o ledger.orders, x jsonb, p_now timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    -- Refused as a completion, but the venue did tell the zombie that it knows the id.
+    IF NOT EXISTS (SELECT FROM ledger.attempt t WHERE t.account_id = o.account_id AND t.order_id = o.order_id
+                   AND t.attempt = ledger._whole(x -> 'attempt') AND t.incarnation = (x ->> 'incarnation')::uuid) THEN
+        RETURN;
+    END IF;
+    o.seen_at_venue := true;
+    IF o.state IN ('REJECTED', 'NOT_PLACED') THEN
+        PERFORM ledger._settle(o, 'SEE', 'LATE_ANSWER', p_now);
+    ELSE
+        UPDATE ledger.orders SET seen_at_venue = true WHERE account_id = o.account_id AND order_id = o.order_id;
+    END IF;
+END $$;
+
+CREATE FUNCTION ledger.acknowledge(p_items jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$ BEGIN RETURN ledger._complete(p_items, 'accepted', 'ACCEPT'); END $$;
+COMMENT ON FUNCTION ledger.acknowledge(jsonb) IS
+    'Items {order_id, attempt, incarnation, code (raw status), raw}: pending becomes open in this commit.';
+
+CREATE FUNCTION ledger.acknowledge_delayed(p_items jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$ BEGIN RETURN ledger._complete(p_items, 'accepted', 'DELAY'); END $$;
+
+CREATE FUNCTION ledger.reject(p_items jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$ BEGIN RETURN ledger._complete(p_items, 'rejected', 'REJECT'); END $$;
+COMMENT ON FUNCTION ledger.reject(jsonb) IS
+    'A definite refusal. Ends the order only if no earlier attempt of it is unknown and the id was never seen.';
+
+CREATE FUNCTION ledger.hold_back(p_items jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$ BEGIN RETURN ledger._complete(p_items, 'held_back', 'HOLD_BACK'); END $$;
+COMMENT ON FUNCTION ledger.hold_back(jsonb) IS
+    'Known not processed (425, 429, 503, not ready, dropped before sending): the same bytes go again after retry_after_ms.';
+
+CREATE FUNCTION ledger.mark_seen(p_items jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$ BEGIN RETURN ledger._complete(p_items, 'seen', 'LOSE'); END $$;
+COMMENT ON FUNCTION ledger.mark_seen(jsonb) IS
+    'Duplicated: the venue knows the id. Neither live nor filled nor dead: UNKNOWN until a read, and never absent.';
+
+CREATE FUNCTION ledger.mark_unknown(p_items jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$ BEGIN RETURN ledger._complete(p_items, 'unknown', 'LOSE'); END $$;
+
+CREATE FUNCTION ledger.release_pending(p_items jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    x jsonb;
+    o ledger.orders;
+    v_answers jsonb := '[]';
+    v_answer jsonb;
+    i integer := 0;
+BEGIN
+    PERFORM ledger._lock_lanes(ledger._ids(p_items));
+    FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
+        o := ledger._order(ledger._whole(x -> 'order_id'));
+        v_answer := CASE
+            WHEN o.order_id IS NULL THEN ledger._refusal(i, 'UNKNOWN_ORDER', 'there is no such order')
+            WHEN NOT ledger._may_act_for(o.account_id) THEN ledger._refusal(i, 'NOT_GRANTED', 'this login was not granted the account')
+            WHEN ledger._ended(o.state) THEN ledger._ok(i, o, o.state) || '{"replay": true}'
+            WHEN o.state IN ('RESERVED', 'PREPARED', 'HELD_BACK') THEN ledger._ok(i, o, ledger._settle(o, 'WITHDRAW',
+                left(coalesce(x ->> 'cause', 'RELEASED'), 200), ledger._lane_time(o.account_id, o.market_id)))
+            ELSE ledger._refusal(i, 'NOT_PROVEN', format('order %s is %s: a copy may be at the venue, so its hold stays; '
+                'ask for a cancel instead', o.order_id, o.state)) END;
+        v_answers := v_answers || v_answer;
+        i := i + 1;
+    END LOOP;
+    RETURN v_answers;
+END $$;
+COMMENT ON FUNCTION ledger.release_pending(jsonb) IS
+    'Items {order_id, cause}. Releases what was never sent; repeating it changes nothing; refuses what may be at the venue.';

@@ -1,0 +1,179 @@
+-- purpose: halts, suspensions and the invariant breach: what stops trading, who may end it.
+-- locks:   _check_breach runs under the exposure and account_state locks of its market; halts lock nothing of the send path.
+-- index:   halt_standing; exposure by primary key.
+-- fence:   resume names a version and is refused while a newer halt of the same scope stands.
+
+CREATE FUNCTION ledger._halted_by(p_account_id bigint, p_market_id bigint) RETURNS text
+LANGUAGE sql VOLATILE
+AS $$
+    SELECT h.scope || CASE WHEN h.scope_id = '' THEN '' ELSE ':' || h.scope_id END || ' (' || h.why || ')'
+    FROM ledger.halt h
+    WHERE h.cleared_at IS NULL
+      AND (h.scope = 'global'
+           OR h.scope = 'account' AND h.scope_id = p_account_id::text
+           OR h.scope = 'market' AND h.scope_id = p_market_id::text
+           OR h.scope = 'group' AND h.scope_id =
+              (SELECT m.group_key FROM ledger.market m WHERE m.market_id = p_market_id))
+    ORDER BY h.halt_id LIMIT 1
+$$;
+COMMENT ON FUNCTION ledger._halted_by(bigint, bigint) IS
+    'The first standing halt that covers the market for the account, as text, or NULL. VOLATILE: it must see '
+    'what was committed while the caller waited for its lock.';
+
+CREATE FUNCTION ledger._halt_once(p_scope text, p_scope_id text, p_why text, p_now timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM ledger.halt h WHERE h.scope = p_scope AND h.scope_id = p_scope_id
+                   AND h.cleared_at IS NULL AND split_part(h.why, ':', 1) = split_part(p_why, ':', 1)) THEN
+        INSERT INTO ledger.halt (scope, scope_id, why, set_by, set_as, set_at)
+        VALUES (p_scope, p_scope_id, left(p_why, 500), session_user, 'ledger', p_now);
+    END IF;
+END $$;
+COMMENT ON FUNCTION ledger._halt_once(text, text, text, timestamptz) IS
+    'Sets a halt unless one of the same kind (the word before the colon) already stands.';
+
+CREATE FUNCTION ledger._check_breach(
+    p_account_id bigint, p_market_id bigint, p_now timestamptz, p_overfill boolean DEFAULT false) RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    e ledger.exposure;
+    l record;
+    v_up bigint;
+    v_down bigint;
+    v_why text;
+    v_until timestamptz;
+BEGIN
+    SELECT * INTO e FROM ledger.exposure x WHERE x.account_id = p_account_id AND x.market_id = p_market_id;
+    SELECT * INTO l FROM ledger._effective_limits(p_account_id, p_market_id);
+    v_up := ledger._effective(e, 1);
+    v_down := ledger._effective(e, 2);
+    v_why := CASE
+        WHEN greatest(v_up, v_down) > l.max_outcome_micros THEN 'CAP_OUTCOME'
+        WHEN v_up + v_down > l.max_market_micros THEN 'CAP_MARKET'
+        WHEN least(e.confirmed[1], e.confirmed[2]) < 0 THEN 'NEGATIVE_POSITION'
+        WHEN p_overfill THEN 'OVERFILL'
+        END;
+    IF v_why IS NULL THEN
+        RETURN false;
+    END IF;
+    IF e.suspended_until > p_now AND e.suspended_why LIKE 'INVARIANT_BREACH_HALT%' THEN
+        RETURN true;
+    END IF;
+    SELECT greatest(m.window_end, p_now + interval '15 minutes', e.suspended_until) INTO v_until
+    FROM ledger.market m WHERE m.market_id = p_market_id;
+    UPDATE ledger.exposure SET suspended_until = v_until, suspended_why = 'INVARIANT_BREACH_HALT ' || v_why
+    WHERE account_id = p_account_id AND market_id = p_market_id;
+    PERFORM ledger._journal(p_account_id, p_market_id, p_now, 'INVARIANT_BREACH_HALT', NULL, NULL, NULL, NULL,
+        jsonb_build_object('why', v_why, 'up', v_up, 'down', v_down, 'total', v_up + v_down,
+            'cap_outcome', l.max_outcome_micros, 'cap_market', l.max_market_micros, 'until', v_until));
+    RETURN true;
+END $$;
+
+CREATE FUNCTION ledger._effective(e ledger.exposure, i integer) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT e.confirmed[i] + e.provisional_buy[i] + e.awaiting_buy[i] + e.open_buy[i] + e.pending_buy[i] $$;
+COMMENT ON FUNCTION ledger._effective(ledger.exposure, integer) IS
+    'Exposure that counts against caps: buys from the moment they are reserved, sells only once confirmed.';
+
+CREATE FUNCTION ledger.sweep_breaches() RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    x record;
+    v_found integer := 0;
+BEGIN
+    PERFORM ledger._enter();
+    -- Finds again a breach whose own transaction was rolled back. Candidates are read without locks, then judged under them.
+    FOR x IN
+        SELECT e.account_id, e.market_id FROM ledger.exposure e
+        CROSS JOIN LATERAL ledger._effective_limits(e.account_id, e.market_id) l
+        WHERE (e.suspended_until IS NULL OR e.suspended_until <= ledger.clock())
+          AND (greatest(ledger._effective(e, 1), ledger._effective(e, 2)) > l.max_outcome_micros
+               OR ledger._effective(e, 1) + ledger._effective(e, 2) > l.max_market_micros
+               OR least(e.confirmed[1], e.confirmed[2]) < 0)
+        ORDER BY e.account_id, e.market_id LIMIT 100
+    LOOP
+        PERFORM FROM ledger.exposure e WHERE e.account_id = x.account_id AND e.market_id = x.market_id FOR UPDATE SKIP LOCKED;
+        CONTINUE WHEN NOT FOUND;
+        PERFORM FROM ledger.account_state s WHERE s.account_id = x.account_id FOR UPDATE SKIP LOCKED;
+        CONTINUE WHEN NOT FOUND;
+        IF ledger._check_breach(x.account_id, x.market_id, ledger._lane_time(x.account_id, x.market_id)) THEN
+            v_found := v_found + 1;
+        END IF;
+    END LOOP;
+    RETURN v_found;
+END $$;
+
+CREATE FUNCTION ledger._scope_id(p_scope text, p_id text) RETURNS text
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_id text;
+BEGIN
+    IF p_scope = 'global' THEN
+        RETURN '';
+    ELSIF p_scope = 'account' THEN
+        SELECT a.account_id::text INTO v_id FROM ledger.account a WHERE a.name = p_id;
+    ELSIF p_scope = 'market' THEN
+        SELECT ledger._market_id(p_id)::text INTO v_id;
+    ELSIF p_scope = 'group' THEN
+        -- A group may be halted before its first market is imported.
+        v_id := nullif(p_id, '');
+    ELSE
+        RAISE EXCEPTION 'BAD_REQUEST: scope must be global, account, group or market, not %', p_scope
+            USING ERRCODE = 'LG004';
+    END IF;
+    IF v_id IS NULL THEN
+        RAISE EXCEPTION 'BAD_REQUEST: there is no % %', p_scope, coalesce(p_id, '(none)')
+            USING ERRCODE = 'LG004', HINT = 'ledger-worker markets list and ledger-worker balances show the names.';
+    END IF;
+    RETURN v_id;
+END $$;
+
+CREATE FUNCTION ledger.set_halt(p_scope text, p_id text, p_why text, p_as text DEFAULT '') RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_id bigint;
+    v_scope_id text;
+BEGIN
+    PERFORM ledger._enter();
+    IF coalesce(p_why, '') = '' THEN
+        RAISE EXCEPTION 'BAD_REQUEST: a halt needs a reason; nothing was halted' USING ERRCODE = 'LG004';
+    END IF;
+    v_scope_id := ledger._scope_id(p_scope, p_id);
+    INSERT INTO ledger.halt (scope, scope_id, why, set_by, set_as, set_at)
+    VALUES (p_scope, v_scope_id, left(p_why, 500), session_user, left(p_as, 200), ledger.clock())
+    RETURNING halt_id INTO v_id;
+    RETURN v_id;
+END $$;
+COMMENT ON FUNCTION ledger.set_halt(text, text, text, text) IS
+    'Anyone may halt. Returns the version that resume must name. Effective for the next decision in every process.';
+
+CREATE FUNCTION ledger.clear_halt(p_scope text, p_id text, p_version bigint, p_why text DEFAULT '', p_as text DEFAULT '')
+RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_scope_id text;
+    v_newest bigint;
+    v_count integer;
+BEGIN
+    PERFORM ledger._enter();
+    v_scope_id := ledger._scope_id(p_scope, p_id);
+    PERFORM FROM ledger.halt h WHERE h.scope = p_scope AND h.scope_id = v_scope_id AND h.cleared_at IS NULL
+    ORDER BY h.halt_id FOR UPDATE;
+    SELECT max(h.halt_id) INTO v_newest FROM ledger.halt h
+    WHERE h.scope = p_scope AND h.scope_id = v_scope_id AND h.cleared_at IS NULL;
+    IF v_newest > p_version THEN
+        RAISE EXCEPTION 'STALE_VERSION: a newer halt (version %) of this scope stands; nothing was resumed', v_newest
+            USING ERRCODE = 'LG005', HINT = 'Read its reason with ledger-worker status, then name that version.';
+    END IF;
+    UPDATE ledger.halt SET cleared_at = ledger.clock(), cleared_by = session_user,
+                           cleared_as = left(p_as, 200), cleared_why = left(p_why, 500)
+    WHERE scope = p_scope AND scope_id = v_scope_id AND cleared_at IS NULL;
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    RETURN v_count;
+END $$;

@@ -1,0 +1,179 @@
+-- purpose: the cancel path: ask, claim, record the answer, sweep by standing condition.
+-- locks:   request and record: exposure, account_state, orders (_lock_lanes), then cancel_request. claim: cancel_request only.
+-- index:   cancel_due, orders_not_ended.
+-- fence:   none needed: a cancel may be repeated freely. Nothing of ours delays one: no mutex, halt, pause or lane is asked.
+
+CREATE FUNCTION ledger._cancel_one(o ledger.orders, p_reason text, p_now timestamptz) RETURNS text
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    IF ledger._ended(o.state) THEN
+        RETURN o.state;
+    ELSIF o.state IN ('RESERVED', 'PREPARED', 'HELD_BACK') THEN
+        -- Never at the venue: it ends here, under the same lock that open_attempt needs.
+        o.cancel_asked_at := coalesce(o.cancel_asked_at, p_now);
+        o.cancel_reason := coalesce(o.cancel_reason, left(p_reason, 500));
+        RETURN ledger._settle(o, 'WITHDRAW', 'CANCEL_ASKED', p_now, jsonb_build_object('reason', left(p_reason, 500)));
+    END IF;
+    IF o.cancel_asked_at IS NULL THEN
+        PERFORM ledger._journal(o.account_id, o.market_id, p_now, 'CANCEL_ASKED', o.order_id, NULL, o.state, o.state,
+                                jsonb_build_object('reason', left(p_reason, 500)));
+    END IF;
+    PERFORM ledger._queue_cancel(o, p_reason, p_now);
+    RETURN o.state;
+END $$;
+
+CREATE FUNCTION ledger.request_cancel(p_items jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    x jsonb;
+    o ledger.orders;
+    e ledger.exposure;
+    v_answers jsonb := '[]';
+    v_answer jsonb;
+    i integer := 0;
+BEGIN
+    PERFORM ledger._lock_lanes(ledger._ids(p_items));
+    FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
+        o := ledger._order(ledger._whole(x -> 'order_id'));
+        SELECT * INTO e FROM ledger.exposure q WHERE q.account_id = o.account_id AND q.market_id = o.market_id;
+        IF o.order_id IS NULL THEN
+            v_answer := ledger._refusal(i, 'UNKNOWN_ORDER', 'there is no such order');
+        ELSIF NOT ledger._may_act_for(o.account_id) THEN
+            v_answer := ledger._refusal(i, 'NOT_GRANTED', 'this login was not granted the account');
+        ELSIF x ? 'mutex_term' AND (ledger._whole(x -> 'mutex_term') IS DISTINCT FROM e.mutex_term
+              OR e.mutex_until <= ledger.clock()) THEN
+            -- Only a cancel that belongs to an evaluation names a term; a protective one never does.
+            v_answer := ledger._refusal(i, 'MUTEX_LOST', 'the evaluation lost its market; nothing was cancelled');
+        ELSE
+            v_answer := ledger._ok(i, o, ledger._cancel_one(o, coalesce(x ->> 'reason', 'asked'),
+                                                            ledger._lane_time(o.account_id, o.market_id)));
+        END IF;
+        v_answers := v_answers || v_answer;
+        i := i + 1;
+    END LOOP;
+    RETURN v_answers;
+END $$;
+COMMENT ON FUNCTION ledger.request_cancel(jsonb) IS
+    'Items {order_id, reason, mutex_term (only inside an evaluation)}. What was never sent ends at once; the rest is queued.';
+
+CREATE FUNCTION ledger.request_cancel_all(p_account text, p_market text, p_reason text) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_market_id bigint := ledger._market_id(p_market);
+    v_account_id bigint;
+BEGIN
+    SELECT a.account_id INTO v_account_id FROM ledger.account a WHERE a.name = p_account;
+    IF v_account_id IS NULL THEN
+        RAISE EXCEPTION 'UNKNOWN_ACCOUNT: %; nothing was cancelled', p_account USING ERRCODE = 'LG004';
+    ELSIF p_market IS NOT NULL AND v_market_id IS NULL THEN
+        RAISE EXCEPTION 'UNKNOWN_MARKET: %; nothing was cancelled', p_market USING ERRCODE = 'LG004';
+    END IF;
+    RETURN ledger.request_cancel((
+        SELECT coalesce(jsonb_agg(jsonb_build_object('order_id', q.order_id, 'reason', p_reason)), '[]')
+        FROM (SELECT o.order_id FROM ledger.orders o
+              WHERE o.account_id = v_account_id AND (v_market_id IS NULL OR o.market_id = v_market_id)
+                AND o.state NOT IN ('FILLED', 'CANCELLED', 'EXPIRED', 'REJECTED', 'NOT_PLACED')
+                AND o.cancel_asked_at IS NULL
+              ORDER BY o.order_id LIMIT 500) q));
+END $$;
+COMMENT ON FUNCTION ledger.request_cancel_all(text, text, text) IS
+    'At most 500 orders a call; repeat until it answers an empty array.';
+
+CREATE FUNCTION ledger.sweep_cancels() RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    o ledger.orders;
+    v_ids bigint[];
+    v_now timestamptz;
+    v_count integer := 0;
+BEGIN
+    PERFORM ledger._enter();
+    -- By condition, not by event: a reservation that raced the halt is found by the next pass.
+    SELECT array_agg(q.order_id) INTO v_ids FROM (
+        SELECT n.order_id FROM ledger.orders n
+        JOIN ledger.exposure e ON e.account_id = n.account_id AND e.market_id = n.market_id
+        WHERE n.state NOT IN ('FILLED', 'CANCELLED', 'EXPIRED', 'REJECTED', 'NOT_PLACED')
+          AND n.cancel_asked_at IS NULL
+          AND (e.suspended_until > ledger.clock() OR ledger._halted_by(n.account_id, n.market_id) IS NOT NULL)
+        LIMIT 200) q;
+    IF v_ids IS NULL THEN
+        RETURN 0;
+    END IF;
+    PERFORM ledger._lock_lanes(v_ids);
+    FOR o IN SELECT * FROM ledger.orders q WHERE q.order_id = ANY (v_ids) AND q.cancel_asked_at IS NULL LOOP
+        v_now := ledger._lane_time(o.account_id, o.market_id);
+        PERFORM ledger._cancel_one(o, coalesce('halted: ' || ledger._halted_by(o.account_id, o.market_id), 'suspended'), v_now);
+        v_count := v_count + 1;
+    END LOOP;
+    RETURN v_count;
+END $$;
+
+CREATE FUNCTION ledger.claim_cancels(p_incarnation uuid, p_accounts text[], p_limit integer) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_out jsonb;
+BEGIN
+    PERFORM ledger._enter();
+    WITH due AS (
+        SELECT c.account_id, c.order_id FROM ledger.cancel_request c
+        WHERE c.status = 'due' AND c.next_at <= ledger.clock()
+          AND c.account_id IN (SELECT a.account_id FROM ledger.account a WHERE a.name = ANY (p_accounts))
+        ORDER BY c.next_at LIMIT least(p_limit, 100) FOR UPDATE SKIP LOCKED
+    ), claimed AS (
+        UPDATE ledger.cancel_request c SET next_at = ledger.clock() + interval '3 seconds', tries = c.tries + 1,
+                                           claimed_by = p_incarnation
+        FROM due WHERE c.account_id = due.account_id AND c.order_id = due.order_id
+        RETURNING c.account_id, c.order_id, c.tries, c.reason)
+    SELECT coalesce(jsonb_agg(jsonb_build_object('account', a.name, 'order_id', k.order_id,
+        'venue_order_id', o.venue_order_id, 'state', o.state, 'tries', k.tries, 'reason', k.reason) ORDER BY k.order_id), '[]') INTO v_out
+    FROM claimed k JOIN ledger.account a USING (account_id)
+    JOIN ledger.orders o ON o.account_id = k.account_id AND o.order_id = k.order_id
+    WHERE o.venue_order_id IS NOT NULL;
+    RETURN v_out;
+END $$;
+
+CREATE FUNCTION ledger.record_cancel_answers(p_items jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    x jsonb;
+    o ledger.orders;
+    v_now timestamptz;
+    v_answers jsonb := '[]';
+    i integer := 0;
+BEGIN
+    PERFORM ledger._lock_lanes(ledger._ids(p_items));
+    FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
+        o := ledger._order(ledger._whole(x -> 'order_id'));
+        IF o.order_id IS NULL OR x ->> 'answer' NOT IN ('accepted', 'refused', 'not_sent', 'unknown') THEN
+            v_answers := v_answers || ledger._refusal(i, 'BAD_REQUEST', 'unknown order or answer');
+            i := i + 1;
+            CONTINUE;
+        END IF;
+        v_now := ledger._lane_time(o.account_id, o.market_id);
+        UPDATE ledger.cancel_request SET last_answer = left(format('%s: %s', x ->> 'answer', x ->> 'raw'), 2000),
+            answered_at = v_now,
+            next_at = v_now + make_interval(secs => CASE WHEN x ->> 'answer' = 'not_sent'
+                THEN coalesce(ledger._whole(x -> 'retry_after_ms'), 500) ELSE 1000 END / 1000.0)
+        WHERE account_id = o.account_id AND order_id = o.order_id AND status = 'due';
+        IF x ->> 'answer' IN ('accepted', 'refused') THEN
+            INSERT INTO ledger.evidence (account_id, order_id, kind, started_at, at, incarnation, owner, detail)
+            VALUES (o.account_id, o.order_id, 'delete_answered',
+                    v_now - make_interval(secs => greatest(coalesce(ledger._whole(x -> 'took_ms'), 0), 0) / 1000.0),
+                    v_now, (x ->> 'incarnation')::uuid, coalesce(x ->> 'owner', ''), left(coalesce(x ->> 'raw', ''), 2000));
+        END IF;
+        PERFORM ledger._journal(o.account_id, o.market_id, v_now, 'CANCEL_ANSWERED', o.order_id, NULL, o.state, o.state,
+            jsonb_build_object('answer', x ->> 'answer', 'raw', left(x ->> 'raw', 500)));
+        v_answers := v_answers || ledger._ok(i, o, o.state);
+        i := i + 1;
+    END LOOP;
+    RETURN v_answers;
+END $$;
+COMMENT ON FUNCTION ledger.record_cancel_answers(jsonb) IS
+    'Items {order_id, incarnation, answer (accepted, refused, not_sent, unknown), retry_after_ms, took_ms, raw}. '
+    'No answer ends an order: a read does. Until then the cancel is repeated.';

@@ -1,0 +1,93 @@
+-- purpose: what comes from the venue is stored before it is applied; handlers leave receipts; readers keep cursors; runs and drift.
+-- locks:   none of the send path.
+-- index:   primary keys, venue_event_waiting.
+-- fence:   an event id is stored once; a receipt is taken once.
+
+CREATE FUNCTION ledger.store_events(p_account text, p_events jsonb) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_count integer;
+BEGIN
+    PERFORM ledger._enter();
+    INSERT INTO ledger.venue_event (account_id, event_id, raw, received_at)
+    SELECT a.account_id, x ->> 'event_id', x ->> 'raw', ledger.clock()
+    FROM ledger.account a CROSS JOIN jsonb_array_elements(p_events) x
+    WHERE a.name = p_account ORDER BY x ->> 'event_id' ON CONFLICT DO NOTHING;
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    RETURN v_count;
+END $$;
+COMMENT ON FUNCTION ledger.store_events(text, jsonb) IS 'Items {event_id, raw}. Returns how many were new.';
+
+CREATE FUNCTION ledger.mark_events(p_account text, p_event_ids text[], p_problem text DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+BEGIN
+    PERFORM ledger._enter();
+    UPDATE ledger.venue_event v SET applied_at = CASE WHEN p_problem IS NULL THEN ledger.clock() END, problem = left(p_problem, 2000)
+    FROM ledger.account a
+    WHERE a.name = p_account AND v.account_id = a.account_id AND v.event_id = ANY (p_event_ids) AND v.applied_at IS NULL;
+    IF p_problem IS NOT NULL THEN
+        INSERT INTO ledger.dead_letter (account_id, source, subject, problem, failures, at)
+        SELECT a.account_id, 'venue_event', e, left(p_problem, 2000), 1, ledger.clock()
+        FROM ledger.account a CROSS JOIN unnest(p_event_ids) e
+        WHERE a.name = p_account AND NOT EXISTS (
+            SELECT FROM ledger.dead_letter d WHERE d.account_id = a.account_id AND d.source = 'venue_event'
+            AND d.subject = e AND d.retried_at IS NULL);
+    END IF;
+END $$;
+COMMENT ON FUNCTION ledger.mark_events(text, text[], text) IS
+    'Applied, or with a problem: then they stay stored, unapplied, and a dead letter names them.';
+
+CREATE FUNCTION ledger.waiting_events(p_account text, p_limit integer) RETURNS jsonb
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+    SELECT coalesce(jsonb_agg(jsonb_build_object('event_id', q.event_id, 'raw', q.raw) ORDER BY q.received_at, q.event_id), '[]')
+    FROM (SELECT v.event_id, v.raw, v.received_at FROM ledger.venue_event v JOIN ledger.account a USING (account_id)
+          WHERE a.name = p_account AND v.applied_at IS NULL AND v.problem IS NULL
+          ORDER BY v.received_at, v.event_id LIMIT least(p_limit, 1000)) q
+$$;
+
+CREATE FUNCTION ledger.take_receipt(p_account text, p_consumer text, p_key text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+BEGIN
+    PERFORM ledger._enter();
+    INSERT INTO ledger.receipt (account_id, consumer, key, at)
+    SELECT a.account_id, p_consumer, p_key, ledger.clock() FROM ledger.account a
+    WHERE a.name = p_account AND ledger._may_act_for(a.account_id) ON CONFLICT DO NOTHING;
+    RETURN FOUND;
+END $$;
+COMMENT ON FUNCTION ledger.take_receipt(text, text, text) IS
+    'true the first time (consumer, key) is seen. In the caller''s transaction: its work and the receipt stand or fall together.';
+
+CREATE FUNCTION ledger.move_cursor(p_account text, p_name text, p_position bigint) RETURNS bigint
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+    INSERT INTO ledger.cursor AS c (account_id, name, position, moved_at)
+    SELECT a.account_id, p_name, p_position, ledger.clock() FROM ledger.account a WHERE a.name = p_account
+    ON CONFLICT (account_id, name) DO UPDATE SET position = greatest(c.position, excluded.position), moved_at = excluded.moved_at
+    RETURNING position
+$$;
+COMMENT ON FUNCTION ledger.move_cursor(text, text, bigint) IS 'Only forward. Position 0 reads it.';
+
+CREATE FUNCTION ledger.start_run(p_account text, p_kind text, p_incarnation uuid) RETURNS bigint
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+    INSERT INTO ledger.reconcile_run (account_id, kind, incarnation, started_at)
+    SELECT a.account_id, p_kind, p_incarnation, ledger.clock() FROM ledger.account a WHERE a.name = p_account
+    RETURNING run_id
+$$;
+
+CREATE FUNCTION ledger.end_run(p_run_id bigint, p_result text, p_detail jsonb, p_drift jsonb) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+BEGIN
+    PERFORM ledger._enter();
+    INSERT INTO ledger.drift (account_id, run_id, kind, subject, ours, theirs, action, found_at)
+    SELECT r.account_id, r.run_id, x ->> 'kind', x ->> 'subject', x ->> 'ours', x ->> 'theirs', x ->> 'action', ledger.clock()
+    FROM ledger.reconcile_run r CROSS JOIN jsonb_array_elements(p_drift) x WHERE r.run_id = p_run_id;
+    UPDATE ledger.reconcile_run SET ended_at = ledger.clock(), result = p_result, detail = p_detail WHERE run_id = p_run_id;
+END $$;
+COMMENT ON FUNCTION ledger.end_run(bigint, text, jsonb, jsonb) IS
+    'result clean, drift or incomplete; drift items {kind, subject, ours, theirs, action}.';

@@ -1,0 +1,142 @@
+-- purpose: the market mutex and other leases: one holder at a time, with a term that grows.
+-- locks:   the exposure row (mutex) or the lease row.
+-- index:   primary keys.
+-- fence:   the term: whoever lost the lease holds an old one and is refused by reserve_pending.
+
+CREATE FUNCTION ledger.take_mutex(p_account text, p_market text, p_holder uuid, p_ttl_ms integer, p_remember boolean DEFAULT false)
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_account_id bigint;
+    v_market_id bigint := ledger._market_id(p_market);
+    e ledger.exposure;
+    v_now timestamptz;
+BEGIN
+    PERFORM ledger._enter();
+    SELECT a.account_id INTO v_account_id FROM ledger.account a WHERE a.name = p_account;
+    IF v_account_id IS NULL OR v_market_id IS NULL THEN
+        RETURN ledger._refusal(0, CASE WHEN v_account_id IS NULL THEN 'UNKNOWN_ACCOUNT' ELSE 'UNKNOWN_MARKET' END, 'there is none');
+    ELSIF NOT ledger._may_act_for(v_account_id) THEN
+        RETURN ledger._refusal(0, 'NOT_GRANTED', 'this login was not granted the account');
+    ELSIF p_ttl_ms NOT BETWEEN 10 AND 60000 THEN
+        RETURN ledger._refusal(0, 'BAD_REQUEST', 'a market mutex is held for 10 to 60000 ms at a time');
+    END IF;
+    INSERT INTO ledger.exposure (account_id, market_id, clock_at) VALUES (v_account_id, v_market_id, ledger.clock())
+    ON CONFLICT DO NOTHING;
+    SELECT * INTO e FROM ledger.exposure x WHERE x.account_id = v_account_id AND x.market_id = v_market_id FOR UPDATE;
+    v_now := ledger._lane_time(v_account_id, v_market_id);
+    IF e.mutex_holder IS NOT NULL AND e.mutex_until > v_now THEN
+        IF p_remember AND NOT e.mutex_again THEN
+            UPDATE ledger.exposure SET mutex_again = true WHERE account_id = v_account_id AND market_id = v_market_id;
+        END IF;
+        RETURN ledger._refusal(0, 'LOCKED', format('held until %s', e.mutex_until));
+    END IF;
+    UPDATE ledger.exposure SET mutex_holder = p_holder, mutex_term = e.mutex_term + 1, mutex_again = false,
+        mutex_until = v_now + make_interval(secs => p_ttl_ms / 1000.0)
+    WHERE account_id = v_account_id AND market_id = v_market_id;
+    RETURN jsonb_build_object('item', 0, 'status', 'ok', 'term', e.mutex_term + 1);
+END $$;
+COMMENT ON FUNCTION ledger.take_mutex(text, text, uuid, integer, boolean) IS
+    'ok with the term, or LOCKED. p_remember asks the holder to run once more after it unlocks (one run, however often asked).';
+
+CREATE FUNCTION ledger.renew_mutex(p_account text, p_market text, p_term bigint, p_ttl_ms integer) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+BEGIN
+    PERFORM ledger._enter();
+    UPDATE ledger.exposure e SET mutex_until = ledger.clock() + make_interval(secs => least(p_ttl_ms, 60000) / 1000.0)
+    FROM ledger.account a
+    WHERE a.name = p_account AND e.account_id = a.account_id AND e.market_id = ledger._market_id(p_market)
+      AND ledger._may_act_for(a.account_id)
+      AND e.mutex_term = p_term AND e.mutex_holder IS NOT NULL AND e.mutex_until > ledger.clock();
+    RETURN FOUND;
+END $$;
+
+CREATE FUNCTION ledger.release_mutex(p_account text, p_market text, p_term bigint) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_again boolean;
+BEGIN
+    PERFORM ledger._enter();
+    UPDATE ledger.exposure e SET mutex_holder = NULL, mutex_until = NULL, mutex_again = false
+    FROM (SELECT x.account_id, x.market_id, x.mutex_again FROM ledger.exposure x JOIN ledger.account a USING (account_id)
+          WHERE a.name = p_account AND x.market_id = ledger._market_id(p_market)
+            AND ledger._may_act_for(a.account_id) FOR UPDATE OF x) old
+    WHERE e.account_id = old.account_id AND e.market_id = old.market_id
+      AND e.mutex_term = p_term AND e.mutex_holder IS NOT NULL
+    RETURNING old.mutex_again INTO v_again;
+    RETURN jsonb_build_object('released', v_again IS NOT NULL, 'again', coalesce(v_again, false));
+END $$;
+COMMENT ON FUNCTION ledger.release_mutex(text, text, bigint) IS
+    'again: somebody found it locked and asked for one run after unlock.';
+
+CREATE FUNCTION ledger.take_lease(p_name text, p_holder uuid, p_ttl_ms integer) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_term bigint;
+BEGIN
+    PERFORM ledger._enter();
+    INSERT INTO ledger.lease AS l (name, holder, term, until)
+    VALUES (p_name, p_holder, 1, ledger.clock() + make_interval(secs => p_ttl_ms / 1000.0))
+    ON CONFLICT (name) DO UPDATE SET
+        term = CASE WHEN l.holder = p_holder AND l.until > ledger.clock() THEN l.term ELSE l.term + 1 END,
+        holder = p_holder, until = ledger.clock() + make_interval(secs => p_ttl_ms / 1000.0)
+    WHERE l.holder IS NULL OR l.holder = p_holder OR l.until <= ledger.clock()
+    RETURNING l.term INTO v_term;
+    RETURN v_term;
+END $$;
+COMMENT ON FUNCTION ledger.take_lease(text, uuid, integer) IS
+    'Takes or renews. Returns the term, or NULL while another holds it.';
+
+CREATE FUNCTION ledger.drop_leases(p_holder uuid) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_count integer;
+BEGIN
+    PERFORM ledger._enter();
+    UPDATE ledger.lease SET holder = NULL, until = ledger.clock() WHERE holder = p_holder;
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    RETURN v_count;
+END $$;
+
+CREATE FUNCTION ledger.worker_started(p_incarnation uuid, p_name text, p_version text) RETURNS void
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+    INSERT INTO ledger.worker (incarnation, name, version, started_at, seen_at, not_ready_why)
+    VALUES (p_incarnation, p_name, p_version, ledger.clock(), ledger.clock(), 'starting')
+$$;
+
+CREATE FUNCTION ledger.worker_ready(p_incarnation uuid, p_not_ready_why text DEFAULT NULL) RETURNS void
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+    UPDATE ledger.worker SET ready = p_not_ready_why IS NULL, not_ready_why = p_not_ready_why, seen_at = ledger.clock()
+    WHERE incarnation = p_incarnation
+$$;
+
+CREATE FUNCTION ledger.worker_stopped(p_incarnation uuid) RETURNS void
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+    UPDATE ledger.worker SET ready = false, not_ready_why = 'stopped', stopped_at = ledger.clock(), seen_at = ledger.clock()
+    WHERE incarnation = p_incarnation
+$$;
+
+CREATE FUNCTION ledger.end_lock_holders(p_longer_than_ms integer DEFAULT 500) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_count integer;
+BEGIN
+    -- A trader's session that sits in a transaction with a ledger row locked would stop everybody else.
+    SELECT count(*) FILTER (WHERE pg_terminate_backend(s.pid)) INTO v_count FROM pg_stat_activity s
+    WHERE s.datname = current_database() AND s.pid <> pg_backend_pid() AND s.state LIKE 'idle in transaction%'
+      AND s.state_change < clock_timestamp() - make_interval(secs => p_longer_than_ms / 1000.0)
+      AND EXISTS (SELECT FROM pg_locks k JOIN pg_class c ON c.oid = k.relation
+                  JOIN pg_namespace n ON n.oid = c.relnamespace
+                  WHERE k.pid = s.pid AND n.nspname = 'ledger' AND k.granted
+                    AND k.mode IN ('RowShareLock', 'RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'));
+    RETURN v_count;
+END $$;

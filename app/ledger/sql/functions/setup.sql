@@ -1,0 +1,159 @@
+-- purpose: accounts, grants, markets, movements with a cause: what a person or an importer sets up.
+-- locks:   book_movement takes exposure (for tokens), then account_state.
+-- index:   primary keys, market by condition id.
+-- fence:   every movement has its own key and is booked once.
+
+CREATE FUNCTION ledger.open_account(
+    p_name text, p_venue text, p_maker text DEFAULT NULL, p_signer text DEFAULT NULL,
+    p_signature_type integer DEFAULT 0, p_quarantine_ms bigint DEFAULT 120000) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_id bigint;
+    v_venue text;
+BEGIN
+    PERFORM ledger._enter();
+    INSERT INTO ledger.account (name, venue, maker, signer, signature_type, quarantine_ms, created_at)
+    VALUES (p_name, p_venue, p_maker, p_signer, p_signature_type, p_quarantine_ms, ledger.clock())
+    ON CONFLICT (name) DO NOTHING;
+    SELECT a.account_id, a.venue INTO v_id, v_venue FROM ledger.account a WHERE a.name = p_name;
+    IF v_venue <> p_venue THEN
+        RAISE EXCEPTION 'BAD_REQUEST: account % trades on %; paper and live never mix. Nothing was changed', p_name, v_venue
+            USING ERRCODE = 'LG004', HINT = 'Open another account for the other venue.';
+    END IF;
+    INSERT INTO ledger.account_state (account_id) VALUES (v_id) ON CONFLICT DO NOTHING;
+    RETURN v_id;
+END $$;
+COMMENT ON FUNCTION ledger.open_account(text, text, text, text, integer, bigint) IS 'Safe to repeat; returns the account id.';
+
+CREATE FUNCTION ledger.open_paper_account(p_name text, p_collateral_micros bigint, p_quarantine_ms bigint) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_id bigint := ledger.open_account(p_name, 'paper', NULL, NULL, 0, p_quarantine_ms);
+BEGIN
+    IF p_collateral_micros > 0 THEN
+        PERFORM ledger.book_movement(p_name, 'collateral', p_collateral_micros, 'opening', 'opening', 'paper money');
+    END IF;
+    RETURN v_id;
+END $$;
+COMMENT ON FUNCTION ledger.open_paper_account(text, bigint, bigint) IS
+    'The only account a worker may open by itself, since nothing in it is worth anything. Safe to repeat.';
+
+CREATE FUNCTION ledger.sign_as(p_account text, p_maker text, p_signer text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+BEGIN
+    PERFORM ledger._enter();
+    UPDATE ledger.account SET maker = coalesce(maker, p_maker), signer = coalesce(signer, p_signer) WHERE name = p_account;
+    RETURN EXISTS (SELECT FROM ledger.account a WHERE a.name = p_account
+                   AND lower(a.maker) = lower(p_maker) AND lower(a.signer) = lower(p_signer));
+END $$;
+COMMENT ON FUNCTION ledger.sign_as(text, text, text) IS
+    'The first worker writes the account''s addresses; false later means: this key is not the account''s key.';
+
+CREATE FUNCTION ledger.grant_account(p_account text, p_role name) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+BEGIN
+    INSERT INTO ledger.account_grant (account_id, role_name, granted_at)
+    SELECT a.account_id, p_role, ledger.clock() FROM ledger.account a WHERE a.name = p_account
+    ON CONFLICT DO NOTHING;
+    IF NOT EXISTS (SELECT FROM ledger.account a WHERE a.name = p_account) THEN
+        RAISE EXCEPTION 'UNKNOWN_ACCOUNT: %; nothing was granted', p_account USING ERRCODE = 'LG004';
+    END IF;
+END $$;
+
+CREATE FUNCTION ledger.book_movement(
+    p_account text, p_asset text, p_amount bigint, p_cause text, p_key text, p_note text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_account_id bigint;
+    v_market_id bigint;
+    v_outcome smallint;
+    v_now timestamptz := ledger.clock();
+BEGIN
+    PERFORM ledger._enter();
+    SELECT a.account_id INTO v_account_id FROM ledger.account a WHERE a.name = p_account;
+    IF v_account_id IS NULL THEN
+        RAISE EXCEPTION 'UNKNOWN_ACCOUNT: %; nothing was booked', p_account USING ERRCODE = 'LG004';
+    ELSIF p_cause NOT IN ('opening', 'deposit', 'withdrawal', 'correction') OR coalesce(p_key, '') = '' OR p_amount = 0 THEN
+        RAISE EXCEPTION 'BAD_REQUEST: a movement needs a known cause, a key and an amount; nothing was booked' USING ERRCODE = 'LG004';
+    END IF;
+    IF p_asset <> 'collateral' THEN
+        SELECT x.market_id, x.outcome INTO v_market_id, v_outcome FROM ledger.outcome x WHERE x.token_id = p_asset;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'UNKNOWN_OUTCOME: token %; nothing was booked', left(p_asset, 80) USING ERRCODE = 'LG004';
+        END IF;
+        INSERT INTO ledger.exposure (account_id, market_id, clock_at)
+        VALUES (v_account_id, v_market_id, v_now) ON CONFLICT DO NOTHING;
+        PERFORM FROM ledger.exposure e WHERE e.account_id = v_account_id AND e.market_id = v_market_id FOR UPDATE;
+    END IF;
+    PERFORM FROM ledger.account_state s WHERE s.account_id = v_account_id FOR UPDATE;
+    IF EXISTS (SELECT FROM ledger.balance_entry b WHERE b.account_id = v_account_id AND b.entry_key = 'movement:' || p_key) THEN
+        RETURN false;
+    END IF;
+    PERFORM ledger._book(v_account_id, p_asset, p_amount, 0, p_cause, 'movement:' || p_key, v_now, NULL, NULL, left(p_note, 500));
+    IF p_asset <> 'collateral' THEN
+        UPDATE ledger.exposure e SET confirmed[v_outcome + 1] = e.confirmed[v_outcome + 1] + p_amount
+        WHERE e.account_id = v_account_id AND e.market_id = v_market_id;
+    END IF;
+    PERFORM ledger._journal(v_account_id, v_market_id, v_now, 'MOVEMENT',
+        NULL, NULL, NULL, NULL, jsonb_build_object('asset', p_asset, 'amount', p_amount, 'cause', p_cause, 'key', p_key));
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION ledger.book_movement(text, text, bigint, text, text, text) IS
+    'An entry with a cause; false if its key was booked before. asset is collateral or a token id; amount in micros.';
+
+CREATE FUNCTION ledger.import_markets(p_rows jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    x jsonb;
+    v_id bigint;
+    v_new boolean;
+    v_now timestamptz := ledger.clock();
+    v_created integer := 0;
+    v_updated integer := 0;
+BEGIN
+    PERFORM ledger._enter();
+    FOR x IN SELECT q FROM jsonb_array_elements(p_rows) q ORDER BY q ->> 'condition_id' LOOP
+        INSERT INTO ledger.market AS m (condition_id, slug, question, event_id, event_title, category, group_key,
+            tick_micros, min_size_micros, fee_rate_micros, fee_exponent, fee_taker_only, neg_risk, neg_risk_augmented,
+            protocol_version, window_start, window_end, tradable, untradable_reasons, source_digest, created_at, updated_at)
+        VALUES (x ->> 'condition_id', x ->> 'slug', coalesce(x ->> 'question', ''), x ->> 'event_id', x ->> 'event_title',
+            x ->> 'category', x ->> 'group_key', ledger._whole(x -> 'tick_micros'), ledger._whole(x -> 'min_size_micros'),
+            coalesce(ledger._whole(x -> 'fee_rate_micros'), 0), coalesce(ledger._whole(x -> 'fee_exponent'), 1),
+            coalesce((x ->> 'fee_taker_only')::boolean, false), coalesce((x ->> 'neg_risk')::boolean, false),
+            coalesce((x ->> 'neg_risk_augmented')::boolean, false), coalesce(x ->> 'protocol_version', 'v1'),
+            to_timestamp(ledger._whole(x -> 'window_start_ms') / 1000.0), to_timestamp(ledger._whole(x -> 'window_end_ms') / 1000.0),
+            (x ->> 'tradable')::boolean, array(SELECT jsonb_array_elements_text(x -> 'untradable_reasons')),
+            x ->> 'raw_digest', v_now, v_now)
+        ON CONFLICT (condition_id) DO UPDATE SET
+            slug = excluded.slug, question = excluded.question, event_id = excluded.event_id,
+            event_title = excluded.event_title, category = excluded.category, group_key = excluded.group_key,
+            tick_micros = excluded.tick_micros, min_size_micros = excluded.min_size_micros,
+            fee_rate_micros = excluded.fee_rate_micros, fee_exponent = excluded.fee_exponent,
+            fee_taker_only = excluded.fee_taker_only, neg_risk = excluded.neg_risk,
+            neg_risk_augmented = excluded.neg_risk_augmented, protocol_version = excluded.protocol_version,
+            window_start = excluded.window_start, window_end = excluded.window_end, tradable = excluded.tradable,
+            untradable_reasons = excluded.untradable_reasons, source_digest = excluded.source_digest, updated_at = v_now
+        RETURNING m.market_id, m.xmax = 0 INTO v_id, v_new;
+        INSERT INTO ledger.outcome AS c (market_id, outcome, label, token_id)
+        SELECT v_id, ledger._whole(q -> 'index'), q ->> 'label', q ->> 'token_id'
+        FROM jsonb_array_elements(coalesce(x -> 'outcomes', '[]')) q
+        WHERE NOT EXISTS (SELECT FROM ledger.outcome d WHERE d.token_id = q ->> 'token_id' AND d.market_id <> v_id)
+        ON CONFLICT (market_id, outcome) DO UPDATE SET label = excluded.label WHERE c.token_id = excluded.token_id;
+        -- Orders refer to these tokens: a market whose tokens change, or belong to another, is not the market it was.
+        UPDATE ledger.market m SET tradable = false, untradable_reasons = array_append(m.untradable_reasons, 'OUTCOME_CONFLICT')
+        WHERE m.market_id = v_id AND EXISTS (
+            SELECT FROM jsonb_array_elements(coalesce(x -> 'outcomes', '[]')) q
+            WHERE NOT EXISTS (SELECT FROM ledger.outcome c WHERE c.market_id = v_id
+                AND c.outcome = ledger._whole(q -> 'index') AND c.token_id = q ->> 'token_id'));
+        IF v_new THEN v_created := v_created + 1; ELSE v_updated := v_updated + 1; END IF;
+    END LOOP;
+    RETURN jsonb_build_object('created', v_created, 'updated', v_updated);
+END $$;
+COMMENT ON FUNCTION ledger.import_markets(jsonb) IS
+    'Rows as app.markets.model writes them; all or nothing. Amounts in micros, times in unix milliseconds.';

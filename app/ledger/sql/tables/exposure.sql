@@ -1,0 +1,80 @@
+-- purpose: the hot rows: exposure per (account, market) and the account's own counters and balances.
+-- locks:   exposure first, then account_state; these two locks serialise everything below them
+--          (keys, orders, attempts, outbox rows and balances of that lane or account).
+-- index:   primary keys only; fillfactor leaves room for updates in place.
+-- fence:   mutex_term grows with each holder of the market mutex; a holder that lost it cannot reserve.
+-- No foreign key points at these rows: KEY SHARE from children would starve SELECT ... FOR UPDATE.
+
+CREATE TABLE ledger.exposure (
+    account_id          bigint NOT NULL REFERENCES ledger.account,
+    market_id           bigint NOT NULL REFERENCES ledger.market,
+    -- counters per outcome (element 1 is outcome 0), in share micros; a cache of reservations and fills
+    pending_buy         bigint[] NOT NULL DEFAULT '{0,0}',
+    open_buy            bigint[] NOT NULL DEFAULT '{0,0}',
+    awaiting_buy        bigint[] NOT NULL DEFAULT '{0,0}',
+    provisional_buy     bigint[] NOT NULL DEFAULT '{0,0}',
+    pending_sell        bigint[] NOT NULL DEFAULT '{0,0}',
+    open_sell           bigint[] NOT NULL DEFAULT '{0,0}',
+    awaiting_sell       bigint[] NOT NULL DEFAULT '{0,0}',
+    provisional_sell    bigint[] NOT NULL DEFAULT '{0,0}',
+    confirmed           bigint[] NOT NULL DEFAULT '{0,0}',
+    -- burst limiter: when orders were admitted, newest last; pruned to the last minute at each admission
+    admitted_at         timestamptz[] NOT NULL DEFAULT '{}',
+    last_admitted_at    timestamptz,
+    last_set_id         bigint,
+    suspended_until     timestamptz,
+    suspended_why       text,
+    mutex_holder        uuid,
+    mutex_term          bigint NOT NULL DEFAULT 0,
+    mutex_until         timestamptz,
+    mutex_again         boolean NOT NULL DEFAULT false,
+    journal_seq         bigint NOT NULL DEFAULT 0,
+    clock_at            timestamptz NOT NULL,
+    PRIMARY KEY (account_id, market_id)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 1000);
+
+COMMENT ON COLUMN ledger.exposure.awaiting_buy IS
+    'Matched according to a read, not yet seen in trades.';
+COMMENT ON COLUMN ledger.exposure.provisional_buy IS
+    'Bought in trades that are not final: counts as position at once, cannot be sold yet.';
+COMMENT ON COLUMN ledger.exposure.confirmed IS
+    'Final position: confirmed buys minus confirmed sells plus entries with a cause.';
+COMMENT ON COLUMN ledger.exposure.clock_at IS
+    'The latest database time used in a decision here; time never runs backwards for a limit.';
+
+CREATE TABLE ledger.account_state (
+    account_id      bigint PRIMARY KEY REFERENCES ledger.account,
+    journal_seq     bigint NOT NULL DEFAULT 0,
+    entry_seq       bigint NOT NULL DEFAULT 0
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 1000);
+
+-- Facts are always booked, so neither number has a constraint; a negative one halts the account.
+CREATE TABLE ledger.balance (
+    account_id      bigint NOT NULL REFERENCES ledger.account,
+    asset           text COLLATE "C" NOT NULL CHECK (asset = 'collateral' OR asset ~ '^[1-9][0-9]{0,77}$'),
+    available       bigint NOT NULL DEFAULT 0,
+    locked          bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (account_id, asset)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 1000);
+COMMENT ON TABLE ledger.balance IS
+    'asset is ''collateral'' (pUSD) or a token id. Only confirmed tokens are available.';
+
+CREATE TABLE ledger.balance_entry (
+    account_id      bigint NOT NULL,
+    entry_seq       bigint NOT NULL,
+    asset           text COLLATE "C" NOT NULL,
+    cause           text COLLATE "C" NOT NULL,
+    entry_key       text COLLATE "C" NOT NULL,
+    available_delta bigint NOT NULL,
+    locked_delta    bigint NOT NULL,
+    order_id        bigint,
+    trade_id        text COLLATE "C",
+    note            text,
+    at              timestamptz NOT NULL,
+    PRIMARY KEY (account_id, entry_seq),
+    UNIQUE (account_id, entry_key),
+    FOREIGN KEY (account_id) REFERENCES ledger.account,
+    CHECK (available_delta <> 0 OR locked_delta <> 0)
+);
+COMMENT ON COLUMN ledger.balance_entry.entry_key IS 'Each movement can be booked once.';
+CREATE INDEX balance_entry_of_order ON ledger.balance_entry (account_id, order_id) WHERE order_id IS NOT NULL;

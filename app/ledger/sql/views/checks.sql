@@ -1,0 +1,4 @@
+-- purpose: checks
+-- locks: none
+-- index: none
+-- fence: none
