@@ -1,0 +1,137 @@
+"""Two views in, actions and differences out. No clock, no chance, no I/O.
+
+The venue's list of open orders is paged over a moving set, so absence from it proves nothing: such an
+order is looked up by id. An order there that we do not know is never matched by its looks, only by
+its id (freqtrade 13399 attached the wrong order by price and time).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """An order the ledger believes to be at the venue, or not ended. Sizes in share micros."""
+
+    order_id: int
+    venue_order_id: str
+    state: str
+    matched_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class Theirs:
+    """An open order as the venue's list shows it."""
+
+    venue_order_id: str
+    matched_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class OurFill:
+    trade_id: str
+    venue_order_id: str
+    settlement: str
+    """provisional, confirmed or failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class TheirTrade:
+    trade_id: str
+    venue_order_id: str
+    settlement: str
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing in which the two views disagree."""
+
+    kind: str
+    subject: str
+    ours: str
+    theirs: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    observe: tuple[str, ...]
+    """Venue ids whose row in the list is news to the ledger."""
+    look_up: tuple[str, ...]
+    """Venue ids about which the list and the ledger disagree: to be read one by one."""
+    book: tuple[tuple[str, str], ...]
+    """(trade id, venue id) of trades the ledger has not, or has in an older state."""
+    differences: tuple[Difference, ...]
+
+
+AT_VENUE = frozenset({"LIVE", "DELAYED"})
+
+
+def compare_orders(ours: Iterable[Ours], theirs: Iterable[Theirs]) -> Plan:
+    """Open orders. A difference is something one view knows and the other contradicts."""
+    mine: Mapping[str, Ours] = {order.venue_order_id: order for order in ours}
+    seen: Mapping[str, Theirs] = {order.venue_order_id: order for order in theirs}
+    differences: list[Difference] = []
+    observe: list[str] = []
+    look_up: list[str] = []
+    for venue_order_id, their in sorted(seen.items()):
+        our = mine.get(venue_order_id)
+        if our is None:
+            observe.append(venue_order_id)
+            differences.append(
+                Difference("order_not_ours", venue_order_id, "unknown or ended", "open")
+            )
+        elif our.state not in AT_VENUE:
+            # The list may be older than the end we recorded: a fresh look-up decides.
+            look_up.append(venue_order_id)
+            differences.append(Difference("order_found", venue_order_id, our.state, "open"))
+        elif their.matched_micros > our.matched_micros:
+            observe.append(venue_order_id)
+            differences.append(
+                Difference(
+                    "matched_behind",
+                    venue_order_id,
+                    str(our.matched_micros),
+                    str(their.matched_micros),
+                )
+            )
+    unlisted = sorted(
+        one.venue_order_id
+        for one in mine.values()
+        if one.state in AT_VENUE and one.venue_order_id not in seen
+    )
+    differences += [
+        Difference("order_not_listed", one, mine[one].state, "not in the list of open orders")
+        for one in unlisted
+    ]
+    return Plan(tuple(observe), (*look_up, *unlisted), (), tuple(differences))
+
+
+def compare_trades(ours: Iterable[OurFill], theirs: Iterable[TheirTrade]) -> Plan:
+    """Our parts of trades. What only the ledger has is no difference: the venue's answer covers a window."""
+    mine = {(fill.trade_id, fill.venue_order_id): fill.settlement for fill in ours}
+    differences: list[Difference] = []
+    book: list[tuple[str, str]] = []
+    for trade in sorted(theirs, key=lambda one: (one.trade_id, one.venue_order_id)):
+        key = (trade.trade_id, trade.venue_order_id)
+        settlement = mine.get(key)
+        if settlement is None:
+            book.append(key)
+            differences.append(Difference("trade_missing", "/".join(key), "none", trade.settlement))
+        elif settlement != trade.settlement and (
+            settlement == "provisional" or trade.settlement == "confirmed"
+        ):
+            book.append(key)
+            differences.append(
+                Difference("settlement_behind", "/".join(key), settlement, trade.settlement)
+            )
+    return Plan((), (), tuple(book), tuple(differences))
+
+
+def confirmed_by_both(
+    first: Sequence[Difference], second: Sequence[Difference]
+) -> tuple[Difference, ...]:
+    """What stood in two comparisons some time apart. What a running worker caught up with meanwhile is not drift."""
+    again = {(one.kind, one.subject) for one in second}
+    return tuple(one for one in first if (one.kind, one.subject) in again)

@@ -1,0 +1,1 @@
+"""What runs: the worker and its tasks, the command line, the demo."""

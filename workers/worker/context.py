@@ -1,0 +1,90 @@
+"""What every task of a worker is handed, and the little state they share."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from app.clock import Ports
+from app.config import Settings
+from app.ledger.calls import LedgerCalls
+from app.observe.logs import Logger
+from app.venue.interface import Venue
+from app.venue.polymarket.signing import SignatureType, Signer
+from workers.worker.points import Reached
+
+
+@dataclass(frozen=True, slots=True)
+class AccountKey:
+    """What signs for an account. ``signer``'s repr hides the key."""
+
+    signer: Signer
+    maker: str
+    signer_address: str
+    signature_type: SignatureType
+    owner: str = ""
+    """The API key id at sending: an identifier, recorded with each attempt."""
+
+
+class Host(Protocol):
+    """The part of a venue that a worker must look after: keys, markets, its own life."""
+
+    @property
+    def venue(self) -> Venue: ...
+
+    def key(self, account: str) -> AccountKey | None: ...
+
+    def note_market(self, token_id: str, *, neg_risk: bool) -> None: ...
+
+    async def pace(self) -> bool:
+        """Let the venue's own time pass (paper). Whether anything moved."""
+        ...
+
+
+@dataclass(slots=True)
+class Shared:
+    """State of this process only; everything that matters after a crash is in the database."""
+
+    ready: set[str] = field(default_factory=set)
+    """Accounts whose start comparison was clean: only for these is anything placed."""
+    known: set[str] = field(default_factory=set)
+    """Accounts this worker serves: for these cancels and look-ups run from the first moment."""
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    work: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set by a wake-up; the poll is the truth, this only shortens it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    calls: LedgerCalls
+    host: Host
+    ports: Ports
+    settings: Settings
+    incarnation: uuid.UUID
+    log: Logger
+    reached: Reached
+    shared: Shared = field(default_factory=Shared)
+
+    @property
+    def venue(self) -> Venue:
+        return self.host.venue
+
+    @property
+    def lease_ms(self) -> int:
+        return self.settings.claim_lease_ms
+
+    def elapsed_ms(self, since_ns: int) -> int:
+        return (self.ports.clock.monotonic_ns() - since_ns) // 1_000_000
+
+    def jitter_ms(self, base_ms: int) -> int:
+        """``base_ms`` plus up to a half: workers that failed together must not come back together."""
+        return base_ms + int(self.ports.rng.uniform(0, base_ms / 2))
+
+    def backoff_ms(self, tries: int, *, first_ms: int = 250, most_ms: int = 30_000) -> int:
+        """Exponential, bounded, with jitter (W3)."""
+        return self.jitter_ms(min(most_ms, first_ms * 2 ** min(tries, 16)))
+
+    def named(self, component: str) -> Logger:
+        return self.log.bind(component=component)

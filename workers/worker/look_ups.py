@@ -1,0 +1,140 @@
+"""Resolves orders whose fate is unknown: look first, then the same bytes again, or proof of absence.
+
+Nothing leaves "unknown" without evidence. While the intent is still wanted, an order that a look-up does
+not find is sent again, byte for byte: if the first copy arrived, the venue says so. Once it is not
+wanted, only look-ups and DELETE remain, until the ledger holds every proof of absence it asks for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from app.venue.interface import Absent, Found, Unread
+from workers.worker.context import Context
+from workers.worker.reading import book_trades, observe
+from workers.worker.sending import Sender, Work
+
+RESEND_AFTER_MS: Final = 1_000
+"""How long an unknown order is looked up before its bytes go again: an index lags by a second or two."""
+
+TRADES_MARGIN_MS: Final = 60_000
+"""How far before the intent trades are read: the venue's clock is not ours."""
+
+
+class LookUps:
+    def __init__(self, context: Context, sender: Sender) -> None:
+        self._context = context
+        self._sender = sender
+        self._log = context.named("resolver")
+
+    async def one_pass(self) -> bool:
+        context = self._context
+        if not context.shared.known:
+            return False
+        claimed: list[Work] = await context.calls.value(
+            "claim_look_ups",
+            context.incarnation,
+            tuple(sorted(context.shared.known)),
+            context.lease_ms,
+            32,
+        )
+        await asyncio.gather(*(self._resolve(work) for work in claimed))
+        return False
+
+    async def _resolve(self, work: Work) -> None:
+        context = self._context
+        account, venue_order_id = work["account"], work["venue_order_id"]
+        started_ns = context.ports.clock.monotonic_ns()
+        context.reached("look.before")
+        answer = await context.venue.order(account, venue_order_id)
+        context.reached("look.after")
+        if isinstance(answer, Found):
+            await observe(context, account, [answer.value], source="read", since_ns=started_ns)
+            self._log.info(
+                "ORDER_FOUND",
+                account=account,
+                order=work["order_id"],
+                status=answer.value.raw_status,
+            )
+            await self._drop(work, 1_000)
+        elif isinstance(answer, Unread):
+            self._log.warning(
+                "LOOK_UP_FAILED", account=account, order=work["order_id"], reason=answer.reason
+            )
+            await self._drop(work, context.backoff_ms(2))
+        elif work["wanted"] and account in context.shared.ready:
+            await self._send_again(work)
+        else:
+            await self._prove_absent(work, answer, context.elapsed_ms(started_ns))
+
+    async def _send_again(self, work: Work) -> None:
+        if work["fate_age_ms"] < RESEND_AFTER_MS:
+            await self._drop(work, RESEND_AFTER_MS // 2)
+            return
+        self._log.info("SENDING_SAME_BYTES", account=work["account"], order=work["order_id"])
+        await self._sender.send(work["account"], [work])
+        await self._drop(work, self._context.backoff_ms(2))
+
+    async def _prove_absent(self, work: Work, absent: Absent, order_took_ms: int) -> None:
+        context = self._context
+        account, order_id = work["account"], work["order_id"]
+        owner = self._owner(account)
+        evidence: list[dict[str, Any]] = [
+            {
+                "order_id": order_id,
+                "kind": "order_absent",
+                "took_ms": order_took_ms,
+                "owner": owner,
+                "incarnation": str(context.incarnation),
+                "detail": absent.raw,
+            },
+        ]
+        if not work["cancel_asked"]:
+            await context.calls.items(
+                "request_cancel",
+                [{"order_id": order_id, "reason": "unknown, and not wanted any more"}],
+            )
+        started_ns = context.ports.clock.monotonic_ns()
+        trades = await context.venue.trades(account, work["last_matched_ms"] - TRADES_MARGIN_MS)
+        if isinstance(trades, Found):
+            ours = [
+                trade for trade in trades.value if trade.venue_order_id == work["venue_order_id"]
+            ]
+            if ours:
+                await book_trades(context, account, ours)
+            else:
+                evidence.append(
+                    {
+                        "order_id": order_id,
+                        "kind": "trades_absent",
+                        "owner": owner,
+                        "took_ms": context.elapsed_ms(started_ns),
+                        "incarnation": str(context.incarnation),
+                    }
+                )
+        await context.calls.items("record_evidence", evidence)
+        context.reached("evidence.after")
+        [answer] = await context.calls.items("prove_absent", [{"order_id": order_id}])
+        if answer["status"] == "ok":
+            self._log.info("PROVEN_ABSENT", account=account, order=order_id)
+        else:
+            self._log.debug("NOT_PROVEN", account=account, order=order_id, missing=answer["detail"])
+            await self._drop(work, context.jitter_ms(700))
+
+    def _owner(self, account: str) -> str:
+        key = self._context.host.key(account)
+        return key.owner if key is not None else ""
+
+    async def _drop(self, work: Work, after_ms: int) -> None:
+        await self._context.calls.value(
+            "drop_claims",
+            [
+                {
+                    "order_id": work["order_id"],
+                    "incarnation": str(self._context.incarnation),
+                    "claim_no": work["claim_no"],
+                    "after_ms": after_ms,
+                }
+            ],
+        )

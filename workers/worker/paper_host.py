@@ -1,0 +1,78 @@
+"""Looks after the paper venue for a worker: its own database sessions, keys, markets and passing time."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from app.clock import Ports, SeededRng
+from app.config import Settings
+from app.ledger.calls import LedgerCalls
+from app.venue.matching import Rules
+from app.venue.paper import PaperMarket, PaperVenue, order_hasher
+from app.venue.polymarket.signing import SignatureType, Signer
+from workers.worker.context import AccountKey
+
+
+def paper_key(account: str) -> AccountKey:
+    """The throw-away key of a paper account: the same in every process, worth nothing anywhere."""
+    seed = int.from_bytes(hashlib.sha256(f"paper|{account}".encode()).digest(), "big")
+    signer = Signer.ephemeral(SeededRng(seed).bits)
+    return AccountKey(
+        signer, signer.address, signer.address, SignatureType.EOA, owner=f"paper-{account}"
+    )
+
+
+class PaperHost:
+    """A `Host` over the paper venue. ``pool`` must be the venue's own: its commits are never the ledger's."""
+
+    def __init__(self, pool: Any, calls: LedgerCalls, ports: Ports, settings: Settings) -> None:
+        self._calls = calls
+        self._neg_risk: set[str] = set()
+        self._keys: dict[str, AccountKey] = {}
+        settle_ms = settings.paper_settle_ms
+        self.venue = PaperVenue(
+            pool,
+            ports,
+            seed=settings.paper_seed,
+            hash_body=order_hasher(self._neg_risk),
+            rules=Rules(mine_after_ms=settle_ms // 2, confirm_after_ms=settle_ms - settle_ms // 2),
+            find_market=self._find_market,
+            poll_ms=settings.poll_ms,
+        )
+
+    def key(self, account: str) -> AccountKey:
+        if account not in self._keys:
+            self._keys[account] = paper_key(account)
+        return self._keys[account]
+
+    def note_market(self, token_id: str, *, neg_risk: bool) -> None:
+        if neg_risk:
+            self._neg_risk.add(token_id)
+
+    async def pace(self) -> bool:
+        rows = await self._calls.rows(
+            "SELECT o.token_id FROM ledger.outcome o JOIN ledger.market m USING (market_id) WHERE m.neg_risk"
+        )
+        self._neg_risk.update(row["token_id"] for row in rows)
+        return await self.venue.step() > 0
+
+    async def _find_market(self, token_id: str) -> PaperMarket | None:
+        rows = await self._calls.rows(
+            "SELECT m.condition_id, m.tick_micros, m.min_size_micros, m.fee_rate_micros, "
+            "array_agg(o.token_id ORDER BY o.outcome) AS tokens "
+            "FROM ledger.market m JOIN ledger.outcome o USING (market_id) "
+            "WHERE m.market_id = (SELECT x.market_id FROM ledger.outcome x WHERE x.token_id = $1) "
+            "AND m.tick_micros IS NOT NULL AND m.min_size_micros IS NOT NULL GROUP BY m.market_id",
+            token_id,
+        )
+        if not rows:
+            return None
+        row = rows[0]
+        return PaperMarket(
+            row["condition_id"],
+            tuple(row["tokens"]),
+            row["tick_micros"],
+            row["min_size_micros"],
+            row["fee_rate_micros"],
+        )

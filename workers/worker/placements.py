@@ -1,0 +1,78 @@
+"""Claims placements lane by lane and hands them to the send path in batches of the venue's size."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from typing import Final
+
+from app.errors import DatabaseProblem
+from workers.worker.context import Context
+from workers.worker.sending import Sender, Work
+
+BATCH: Final = 15
+"""Orders per request (polymarket.md 3.3)."""
+
+IN_FLIGHT: Final = 4
+"""Requests under way at once. Many simultaneous posts time out (polymarket.md 12, row 4)."""
+
+
+class Placements:
+    def __init__(self, context: Context, sender: Sender) -> None:
+        self._context = context
+        self._sender = sender
+        self._slots = asyncio.Semaphore(IN_FLIGHT)
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def one_pass(self) -> bool:
+        """Claim what is ready for accounts that are ready; whether there was anything."""
+        context = self._context
+        accounts = tuple(sorted(context.shared.ready))
+        if not accounts:
+            return False
+        async with self._slots:
+            claimed: list[Work] = await context.calls.value(
+                "claim_placements",
+                context.incarnation,
+                accounts,
+                context.lease_ms,
+                BATCH * IN_FLIGHT,
+            )
+        context.reached("claim.after")
+        by_account: dict[str, list[Work]] = defaultdict(list)
+        for work in claimed:
+            by_account[work["account"]].append(work)
+        for account, works in by_account.items():
+            for start in range(0, len(works), BATCH):
+                await self._slots.acquire()
+                task = context.ports.tasks.spawn(
+                    self._send(account, works[start : start + BATCH]), name="send"
+                )
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
+        self._raise_failure()
+        return bool(claimed)
+
+    async def _send(self, account: str, works: list[Work]) -> None:
+        try:
+            await self._sender.send(account, works)
+        except DatabaseProblem as problem:
+            # Before the attempt was opened: nothing was sent, and the claim lapses by itself.
+            self._context.named("sender").warning(
+                "SEND_GIVEN_UP",
+                orders=[work["order_id"] for work in works],
+                code=problem.code,
+                problem=problem.wrong,
+            )
+        finally:
+            self._slots.release()
+
+    def _raise_failure(self) -> None:
+        for task in list(self._running):
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+
+    async def drain(self) -> None:
+        """Wait for what is in flight: its outcomes are recorded when this returns."""
+        if self._running:
+            await asyncio.gather(*self._running)

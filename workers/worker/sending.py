@@ -1,0 +1,270 @@
+"""The send path: sign, store the bytes, open an attempt, send, record. The heart of the worker.
+
+Each step is a commit of its own, so that a death between any two leaves a row that says what may have
+happened. Nothing here decides whether an order may be sent: ``ledger.open_attempt`` does, under the
+order's lock, and bytes leave only until two seconds after a clock reading taken before that commit.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, Final
+
+from app.errors import Code, DatabaseProblem, LedgerError
+from app.ledger.calls import Item
+from app.venue.interface import (
+    Accepted,
+    NotPlaced,
+    OrderType,
+    PlaceOutcome,
+    PlaceRequest,
+    Rejected,
+    Seen,
+    Side,
+    Unknown,
+)
+from app.venue.polymarket.order import SignedOrder, build_order
+from workers.worker.context import AccountKey, Context
+
+SEND_WITHIN_NS: Final = 2_000_000_000
+"""After this the attempt is dropped: a process that was paused must not write bytes later (design section 2)."""
+
+Work = dict[str, Any]
+"""A claimed order as ``ledger._work`` shows it."""
+
+
+class Sender:
+    """Takes claimed orders of one account through an attempt."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._log = context.named("sender")
+
+    async def send(self, account: str, claimed: Sequence[Work]) -> None:
+        """At most 15 claimed orders. Returns when their outcomes are recorded."""
+        key = self._context.host.key(account)
+        assert key is not None, "only accounts with a key are claimed"
+        ready = [work for work in claimed if work["state"] != "RESERVED"]
+        ready += await self._prepare(
+            account, key, [work for work in claimed if work["state"] == "RESERVED"]
+        )
+        if not ready:
+            return
+        started_ns = self._context.ports.clock.monotonic_ns()
+        opened = await self._open(key, ready)
+        if opened:
+            await self._attempt(account, key, opened, started_ns)
+
+    # --- before anything is sent ------------------------------------------------------------------
+
+    async def _prepare(self, account: str, key: AccountKey, works: Sequence[Work]) -> list[Work]:
+        items: list[Item] = []
+        signed_works: list[Work] = []
+        for work in works:
+            self._context.host.note_market(work["token_id"], neg_risk=work["neg_risk"])
+            try:
+                signed = _sign(key, work)
+            except LedgerError as error:
+                self._log.error(
+                    "SIGNING_FAILED",
+                    order=work["order_id"],
+                    account=account,
+                    code=error.code,
+                    problem=error.wrong,
+                )
+                await self._context.calls.value(
+                    "fail_placement",
+                    work["order_id"],
+                    self._context.incarnation,
+                    work["claim_no"],
+                    str(error),
+                )
+                continue
+            work["venue_order_id"] = signed.venue_order_id
+            work["body"] = base64.b64encode(signed.body_template).decode()
+            signed_works.append(work)
+            items.append(
+                self._fenced(work)
+                | {
+                    "venue_order_id": signed.venue_order_id,
+                    "body": work["body"],
+                    "fields": _fields(key, signed),
+                }
+            )
+        if not items:
+            return []
+        self._context.reached("prepare.before")
+        answers = await self._context.calls.items("prepare", items)
+        self._context.reached("prepare.after")
+        return self._kept(signed_works, answers, "PREPARE_REFUSED")
+
+    async def _open(self, key: AccountKey, works: Sequence[Work]) -> list[Work]:
+        timeout_ms = self._context.settings.request_timeout_ms
+        items = [
+            self._fenced(work) | {"owner": key.owner, "request_timeout_ms": timeout_ms}
+            for work in works
+        ]
+        self._context.reached("open.before")
+        answers = await self._context.calls.items("open_attempt", items)
+        self._context.reached("open.after")
+        for work, answer in zip(works, answers, strict=True):
+            work["attempt"] = answer.get("attempt")
+        return self._kept(works, answers, "NOT_SENT")
+
+    def _kept(self, works: Sequence[Work], answers: Sequence[Item], event: str) -> list[Work]:
+        kept = []
+        for work, answer in zip(works, answers, strict=True):
+            if answer["status"] == "ok":
+                kept.append(work)
+            else:
+                self._log.info(
+                    event, order=work["order_id"], code=answer["code"], detail=answer["detail"]
+                )
+        return kept
+
+    def _fenced(self, work: Work) -> Item:
+        return {
+            "order_id": work["order_id"],
+            "incarnation": str(self._context.incarnation),
+            "claim_no": work["claim_no"],
+        }
+
+    # --- the attempt --------------------------------------------------------------------------------
+
+    async def _attempt(
+        self, account: str, key: AccountKey, works: Sequence[Work], started_ns: int
+    ) -> None:
+        clock = self._context.ports.clock
+        self._context.reached("send.before")
+        if clock.monotonic_ns() - started_ns > SEND_WITHIN_NS:
+            self._log.warning(
+                "ATTEMPT_DROPPED", orders=[work["order_id"] for work in works], account=account
+            )
+            outcomes: Sequence[PlaceOutcome] = [NotPlaced("SEND_BY_PASSED", 0, "") for _ in works]
+        else:
+            requests = [
+                PlaceRequest(work["venue_order_id"], base64.b64decode(work["body"]), key.owner)
+                for work in works
+            ]
+            outcomes = await self._context.venue.place(account, requests)
+        self._context.reached("send.after")
+        latency_ms = self._context.elapsed_ms(started_ns)
+        by_call: dict[str, list[Item]] = defaultdict(list)
+        for work, outcome in zip(works, outcomes, strict=True):
+            call, item = self._as_record(work, outcome)
+            by_call[call].append(item)
+            self._log.info(
+                "ORDER_ANSWERED",
+                account=account,
+                order=work["order_id"],
+                attempt=work["attempt"],
+                outcome=call,
+                code=item["code"],
+                latency_ms=latency_ms,
+            )
+        self._context.reached("record.before")
+        for call, items in by_call.items():
+            await self._record(call, items)
+        self._context.reached("record.after")
+        if any(item["code"] == Code.ID_MISMATCH for items in by_call.values() for item in items):
+            await self._context.calls.value(
+                "set_halt",
+                "account",
+                account,
+                "ID_MISMATCH: the venue answered with another order id than ours",
+                "worker",
+            )
+
+    def _as_record(self, work: Work, outcome: PlaceOutcome) -> tuple[str, Item]:
+        item: Item = {
+            "order_id": work["order_id"],
+            "attempt": work["attempt"],
+            "incarnation": str(self._context.incarnation),
+            "raw": outcome.raw,
+        }
+        match outcome:
+            case Accepted(venue_order_id=answered) if answered.lower() != work["venue_order_id"]:
+                return "mark_unknown", item | {"code": Code.ID_MISMATCH.value}
+            case Accepted(status="delayed"):
+                return "acknowledge_delayed", item | {"code": outcome.status}
+            case Accepted():
+                return "acknowledge", item | {"code": outcome.status}
+            case Rejected():
+                return "reject", item | {"code": outcome.code}
+            case NotPlaced():
+                wait = max(outcome.retry_after_ms, self._context.backoff_ms(work["attempt"]))
+                return "hold_back", item | {"code": outcome.code, "retry_after_ms": wait}
+            case Seen():
+                return "mark_seen", item | {"code": "DUPLICATED"}
+            case Unknown():
+                return "mark_unknown", item | {"code": outcome.reason}
+
+    async def _record(self, call: str, items: list[Item]) -> None:
+        """A result is never delayed and never dropped: it is repeated until the database takes it.
+
+        If the lease lapses meanwhile, the order is UNKNOWN by then and this answer is kept as evidence.
+        """
+        tries = 0
+        answers: list[Item] | None = None
+        while answers is None:
+            try:
+                answers = await self._context.calls.items(call, items)
+            except DatabaseProblem as problem:
+                tries += 1
+                self._log.error(
+                    "RECORD_DELAYED",
+                    call=call,
+                    orders=[item["order_id"] for item in items],
+                    code=problem.code,
+                )
+                await self._context.ports.clock.sleep(
+                    self._context.backoff_ms(tries, first_ms=50, most_ms=2_000) / 1000
+                )
+        for item, answer in zip(items, answers, strict=True):
+            if answer["status"] != "ok":
+                self._log.warning(
+                    "RECORD_REFUSED",
+                    order=item["order_id"],
+                    call=call,
+                    code=answer["code"],
+                    detail=answer["detail"],
+                )
+
+
+def _sign(key: AccountKey, work: Work) -> SignedOrder:
+    return build_order(
+        key.signer,
+        token_id=work["token_id"],
+        side=Side(work["side"]),
+        price_micros=work["price_micros"],
+        size_micros=work["size_micros"],
+        tick_micros=work["tick_micros"],
+        neg_risk=work["neg_risk"],
+        order_type=OrderType(work["order_type"]),
+        salt=work["salt"],
+        timestamp_ms=work["signed_at_ms"],
+        maker=key.maker,
+        signer_address=key.signer_address,
+        signature_type=key.signature_type,
+        expiration_s=work["expires_at_s"],
+        post_only=work["post_only"],
+    )
+
+
+def _fields(key: AccountKey, signed: SignedOrder) -> dict[str, Any]:
+    """What is kept beside the bytes; numbers beyond 2^53 as text, since JSON readers round them."""
+    fields = {name: str(value) for name, value in dataclasses.asdict(signed.fields).items()}
+    return fields | {
+        "exchange": signed.exchange,
+        "domain_version": signed.domain_version,
+        "chain_id": signed.chain_id,
+        "signature": signed.signature,
+        "expiration_s": signed.expiration_s,
+        "order_type": signed.order_type.value,
+        "post_only": signed.post_only,
+        "defer_exec": signed.defer_exec,
+        "signer_address": key.signer_address,
+    }

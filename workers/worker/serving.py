@@ -1,0 +1,123 @@
+"""Which accounts a worker serves, and the comparison each must pass before anything is placed for it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from app.errors import DatabaseProblem
+from workers.reconcile import Reconciler
+from workers.worker.context import Context
+from workers.worker.loop import pause
+from workers.worker.stream import Stream
+from workers.worker.sweeps import Sweeps
+
+LOOK_FOR_ACCOUNTS_MS: Final = 2_000
+
+
+class Serving:
+    """Finds accounts of our venue that we hold a key for, and serves each: start comparison, stream, reconciliation."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._log = context.named("accounts")
+        self._tasks: list[asyncio.Task[None]] = []
+        self._refused: set[str] = set()
+
+    async def one_pass(self) -> bool:
+        """Take up accounts that appeared since the last pass."""
+        for task in self._tasks:
+            if task.done() and not task.cancelled():
+                task.result()
+        context = self._context
+        wanted = [name.strip() for name in context.settings.accounts.split(",") if name.strip()]
+        rows = await context.calls.rows(
+            "SELECT name FROM ledger.account WHERE venue = $1 AND (name = ANY ($2) OR $3) ORDER BY name",
+            context.venue.name,
+            wanted,
+            not wanted,
+        )
+        for row in rows:
+            if row["name"] not in context.shared.known and row["name"] not in self._refused:
+                await self._take_up(row["name"])
+        return False
+
+    async def _take_up(self, account: str) -> None:
+        context = self._context
+        key = context.host.key(account)
+        if key is None:
+            return
+        if not await context.calls.value("sign_as", account, key.maker, key.signer_address):
+            self._refused.add(account)
+            self._log.error(
+                "WRONG_KEY",
+                account=account,
+                problem="this key signs for other addresses than the account's",
+            )
+            return
+        context.shared.known.add(account)
+        stream = Stream(context, account)
+        self._tasks += [
+            context.ports.tasks.spawn(self._make_ready(account, stream), name=f"start-{account}"),
+            context.ports.tasks.spawn(stream.run(), name=f"stream-{account}"),
+        ]
+
+    async def _make_ready(self, account: str, stream: Stream) -> None:
+        """Not ready until a comparison with the venue came out complete; then again every few minutes."""
+        context = self._context
+        reconciler = Reconciler(context, account)
+        tries = 0
+        while not context.shared.stopping.is_set():
+            try:
+                await Sweeps(context).one_pass()
+                context.reached("start.sweep.after")
+                await stream.apply_waiting()
+                report = await reconciler.run("start", second_look=False)
+                if report.result != "incomplete":
+                    break
+                await context.calls.value(
+                    "worker_ready", context.incarnation, f"{account}: {report.reason}"
+                )
+            except DatabaseProblem as problem:
+                self._log.warning(
+                    "NOT_READY", account=account, code=problem.code, problem=problem.wrong
+                )
+            tries += 1
+            await pause(context, context.backoff_ms(tries, most_ms=5_000))
+        else:
+            return
+        context.shared.ready.add(account)
+        self._log.info("ACCOUNT_READY", account=account)
+        await self._say_ready()
+        await self._periodically(account, reconciler)
+
+    async def _say_ready(self) -> None:
+        waiting = self._context.shared.known - self._context.shared.ready
+        why = f"comparing: {', '.join(sorted(waiting))}" if waiting else None
+        await self._context.calls.value("worker_ready", self._context.incarnation, why)
+
+    async def _periodically(self, account: str, reconciler: Reconciler) -> None:
+        context = self._context
+        every_ms = context.settings.reconcile_every_s * 1000
+        while not context.shared.stopping.is_set():
+            await pause(context, context.jitter_ms(every_ms))
+            if context.shared.stopping.is_set():
+                return
+            try:
+                # One worker is enough; the lease outlives the run and lapses before the next is due.
+                if (
+                    await context.calls.value(
+                        "take_lease", f"reconcile:{account}", context.incarnation, every_ms // 2
+                    )
+                    is not None
+                ):
+                    await reconciler.run("periodic", second_look=True)
+            except DatabaseProblem as problem:
+                self._log.warning(
+                    "RECONCILE_PAUSED", account=account, code=problem.code, problem=problem.wrong
+                )
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

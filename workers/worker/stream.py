@@ -1,0 +1,163 @@
+"""Follows the venue's user stream: every frame is stored before it is applied.
+
+One worker follows an account's stream at a time (a lease); what it stored and did not apply is applied
+by whoever comes next. Applying twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+from app.errors import BadInput, DatabaseProblem, LedgerError
+from app.venue.interface import OrderEvent, TradeEvent, VenueEvent, VenueOrderStatus
+from workers.worker.context import Context
+from workers.worker.loop import pause
+from workers.worker.reading import book_trades, observe, read_orders
+
+_ALIVE: Final = (VenueOrderStatus.LIVE, VenueOrderStatus.DELAYED)
+MOST_AT_ONCE: Final = 200
+LEASE_MS: Final = 4_000
+
+
+class Stream:
+    """The stream of one account."""
+
+    def __init__(self, context: Context, account: str) -> None:
+        self._context = context
+        self._account = account
+        self._lease = f"stream:{account}"
+        self._log = context.named("stream").bind(account=account)
+
+    async def run(self) -> None:
+        """Follow whenever the lease is ours; until the worker stops."""
+        context = self._context
+        failures = 0
+        while not context.shared.stopping.is_set():
+            try:
+                if (
+                    await context.calls.value(
+                        "take_lease", self._lease, context.incarnation, LEASE_MS
+                    )
+                    is None
+                ):
+                    await pause(context, LEASE_MS // 3)
+                    continue
+                await self._follow()
+                failures = 0
+            except DatabaseProblem as problem:
+                failures += 1
+                self._log.warning("STREAM_PAUSED", code=problem.code, problem=problem.wrong)
+                await pause(context, context.backoff_ms(failures, most_ms=3_000))
+
+    async def _follow(self) -> None:
+        context = self._context
+        await self.apply_waiting()
+        after = await context.calls.value("move_cursor", self._account, "stream", 0)
+        queue: asyncio.Queue[VenueEvent] = asyncio.Queue(maxsize=4 * MOST_AT_ONCE)
+
+        async def read() -> None:
+            async for event in context.venue.events(self._account, after=after):
+                await queue.put(event)
+
+        reader = context.ports.tasks.spawn(read(), name="stream-read")
+        keeper = context.ports.tasks.spawn(self._keep_lease(), name="stream-lease")
+        taker = context.ports.tasks.spawn(self._take(queue), name="stream-take")
+        stop = context.ports.tasks.spawn(context.shared.stopping.wait(), name="stream-stop")
+        tasks = (reader, keeper, taker, stop)
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _keep_lease(self) -> None:
+        """Ends when the lease is somebody else's."""
+        while (
+            await self._context.calls.value(
+                "take_lease", self._lease, self._context.incarnation, LEASE_MS
+            )
+            is not None
+        ):
+            await self._context.ports.clock.sleep(LEASE_MS / 3000)
+
+    async def _take(self, queue: asyncio.Queue[VenueEvent]) -> None:
+        context = self._context
+        while True:
+            events = [await queue.get()]
+            while len(events) < MOST_AT_ONCE and not queue.empty():
+                events.append(queue.get_nowait())
+            context.reached("event.store.before")
+            await context.calls.value(
+                "store_events",
+                self._account,
+                [{"event_id": event.event_id, "raw": event.raw} for event in events],
+            )
+            context.reached("event.store.after")
+            await self.apply(events)
+            position = max(event.position for event in events)
+            if position:
+                await context.calls.value("move_cursor", self._account, "stream", position)
+
+    async def apply(self, events: Sequence[VenueEvent]) -> None:
+        """Book the events; one that cannot be booked is kept, named in a dead letter, and holds up none."""
+        try:
+            await self._book(events)
+            await self._mark([event.event_id for event in events])
+        except DatabaseProblem:
+            raise
+        except LedgerError:
+            for event in events:
+                try:
+                    await self._book([event])
+                    await self._mark([event.event_id])
+                except BadInput as error:
+                    self._log.error(
+                        "EVENT_NOT_APPLIED",
+                        event_id=event.event_id,
+                        code=error.code,
+                        problem=error.wrong,
+                    )
+                    await self._mark([event.event_id], str(error))
+        self._context.reached("event.apply.after")
+
+    async def apply_waiting(self) -> None:
+        """What was stored and not applied before a death."""
+        while waiting := await self._context.calls.value(
+            "waiting_events", self._account, MOST_AT_ONCE
+        ):
+            events: list[VenueEvent] = []
+            for stored in waiting:
+                event = await self._read(stored)
+                if event is not None:
+                    events.append(event)
+            if events:
+                await self.apply(events)
+
+    async def _read(self, stored: dict[str, Any]) -> VenueEvent | None:
+        try:
+            return self._context.venue.read_event(stored["event_id"], stored["raw"])
+        except (ValueError, KeyError, TypeError, LedgerError) as error:
+            self._log.error(
+                "EVENT_UNREADABLE", event_id=stored["event_id"], problem=str(error)[:200]
+            )
+            await self._mark([stored["event_id"]], f"unreadable: {error}")
+            return None
+
+    async def _book(self, events: Sequence[VenueEvent]) -> None:
+        orders = [event.order for event in events if isinstance(event, OrderEvent)]
+        trades = [event.trade for event in events if isinstance(event, TradeEvent)]
+        if orders:
+            await observe(self._context, self._account, orders, source="stream")
+            # Over, says the stream; only a read by id proves the final size.
+            over = [order.venue_order_id for order in orders if order.status not in _ALIVE]
+            await read_orders(self._context, self._account, list(dict.fromkeys(over)))
+        if trades:
+            await book_trades(self._context, self._account, trades)
+
+    async def _mark(self, event_ids: Sequence[str], problem: str | None = None) -> None:
+        await self._context.calls.value("mark_events", self._account, tuple(event_ids), problem)

@@ -1,0 +1,55 @@
+"""The sweeps: what must become true by itself, whoever died. Start is only their first pass."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from workers.worker.context import Context
+
+WATCHDOG_MS: Final = 500
+"""A session may sit this long on a ledger lock before it is ended (design section 9)."""
+
+
+class Sweeps:
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._log = context.named("sweeper")
+
+    async def one_pass(self) -> bool:
+        """Lapsed claims, expired intents, cancels that a halt or suspension asks for, breaches, sat-on locks."""
+        calls = self._context.calls
+        lapsed = await calls.value("sweep_lapsed")
+        if lapsed["lost"]:
+            self._log.warning(
+                "FATE_UNKNOWN",
+                orders=lapsed["lost"],
+                why="the claim of a worker lapsed while sending",
+            )
+        if lapsed["taken_back"]:
+            self._log.info("CLAIMS_TAKEN_BACK", orders=lapsed["taken_back"])
+        if expired := await calls.value("sweep_expired"):
+            self._log.info("INTENTS_EXPIRED", count=expired)
+        if breaches := await calls.value("sweep_breaches"):
+            self._log.error("INVARIANT_BREACH_HALT", count=breaches)
+        if cancels := await calls.value("sweep_cancels"):
+            self._log.info("CANCELS_SWEPT", count=cancels)
+        if ended := await calls.value("end_lock_holders", WATCHDOG_MS):
+            self._log.error("LOCK_HOLDERS_ENDED", count=ended)
+        return bool(cancels)
+
+
+class Beat:
+    """Keeps this worker's claims alive, shows that it lives, and makes the journal's coming partitions."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._beats = 0
+
+    async def one_pass(self) -> bool:
+        await self._context.calls.value(
+            "renew_claims", self._context.incarnation, self._context.lease_ms
+        )
+        if self._beats % 3600 == 0:
+            await self._context.calls.value("make_partitions", 2)
+        self._beats += 1
+        return False
