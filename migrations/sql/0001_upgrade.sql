@@ -358,6 +358,7 @@ CREATE TABLE ledger.balance_entry (
 );
 COMMENT ON COLUMN ledger.balance_entry.entry_key IS 'Each movement can be booked once.';
 CREATE INDEX balance_entry_of_order ON ledger.balance_entry (account_id, order_id) WHERE order_id IS NOT NULL;
+CREATE INDEX balance_entry_moved ON ledger.balance_entry (account_id, asset) WHERE order_id IS NULL;
 
 -- file: ledger/sql/tables/orders.sql
 -- purpose: intents, their reservations, signed bytes, attempts, fills, evidence; what was asked and what happened.
@@ -429,6 +430,7 @@ CREATE TABLE ledger.orders (
     CONSTRAINT gtd_expires CHECK ((order_type = 'GTD') = (expires_at_s > 0))
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 CREATE INDEX orders_by_id ON ledger.orders (order_id);
+CREATE INDEX orders_of_market ON ledger.orders (account_id, market_id, order_id);
 CREATE UNIQUE INDEX orders_by_venue_id ON ledger.orders (account_id, venue_order_id) WHERE venue_order_id IS NOT NULL;
 CREATE INDEX orders_not_ended ON ledger.orders (account_id, market_id, order_id)
     WHERE state NOT IN ('FILLED', 'CANCELLED', 'EXPIRED', 'REJECTED', 'NOT_PLACED');
@@ -1173,25 +1175,63 @@ BEGIN
             FROM ledger.orders o WHERE o.account_id = k.account_id AND o.order_id = k.subject_id);
 END $$;
 
+CREATE FUNCTION ledger._limiter_refusal(r ledger.request, e ledger.exposure, p_now timestamptz) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    l record;
+    v_recent integer;
+BEGIN
+    SELECT * INTO l FROM ledger._effective_limits(r.account_id, r.market_id);
+    v_recent := (SELECT count(*) FROM unnest(e.admitted_at) t WHERE t > p_now - interval '1 minute');
+    IF r.side = 'SELL' AND NOT l.burst_counts_sells THEN
+        RETURN NULL;
+    ELSIF v_recent >= l.burst_per_minute THEN
+        RETURN ledger._refusal(r.item,
+            CASE WHEN r.set_id IS NOT NULL AND r.set_id = e.last_set_id THEN 'DEFERRED' ELSE 'BURST_MINUTE' END,
+            format('%s orders were admitted in the last minute, %s allowed', v_recent, l.burst_per_minute));
+    ELSIF r.set_id IS DISTINCT FROM coalesce(e.last_set_id, -1)
+          AND e.last_admitted_at > p_now - make_interval(secs => coalesce(l.burst_gap_ms, 0) / 1000.0) THEN
+        RETURN ledger._refusal(r.item, 'BURST_GAP', format('the last order was admitted less than %s ms ago', l.burst_gap_ms));
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE FUNCTION ledger._count_admission(r ledger.request, p_now timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    l record;
+BEGIN
+    SELECT * INTO l FROM ledger._effective_limits(r.account_id, r.market_id);
+    IF r.side = 'BUY' OR l.burst_counts_sells THEN
+        UPDATE ledger.exposure e SET last_admitted_at = p_now, last_set_id = r.set_id,
+            -- Only what the limit can count is remembered: at most 600 a minute, nothing where there is no limit.
+            admitted_at = CASE WHEN l.burst_per_minute IS NULL THEN '{}' ELSE array(
+                SELECT t FROM unnest(e.admitted_at) t WHERE t > p_now - interval '1 minute' ORDER BY t DESC LIMIT 599) || p_now END
+        WHERE e.account_id = r.account_id AND e.market_id = r.market_id;
+    END IF;
+END $$;
+COMMENT ON FUNCTION ledger._count_admission(ledger.request, timestamptz) IS
+    'What was admitted counts, also if it is later rejected or not placed. A replacement counts once, when it is asked for.';
+
 CREATE FUNCTION ledger._judge(INOUT r ledger.request, e ledger.exposure, p_now timestamptz) LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
     m ledger.market;
     l record;
-    v_counts boolean;
-    v_recent integer;
     v_room bigint;
     v_code text;
     v_detail text;
     v_available bigint;
     v_needed bigint;
     v_halt text;
+    v_limited jsonb;
 BEGIN
     SELECT * INTO m FROM ledger.market x WHERE x.market_id = r.market_id;
     SELECT * INTO l FROM ledger._effective_limits(r.account_id, r.market_id);
     v_halt := ledger._halted_by(r.account_id, r.market_id);
-    v_counts := r.side = 'BUY' OR l.burst_counts_sells;
-    v_recent := (SELECT count(*) FROM unnest(e.admitted_at) t WHERE t > p_now - interval '1 minute');
+    v_limited := CASE WHEN r.replaces_order_id IS NULL THEN ledger._limiter_refusal(r, e, p_now) END;
     v_room := CASE r.side WHEN 'SELL' THEN r.size_micros ELSE least(
         coalesce(l.max_outcome_micros - ledger._effective(e, r.outcome + 1), r.size_micros),
         coalesce(l.max_market_micros - ledger._effective(e, 1) - ledger._effective(e, 2), r.size_micros)) END;
@@ -1217,12 +1257,9 @@ BEGIN
         v_code := 'BELOW_MINIMUM'; v_detail := format('size_micros must be at least %s', m.min_size_micros);
     ELSIF r.expires_at_s > 0 AND to_timestamp(r.expires_at_s) < p_now + interval '180 seconds' THEN
         v_code := 'BAD_VALIDITY'; v_detail := 'expires_at_s must lie at least 180 s ahead: the venue refuses less';
-    ELSIF v_counts AND v_recent >= l.burst_per_minute THEN
-        v_code := CASE WHEN r.set_id IS NOT NULL AND r.set_id = e.last_set_id THEN 'DEFERRED' ELSE 'BURST_MINUTE' END;
-        v_detail := format('%s orders were admitted in the last minute, %s allowed', v_recent, l.burst_per_minute);
-    ELSIF v_counts AND r.set_id IS DISTINCT FROM coalesce(e.last_set_id, -1)
-          AND e.last_admitted_at > p_now - make_interval(secs => coalesce(l.burst_gap_ms, 0) / 1000.0) THEN
-        v_code := 'BURST_GAP'; v_detail := format('the last order was admitted less than %s ms ago', l.burst_gap_ms);
+    ELSIF v_limited IS NOT NULL THEN
+        r.answer := v_limited;
+        RETURN;
     ELSIF v_room < r.size_micros AND NOT (r.clamp AND v_room / 10000 * 10000 >= m.min_size_micros) THEN
         v_code := CASE WHEN v_room = l.max_outcome_micros - ledger._effective(e, r.outcome + 1) THEN 'CAP_OUTCOME' ELSE 'CAP_MARKET' END;
         v_detail := format('%s share micros are left under the cap', greatest(v_room, 0));
@@ -1253,13 +1290,9 @@ AS $$
 DECLARE
     o ledger.orders;
     m ledger.market;
-    l record;
     v_held bigint;
-    v_counts boolean;
 BEGIN
     SELECT * INTO m FROM ledger.market x WHERE x.market_id = r.market_id;
-    SELECT * INTO l FROM ledger._effective_limits(r.account_id, r.market_id);
-    v_counts := r.side = 'BUY' OR l.burst_counts_sells;
     o.account_id := r.account_id;
     o.order_id := nextval('ledger.order_id_seq');
     o.market_id := r.market_id; o.outcome := r.outcome; o.token_id := r.token_id; o.side := r.side;
@@ -1299,11 +1332,8 @@ BEGIN
             pending_sell[r.outcome + 1] = e.pending_sell[r.outcome + 1] + o.size_micros
         WHERE e.account_id = o.account_id AND e.market_id = o.market_id;
     END IF;
-    IF v_counts THEN
-        UPDATE ledger.exposure e SET last_admitted_at = p_now, last_set_id = r.set_id,
-            admitted_at = CASE WHEN l.burst_per_minute IS NULL THEN '{}' ELSE
-                array(SELECT t FROM unnest(e.admitted_at) t WHERE t > p_now - interval '1 minute' ORDER BY t) || p_now END
-        WHERE e.account_id = o.account_id AND e.market_id = o.market_id;
+    IF r.replaces_order_id IS NULL THEN
+        PERFORM ledger._count_admission(r, p_now);
     END IF;
     PERFORM ledger._book(o.account_id, CASE o.side WHEN 'BUY' THEN 'collateral' ELSE o.token_id END,
         -v_held, v_held, 'RESERVE', format('order:%s:reserve', o.order_id), p_now, o.order_id);
@@ -1611,16 +1641,21 @@ END $$;
 CREATE FUNCTION ledger._lock_lanes(p_order_ids bigint[]) RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
+DECLARE
+    v_ids bigint[];
 BEGIN
     PERFORM ledger._enter();
+    -- What the caller may not touch is not locked either: naming other people's orders must not hold them up.
+    v_ids := array(SELECT o.order_id FROM ledger.orders o
+                   WHERE o.order_id = ANY (p_order_ids) AND ledger._may_act_for(o.account_id));
     PERFORM FROM ledger.exposure e
     WHERE (e.account_id, e.market_id) IN (
-        SELECT o.account_id, o.market_id FROM ledger.orders o WHERE o.order_id = ANY (p_order_ids))
+        SELECT o.account_id, o.market_id FROM ledger.orders o WHERE o.order_id = ANY (v_ids))
     ORDER BY e.account_id, e.market_id FOR UPDATE;
     PERFORM FROM ledger.account_state s
-    WHERE s.account_id IN (SELECT o.account_id FROM ledger.orders o WHERE o.order_id = ANY (p_order_ids))
+    WHERE s.account_id IN (SELECT o.account_id FROM ledger.orders o WHERE o.order_id = ANY (v_ids))
     ORDER BY s.account_id FOR UPDATE;
-    PERFORM FROM ledger.orders o WHERE o.order_id = ANY (p_order_ids)
+    PERFORM FROM ledger.orders o WHERE o.order_id = ANY (v_ids)
     ORDER BY o.account_id, o.order_id FOR UPDATE;
 END $$;
 COMMENT ON FUNCTION ledger._lock_lanes(bigint[]) IS
@@ -2665,6 +2700,8 @@ BEGIN
     o := ledger._order(p_order_id);
     IF o.order_id IS NULL THEN
         RETURN ledger._refusal(0, 'UNKNOWN_ORDER', 'there is no such order; nothing was changed');
+    ELSIF NOT ledger._may_act_for(o.account_id) THEN
+        RETURN ledger._refusal(0, 'NOT_GRANTED', 'this login was not granted the account');
     END IF;
     r := ledger._parse_request(p_request || jsonb_build_object('replaces_order_id', p_order_id), 0);
     IF r.answer IS NULL THEN
@@ -2674,7 +2711,7 @@ BEGIN
         RETURN r.answer;
     END IF;
     SELECT * INTO e FROM ledger.exposure q WHERE q.account_id = o.account_id AND q.market_id = o.market_id;
-    v_now := ledger._lane_time(o.account_id, o.market_id);
+    v_now := greatest(ledger.clock(), e.clock_at);
     IF (r.account_id, r.market_id, r.outcome, r.side) <> (o.account_id, o.market_id, o.outcome, o.side) THEN
         RETURN ledger._refusal(0, 'BAD_REQUEST', 'a replacement keeps account, market, outcome and side; nothing was changed');
     ELSIF ledger._ended(o.state) THEN
@@ -2687,6 +2724,16 @@ BEGIN
     ELSIF r.mutex_term IS NULL AND e.mutex_holder IS NOT NULL AND e.mutex_until > v_now THEN
         RETURN ledger._refusal(0, 'LOCKED', 'another evaluation of this market is under way');
     END IF;
+    -- Judged now, while refusing costs nothing: once the old order is gone it is too late.
+    r.answer := CASE
+        WHEN ledger._halted_by(o.account_id, o.market_id) IS NOT NULL THEN ledger._refusal(0, 'HALTED',
+            'halted: ' || ledger._halted_by(o.account_id, o.market_id) || '; the order was left alone')
+        WHEN e.suspended_until > v_now THEN ledger._refusal(0, 'SUSPENDED', e.suspended_why || '; the order was left alone')
+        ELSE ledger._limiter_refusal(r, e, v_now) END;
+    IF r.answer IS NOT NULL THEN
+        RETURN r.answer;
+    END IF;
+    PERFORM ledger._count_admission(r, v_now);
     v_id := nextval('ledger.order_id_seq');
     INSERT INTO ledger.replacement (account_id, replacement_id, old_order_id, request, filled_at_ask, state, asked_at)
     VALUES (o.account_id, v_id, o.order_id, p_request - 'mutex_term' - 'set_id',
@@ -3156,8 +3203,13 @@ DECLARE
 BEGIN
     -- A trader's session that sits in a transaction with a ledger row locked would stop everybody else.
     SELECT count(*) FILTER (WHERE pg_terminate_backend(s.pid)) INTO v_count FROM pg_stat_activity s
-    WHERE s.datname = current_database() AND s.pid <> pg_backend_pid() AND s.state LIKE 'idle in transaction%'
-      AND s.state_change < clock_timestamp() - make_interval(secs => p_longer_than_ms / 1000.0)
+    WHERE s.datname = current_database() AND s.pid <> pg_backend_pid()
+      AND (s.state LIKE 'idle in transaction%'
+               AND s.state_change < clock_timestamp() - make_interval(secs => p_longer_than_ms / 1000.0)
+           -- A trader may also sit on a lock while busy (pg_sleep); one that waits for a lock itself is left alone.
+           OR s.state = 'active' AND s.wait_event_type IS DISTINCT FROM 'Lock'
+               AND NOT pg_has_role(s.usesysid, '${role_worker}', 'MEMBER')
+               AND s.xact_start < clock_timestamp() - make_interval(secs => p_longer_than_ms / 1000.0))
       AND EXISTS (SELECT FROM pg_locks k JOIN pg_class c ON c.oid = k.relation
                   JOIN pg_namespace n ON n.oid = c.relnamespace
                   WHERE k.pid = s.pid AND n.nspname = 'ledger' AND k.granted
@@ -3864,11 +3916,1036 @@ WHERE e.suspended_until IS NOT NULL;
 COMMENT ON VIEW audit.halts IS
     'Halts (a person ends them; version is what resume must name) and suspensions (they end by themselves; set_as is the account).';
 
+-- file: ledger/sql/views/history.sql
+-- purpose: what happened, who did it and what it earned: timelines, journal, queues, drift, changes, profit, state as of a time.
+-- locks:   none; every view only reads, each statement in one snapshot.
+-- index:   journal_of_order, journal_of_market, fill_of_market, outbox and idempotency_key by primary key.
+-- fence:   as audit.sql; as_of and exposure_as_of are SECURITY DEFINER, read only, with a search_path that ends in pg_temp.
+
+CREATE VIEW audit.journal AS
+SELECT a.name AS account, j.seq, m.condition_id AS market, m.slug, j.market_seq, j.at, j.event, j.order_id, j.attempt,
+    j.from_state, j.to_state, j.actor::text AS actor, j.detail
+FROM ledger.journal j
+JOIN ledger.account a ON a.account_id = j.account_id
+LEFT JOIN ledger.market m ON m.market_id = j.market_id;
+COMMENT ON VIEW audit.journal IS 'The append-only journal as it stands: seq has no gaps per account, market_seq none per account and market.';
+
+CREATE VIEW audit.order_timeline AS
+SELECT a.name AS account, t.order_id, o.key, t.at, t.source, t.event, t.attempt, t.from_state, t.to_state, t.actor, t.detail,
+    t.seq
+FROM (
+    SELECT j.account_id, j.order_id, j.at, 'journal' AS source, j.event, j.attempt, j.from_state, j.to_state,
+        j.actor::text AS actor, j.detail, j.seq
+    FROM ledger.journal j WHERE j.order_id IS NOT NULL
+    UNION ALL
+    SELECT v.account_id, v.order_id, v.at, 'evidence', v.kind, NULL, NULL, NULL, v.incarnation::text,
+        jsonb_build_object('detail', v.detail, 'started_at', v.started_at), NULL
+    FROM ledger.evidence v
+    UNION ALL
+    SELECT t.account_id, t.order_id, t.opened_at, 'attempt', 'opened', t.attempt, NULL, NULL, t.incarnation::text,
+        jsonb_build_object('send_by', t.send_by, 'deadline', t.deadline), NULL
+    FROM ledger.attempt t
+    UNION ALL
+    SELECT t.account_id, t.order_id, t.ended_at, 'attempt', t.outcome, t.attempt, NULL, NULL, t.incarnation::text,
+        jsonb_build_object('code', t.code, 'answer', t.answer), NULL
+    FROM ledger.attempt t WHERE t.ended_at IS NOT NULL) t
+JOIN ledger.account a ON a.account_id = t.account_id
+LEFT JOIN ledger.orders o ON o.account_id = t.account_id AND o.order_id = t.order_id;
+COMMENT ON VIEW audit.order_timeline IS
+    'An order''s life: journal rows (seq orders them), attempts with the venue''s answers, and evidence. Order by at, seq.';
+
+CREATE VIEW audit.idempotency AS
+SELECT a.name AS account, k.key, k.kind, CASE k.kind WHEN 'replacement' THEN q.new_order_id ELSE k.subject_id END AS order_id,
+    CASE k.kind WHEN 'replacement' THEN q.old_order_id END AS replaces_order_id,
+    CASE k.kind WHEN 'replacement' THEN 'replacement ' || q.state ELSE o.state END AS state,
+    encode(k.fingerprint, 'hex') AS fingerprint, k.bound_at
+FROM ledger.idempotency_key k
+JOIN ledger.account a ON a.account_id = k.account_id
+LEFT JOIN ledger.replacement q ON k.kind = 'replacement' AND q.account_id = k.account_id AND q.replacement_id = k.subject_id
+LEFT JOIN ledger.orders o ON k.kind = 'order' AND o.account_id = k.account_id AND o.order_id = k.subject_id;
+COMMENT ON VIEW audit.idempotency IS 'Which key became which order. The fingerprint is the SHA-256 of the request as asked.';
+
+CREATE VIEW audit.outbox AS
+SELECT a.name AS account, m.condition_id AS market, m.slug, b.outbox_id, b.order_id, o.key, o.state AS order_state, b.status,
+    b.status <> 'done' AND b.outbox_id = (
+        SELECT min(h.outbox_id) FROM ledger.outbox h WHERE h.account_id = b.account_id AND h.market_id = b.market_id
+        AND h.status IN ('ready', 'claimed', 'blocked', 'dead')) AS lane_head,
+    b.passes_block, b.set_id, b.not_before, b.claimed_by, w.name AS worker, b.claimed_until, b.claim_no, b.failures,
+    floor(extract(epoch FROM ledger.clock() - o.created_at) * 1000)::bigint AS age_ms,
+    c.status AS cancel_status, c.reason AS cancel_reason, c.asked_by::text AS cancel_asked_by, c.next_at AS cancel_next_at,
+    c.tries AS cancel_tries, c.last_answer AS cancel_answer
+FROM ledger.outbox b
+JOIN ledger.account a ON a.account_id = b.account_id
+LEFT JOIN ledger.market m ON m.market_id = b.market_id
+LEFT JOIN ledger.orders o ON o.account_id = b.account_id AND o.order_id = b.order_id
+LEFT JOIN ledger.worker w ON w.incarnation = b.claimed_by
+LEFT JOIN ledger.cancel_request c ON c.account_id = b.account_id AND c.order_id = b.order_id;
+COMMENT ON VIEW audit.outbox IS 'What is to be done at the venue: each placement with its lane, claim and failures, and the cancel beside it.';
+
+CREATE VIEW audit.dead_letters AS
+SELECT a.name AS account, d.dead_letter_id, d.source, d.subject, d.problem, d.failures, d.at, d.retried_at IS NULL AS standing,
+    d.retried_by::text AS retried_by, d.retried_at
+FROM ledger.dead_letter d JOIN ledger.account a ON a.account_id = d.account_id;
+COMMENT ON VIEW audit.dead_letters IS 'Placements and venue events that could not be handled, until somebody retries them.';
+
+CREATE VIEW audit.drift AS
+SELECT a.name AS account, d.drift_id, d.run_id, r.kind AS run_kind, r.result AS run_result, d.kind, d.subject, d.ours,
+    d.theirs, d.action, d.found_at, d.resolved_at
+FROM ledger.drift d
+JOIN ledger.account a ON a.account_id = d.account_id
+LEFT JOIN ledger.reconcile_run r ON r.account_id = d.account_id AND r.run_id = d.run_id;
+COMMENT ON VIEW audit.drift IS 'Differences between the ledger and the venue that a comparison found, and what was done about each.';
+
+CREATE VIEW audit.reconcile_runs AS
+SELECT a.name AS account, r.run_id, r.kind, r.incarnation, w.name AS worker, r.started_at, r.ended_at, r.result, r.detail
+FROM ledger.reconcile_run r
+JOIN ledger.account a ON a.account_id = r.account_id
+LEFT JOIN ledger.worker w ON w.incarnation = r.incarnation;
+COMMENT ON VIEW audit.reconcile_runs IS 'Comparisons with the venue: when, by whom, clean, drift or incomplete.';
+
+CREATE VIEW audit.changes AS
+SELECT c.changed_at AS at, c.changed_by::text AS who, ''::text AS as_whom, 'limit'::text AS kind,
+    a.name AS account, m.condition_id AS market, m.slug, c.name AS what, c.before, c.after, c.why
+FROM ledger.limit_change c
+LEFT JOIN ledger.account a ON a.account_id = c.account_id
+LEFT JOIN ledger.market m ON m.market_id = c.market_id
+UNION ALL
+SELECT h.set_at, h.set_by, h.set_as, 'halt', CASE h.scope WHEN 'account' THEN h.subject END,
+    CASE h.scope WHEN 'market' THEN h.subject END, h.slug, h.scope, NULL, 'halted, version ' || h.version, h.why
+FROM audit.halts h WHERE h.kind = 'halt'
+UNION ALL
+SELECT h.cleared_at, h.cleared_by, h.cleared_as, 'resume', CASE h.scope WHEN 'account' THEN h.subject END,
+    CASE h.scope WHEN 'market' THEN h.subject END, h.slug, h.scope, 'halted, version ' || h.version, NULL, h.cleared_why
+FROM audit.halts h WHERE h.kind = 'halt' AND NOT h.standing
+UNION ALL
+SELECT g.granted_at, g.granted_by::text, '', 'grant', a.name, NULL, NULL, 'account', NULL, g.role_name::text, ''
+FROM ledger.account_grant g JOIN ledger.account a ON a.account_id = g.account_id
+UNION ALL
+SELECT j.at, j.actor::text, coalesce(j.detail ->> 'operator', ''),
+    CASE j.event WHEN 'MOVEMENT' THEN 'movement' WHEN 'LANE_RELEASED' THEN 'lane' ELSE 'resolve' END,
+    a.name, m.condition_id, m.slug,
+    CASE j.event WHEN 'MOVEMENT' THEN j.detail ->> 'asset' WHEN 'LANE_RELEASED' THEN 'outbox' ELSE 'order ' || j.order_id END,
+    j.from_state, CASE j.event WHEN 'MOVEMENT' THEN j.detail ->> 'amount' WHEN 'LANE_RELEASED' THEN 'released' ELSE j.to_state END,
+    coalesce(j.detail ->> 'why', j.detail ->> 'cause')
+FROM ledger.journal j
+JOIN ledger.account a ON a.account_id = j.account_id
+LEFT JOIN ledger.market m ON m.market_id = j.market_id
+WHERE j.event IN ('MOVEMENT', 'LANE_RELEASED') OR j.order_id IS NOT NULL AND j.detail ? 'operator';
+COMMENT ON VIEW audit.changes IS
+    'Who changed what and why: limits (before and after), halts, grants, movements with a cause, lanes released, orders resolved.';
+
+CREATE VIEW audit.pnl AS
+SELECT a.name AS account, m.condition_id AS market, m.slug, c.outcome, c.label AS outcome_label,
+    q.bought AS bought_micros, q.cost AS cost_micros, q.sold AS sold_micros, q.proceeds AS proceeds_micros,
+    q.fees AS fees_micros, q.bought - q.sold AS net_shares_micros,
+    CASE WHEN q.bought > 0 THEN q.cost::numeric * 1000000 / q.bought END::bigint AS average_cost_micros,
+    CASE WHEN q.bought > 0 THEN floor(q.cost::numeric * least(q.sold, q.bought) / q.bought) ELSE 0 END::bigint
+        AS cost_of_sold_micros,
+    q.proceeds - q.fees
+        - CASE WHEN q.bought > 0 THEN floor(q.cost::numeric * least(q.sold, q.bought) / q.bought) ELSE 0 END::bigint
+        AS realized_micros,
+    q.proceeds - q.cost - q.fees AS cash_flow_micros, q.provisional AS provisional_fills
+FROM (
+    SELECT f.account_id, f.market_id, f.outcome,
+        coalesce(sum(f.size_micros) FILTER (WHERE f.side = 'BUY'), 0)::bigint AS bought,
+        coalesce(sum(f.cash_micros) FILTER (WHERE f.side = 'BUY'), 0)::bigint AS cost,
+        coalesce(sum(f.size_micros) FILTER (WHERE f.side = 'SELL'), 0)::bigint AS sold,
+        coalesce(sum(f.cash_micros) FILTER (WHERE f.side = 'SELL'), 0)::bigint AS proceeds,
+        sum(f.fee_micros)::bigint AS fees, count(*) FILTER (WHERE f.settlement = 'provisional') AS provisional
+    FROM ledger.fill f WHERE f.settlement <> 'failed'
+    GROUP BY f.account_id, f.market_id, f.outcome) q
+JOIN ledger.account a ON a.account_id = q.account_id
+JOIN ledger.market m ON m.market_id = q.market_id
+LEFT JOIN ledger.outcome c ON c.market_id = q.market_id AND c.outcome = q.outcome;
+COMMENT ON VIEW audit.pnl IS
+    'Profit per outcome from fills that did not fail, at average cost; all fees count as realized. Open shares are not '
+    'marked to any price, and opening holdings have no cost here.';
+
+CREATE FUNCTION audit.as_of(p_at timestamptz) RETURNS TABLE (
+    account text, market text, slug text, outcome smallint, outcome_label text, order_id bigint, key text, side text,
+    price_micros bigint, size_micros bigint, state text, ended boolean, last_event_at timestamptz,
+    matched_micros bigint, filled_micros bigint, confirmed_micros bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT a.name, m.condition_id, m.slug, o.outcome, c.label, o.order_id, o.key, o.side, o.price_micros, o.size_micros,
+        s.to_state, t.ended, s.at, greatest(f.matched, f.traded), f.filled, f.confirmed
+    FROM (SELECT DISTINCT ON (j.account_id, j.order_id) j.account_id, j.order_id, j.to_state, j.at
+          FROM ledger.journal j
+          WHERE j.at <= p_at AND j.order_id IS NOT NULL AND j.to_state IS NOT NULL
+          ORDER BY j.account_id, j.order_id, j.seq DESC) s
+    JOIN ledger.orders o ON o.account_id = s.account_id AND o.order_id = s.order_id
+    JOIN ledger.account a ON a.account_id = s.account_id
+    JOIN ledger.market m ON m.market_id = o.market_id
+    JOIN ledger.outcome c ON c.market_id = o.market_id AND c.outcome = o.outcome
+    JOIN ledger.order_state t ON t.state = s.to_state
+    CROSS JOIN LATERAL (
+        -- Each trade as its last row up to then says.
+        SELECT coalesce(max(x.matched), 0) AS matched, coalesce(sum(x.size), 0)::bigint AS traded,
+            coalesce(sum(x.size) FILTER (WHERE x.settlement <> 'failed'), 0)::bigint AS filled,
+            coalesce(sum(x.size) FILTER (WHERE x.settlement = 'confirmed'), 0)::bigint AS confirmed
+        FROM (SELECT DISTINCT ON (coalesce(j.detail ->> 'trade', 'seq ' || j.seq))
+                  (j.detail ->> 'matched')::bigint AS matched, (j.detail ->> 'size')::bigint AS size,
+                  j.detail ->> 'settlement' AS settlement
+              FROM ledger.journal j
+              WHERE j.account_id = s.account_id AND j.order_id = s.order_id AND j.at <= p_at
+                AND (j.detail ? 'trade' OR j.detail ? 'matched')
+              ORDER BY coalesce(j.detail ->> 'trade', 'seq ' || j.seq), j.seq DESC) x) f
+$$;
+COMMENT ON FUNCTION audit.as_of(timestamptz) IS
+    'Every order as the journal says it stood at that time: state, matched, filled (failed trades left out), confirmed.';
+
+CREATE FUNCTION audit.exposure_as_of(p_at timestamptz) RETURNS TABLE (
+    account text, market text, slug text, outcome smallint, outcome_label text, position_micros bigint,
+    provisional_buy_micros bigint, reserved_buy_micros bigint, reserved_sell_micros bigint, effective_micros bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT q.account, q.market, q.slug, q.outcome, q.outcome_label, sum(q.position)::bigint, sum(q.provisional)::bigint,
+        sum(q.reserved_buy)::bigint, sum(q.reserved_sell)::bigint, sum(q.position + q.provisional + q.reserved_buy)::bigint
+    FROM (
+        SELECT x.account, x.market, x.slug, x.outcome, x.outcome_label,
+            CASE x.side WHEN 'BUY' THEN x.confirmed_micros ELSE -x.confirmed_micros END AS position,
+            CASE x.side WHEN 'BUY' THEN x.filled_micros - x.confirmed_micros ELSE 0 END AS provisional,
+            CASE x.side WHEN 'BUY' THEN r.left_micros ELSE 0 END AS reserved_buy,
+            CASE x.side WHEN 'SELL' THEN r.left_micros ELSE 0 END AS reserved_sell
+        FROM audit.as_of(p_at) x CROSS JOIN LATERAL (
+            SELECT CASE WHEN x.ended THEN 0 ELSE greatest(x.size_micros - x.matched_micros, 0) END AS left_micros) r
+        UNION ALL
+        SELECT a.name, m.condition_id, m.slug, c.outcome, c.label, (j.detail ->> 'amount')::bigint, 0, 0, 0
+        FROM ledger.journal j
+        JOIN ledger.account a ON a.account_id = j.account_id
+        JOIN ledger.outcome c ON c.token_id = j.detail ->> 'asset'
+        JOIN ledger.market m ON m.market_id = c.market_id
+        WHERE j.event = 'MOVEMENT' AND j.at <= p_at) q
+    GROUP BY q.account, q.market, q.slug, q.outcome, q.outcome_label
+$$;
+COMMENT ON FUNCTION audit.exposure_as_of(timestamptz) IS
+    'Position and reserved shares per outcome at that time, rebuilt from the journal. Size matched at the venue whose '
+    'trades were not yet seen is in neither.';
+
+-- file: ledger/sql/views/checks_orders.sql
+-- purpose: recompute what orders count for and hold: counters, reservations, entries, fills, caps of one account and market.
+-- locks:   none; each check is one STABLE function, so it sees one snapshot.
+-- index:   orders_of_market, reservation by primary key, fill_of_order, balance_entry_of_order, balance_entry_moved.
+-- fence:   nothing here calls the functions that keep the counters: each formula is written a second time, so that a
+--          mistake in one of the two shows. All functions begin with _check_ and answer (subject, expected, found).
+
+CREATE FUNCTION audit._orders_recomputed(p_account_id bigint, p_market_id bigint) RETURNS TABLE (
+    order_id bigint, outcome smallint, side text, size_micros bigint, state text, ended boolean, created_at timestamptz,
+    matched bigint, traded bigint, confirmed bigint, failed bigint, cash bigint, shares bigint, awaiting bigint,
+    held bigint, phase text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT o.order_id, o.outcome, o.side, o.size_micros, o.state, s.ended, o.created_at,
+        m.matched, f.traded, f.confirmed, f.failed, f.cash, r.shares, r.awaiting, h.held,
+        CASE WHEN o.state IN ('LIVE', 'DELAYED') THEN 'open' WHEN NOT s.ended THEN 'pending'
+             WHEN r.awaiting = 0 AND h.held = 0 THEN 'released' ELSE 'settling' END
+    FROM ledger.orders o
+    LEFT JOIN ledger.order_state s ON s.state = o.state
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(q.size_micros), 0)::bigint AS traded,
+            coalesce(sum(q.size_micros) FILTER (WHERE q.settlement = 'confirmed'), 0)::bigint AS confirmed,
+            coalesce(sum(q.size_micros) FILTER (WHERE q.settlement = 'failed'), 0)::bigint AS failed,
+            -- A BUY pays when matched and gets it back when failed; a SELL is paid when confirmed.
+            coalesce(sum(CASE WHEN o.side = 'BUY' AND q.settlement <> 'failed' THEN -(q.cash_micros + q.fee_micros)
+                              WHEN o.side = 'SELL' AND q.settlement = 'confirmed' THEN q.cash_micros - q.fee_micros
+                              ELSE 0 END), 0)::bigint AS cash
+        FROM ledger.fill q WHERE q.account_id = o.account_id AND q.order_id = o.order_id) f
+    CROSS JOIN LATERAL (SELECT greatest(o.size_matched_micros, f.traded) AS matched) m
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN s.ended THEN 0 ELSE greatest(o.size_micros - m.matched, 0) END AS shares,
+            m.matched - f.traded AS awaiting) r
+    CROSS JOIN LATERAL (
+        -- A BUY holds price times size and the highest fee; a SELL holds its tokens until the sale is settled.
+        SELECT CASE o.side WHEN 'SELL' THEN r.shares + r.awaiting + f.traded - f.confirmed - f.failed
+            ELSE (ceil(o.price_micros * (r.shares + r.awaiting)::numeric / 1000000)
+                + ceil((r.shares + r.awaiting)::numeric * o.fee_rate_micros / 1000000 * power(
+                    least(o.price_micros, 500000)::numeric * (1000000 - least(o.price_micros, 500000)) / 1000000000000,
+                    o.fee_exponent::numeric)))::bigint END AS held) h
+    WHERE o.account_id = p_account_id AND o.market_id = p_market_id
+$$;
+COMMENT ON FUNCTION audit._orders_recomputed(bigint, bigint) IS
+    'What each order must count for and hold, from its terms, its state and its fills alone.';
+
+CREATE FUNCTION audit._check_exposure(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH t AS MATERIALIZED (SELECT * FROM audit._orders_recomputed(p_account_id, p_market_id))
+    SELECT format('outcome %s %s', i.outcome, v.counter), v.expected::text, coalesce(v.found::text, 'nothing')
+    FROM generate_series(0, 1) i (outcome)
+    LEFT JOIN ledger.exposure e ON e.account_id = p_account_id AND e.market_id = p_market_id
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(shares) FILTER (WHERE side = 'BUY' AND phase = 'pending'), 0) AS pending_buy,
+            coalesce(sum(shares) FILTER (WHERE side = 'BUY' AND phase = 'open'), 0) AS open_buy,
+            coalesce(sum(awaiting) FILTER (WHERE side = 'BUY'), 0) AS awaiting_buy,
+            coalesce(sum(traded - confirmed - failed) FILTER (WHERE side = 'BUY'), 0) AS provisional_buy,
+            coalesce(sum(shares) FILTER (WHERE side = 'SELL' AND phase = 'pending'), 0) AS pending_sell,
+            coalesce(sum(shares) FILTER (WHERE side = 'SELL' AND phase = 'open'), 0) AS open_sell,
+            coalesce(sum(awaiting) FILTER (WHERE side = 'SELL'), 0) AS awaiting_sell,
+            coalesce(sum(traded - confirmed - failed) FILTER (WHERE side = 'SELL'), 0) AS provisional_sell,
+            coalesce(sum(CASE side WHEN 'BUY' THEN confirmed ELSE -confirmed END), 0) AS confirmed
+        FROM t WHERE t.outcome = i.outcome) s
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(b.available_delta + b.locked_delta), 0) AS moved
+        FROM ledger.outcome c JOIN ledger.balance_entry b ON b.account_id = p_account_id AND b.asset = c.token_id
+        WHERE c.market_id = p_market_id AND c.outcome = i.outcome AND b.order_id IS NULL) w
+    CROSS JOIN LATERAL (VALUES
+        ('pending_buy', s.pending_buy, e.pending_buy[i.outcome + 1]), ('open_buy', s.open_buy, e.open_buy[i.outcome + 1]),
+        ('awaiting_buy', s.awaiting_buy, e.awaiting_buy[i.outcome + 1]),
+        ('provisional_buy', s.provisional_buy, e.provisional_buy[i.outcome + 1]),
+        ('pending_sell', s.pending_sell, e.pending_sell[i.outcome + 1]),
+        ('open_sell', s.open_sell, e.open_sell[i.outcome + 1]),
+        ('awaiting_sell', s.awaiting_sell, e.awaiting_sell[i.outcome + 1]),
+        ('provisional_sell', s.provisional_sell, e.provisional_sell[i.outcome + 1]),
+        ('confirmed', s.confirmed + w.moved, e.confirmed[i.outcome + 1])) v (counter, expected, found)
+    WHERE v.expected IS DISTINCT FROM v.found::numeric AND NOT (e.account_id IS NULL AND v.expected = 0)
+$$;
+COMMENT ON FUNCTION audit._check_exposure(bigint, bigint) IS 'Counters of the market = orders + fills + movements with a cause.';
+
+CREATE FUNCTION audit._check_reservations(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('order %s', t.order_id), w.text, coalesce(g.text, 'no reservation')
+    FROM audit._orders_recomputed(p_account_id, p_market_id) t
+    LEFT JOIN ledger.outcome c ON c.market_id = p_market_id AND c.outcome = t.outcome
+    LEFT JOIN ledger.reservation r ON r.account_id = p_account_id AND r.order_id = t.order_id
+    CROSS JOIN LATERAL (SELECT format('%s shares=%s awaiting=%s held=%s of %s, %s outcome %s of market %s', t.phase, t.shares,
+            t.awaiting, t.held, CASE t.side WHEN 'BUY' THEN 'collateral' ELSE c.token_id END, t.side, t.outcome, p_market_id)
+        || CASE t.phase WHEN 'released' THEN ', released' ELSE '' END
+        || CASE WHEN t.awaiting > 0 THEN ', awaiting' ELSE '' END AS text) w
+    LEFT JOIN LATERAL (SELECT format('%s shares=%s awaiting=%s held=%s of %s, %s outcome %s of market %s', r.phase,
+            r.shares_micros, r.awaiting_micros, r.held_micros, r.asset, r.side, r.outcome, r.market_id)
+        || CASE WHEN r.released_at IS NOT NULL THEN ', released' ELSE '' END
+        || CASE WHEN r.awaiting_since IS NOT NULL THEN ', awaiting' ELSE '' END AS text) g ON r.order_id IS NOT NULL
+    WHERE w.text IS DISTINCT FROM g.text
+$$;
+COMMENT ON FUNCTION audit._check_reservations(bigint, bigint) IS
+    'Each order has one reservation, a function of the order: released if and only if ended with nothing left to book.';
+
+CREATE FUNCTION audit._check_booked(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('order %s', t.order_id),
+        format('held=%s collateral=%s tokens=%s', t.held, t.cash,
+               CASE t.side WHEN 'BUY' THEN t.confirmed ELSE -t.confirmed END),
+        format('held=%s collateral=%s tokens=%s', b.held, b.collateral, b.tokens)
+    FROM audit._orders_recomputed(p_account_id, p_market_id) t
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(q.locked_delta), 0) AS held,
+            coalesce(sum(q.available_delta + q.locked_delta) FILTER (WHERE q.asset = 'collateral'), 0) AS collateral,
+            coalesce(sum(q.available_delta + q.locked_delta) FILTER (WHERE q.asset <> 'collateral'), 0) AS tokens
+        FROM ledger.balance_entry q WHERE q.account_id = p_account_id AND q.order_id = t.order_id) b
+    WHERE (b.held, b.collateral, b.tokens)
+        IS DISTINCT FROM (t.held, t.cash, CASE t.side WHEN 'BUY' THEN t.confirmed ELSE -t.confirmed END)
+$$;
+COMMENT ON FUNCTION audit._check_booked(bigint, bigint) IS
+    'The entries of each order come to what it holds, what it paid or was paid, and the tokens it moved.';
+
+CREATE FUNCTION audit._check_orders(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('order %s', o.order_id), v.expected, v.found
+    FROM audit._orders_recomputed(p_account_id, p_market_id) t
+    JOIN ledger.orders o ON o.account_id = p_account_id AND o.order_id = t.order_id
+    LEFT JOIN ledger.outcome c ON c.market_id = o.market_id AND c.outcome = o.outcome
+    CROSS JOIN LATERAL (VALUES
+        (format('traded=%s confirmed=%s failed=%s', t.traded, t.confirmed, t.failed),
+         format('traded=%s confirmed=%s failed=%s', o.traded_micros, o.confirmed_micros, o.failed_micros)),
+        ('a state of the table', CASE WHEN t.ended IS NULL THEN 'state ' || o.state ELSE 'a state of the table' END),
+        ('token ' || c.token_id, 'token ' || o.token_id),
+        ('nothing traded', CASE WHEN o.state IN ('RESERVED', 'PREPARED', 'HELD_BACK', 'REJECTED', 'NOT_PLACED')
+            AND t.matched > 0 THEN format('%s and %s matched', o.state, t.matched) ELSE 'nothing traded' END)
+        ) v (expected, found)
+    WHERE v.expected IS DISTINCT FROM v.found
+$$;
+COMMENT ON FUNCTION audit._check_orders(bigint, bigint) IS
+    'The sums on each order = its fills; its state exists and fits what was traded; its token is the outcome''s.';
+
+CREATE FUNCTION audit._check_fills(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('fill %s of order %s', f.trade_id, f.order_id), coalesce(v.expected, 'an order'), v.found
+    FROM ledger.fill f
+    LEFT JOIN ledger.orders o ON o.account_id = f.account_id AND o.order_id = f.order_id
+    CROSS JOIN LATERAL (VALUES
+        (CASE WHEN o.order_id IS NOT NULL THEN format('%s of outcome %s of this market', o.side, o.outcome) END,
+         CASE WHEN o.order_id IS NULL THEN 'no such order'
+              WHEN f.market_id <> o.market_id THEN format('%s of outcome %s of market %s', f.side, f.outcome, f.market_id)
+              ELSE format('%s of outcome %s of this market', f.side, f.outcome) END),
+        (format('cash=%s', CASE f.side WHEN 'BUY' THEN ceil(f.size_micros::numeric * f.price_micros / 1000000)
+                                       ELSE floor(f.size_micros::numeric * f.price_micros / 1000000) END),
+         format('cash=%s', f.cash_micros))) v (expected, found)
+    WHERE f.account_id = p_account_id AND v.expected IS DISTINCT FROM v.found
+      AND (f.market_id = p_market_id OR o.market_id = p_market_id)
+$$;
+COMMENT ON FUNCTION audit._check_fills(bigint, bigint) IS
+    'Each fill has an order, its market, outcome and side, and cash = price x size, rounded against us.';
+
+CREATE FUNCTION audit._check_filled_within_size(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('order %s', t.order_id),
+        CASE WHEN t.matched > t.size_micros THEN format('at most %s', t.size_micros)
+             ELSE format('%s, less dust below a hundredth', t.size_micros) END, t.matched::text
+    FROM audit._orders_recomputed(p_account_id, p_market_id) t
+    WHERE t.matched > t.size_micros OR t.state = 'FILLED' AND t.size_micros - t.matched >= 10000
+$$;
+COMMENT ON FUNCTION audit._check_filled_within_size(bigint, bigint) IS
+    'No order was filled beyond its size, and what is FILLED is filled.';
+
+CREATE FUNCTION audit._cap_at(p_account_id bigint, p_market_id bigint, p_name text, p_at timestamptz) RETURNS bigint
+LANGUAGE sql STABLE
+AS $$
+    SELECT w.value FROM (VALUES (p_account_id, p_market_id, 1), (0, p_market_id, 2), (p_account_id, 0, 3), (0, 0, 4))
+        AS v (account_id, market_id, rank)
+    LEFT JOIN ledger.limits l ON l.account_id = v.account_id AND l.market_id = v.market_id
+    -- The value at a time is what the first change after it found.
+    LEFT JOIN LATERAL (
+        SELECT c.before, true AS changed FROM ledger.limit_change c
+        WHERE c.account_id = v.account_id AND c.market_id = v.market_id AND c.name = p_name AND c.changed_at > p_at
+        ORDER BY c.changed_at, c.change_id LIMIT 1) c ON true
+    CROSS JOIN LATERAL (SELECT CASE WHEN c.changed THEN c.before::bigint WHEN p_name = 'max_outcome_micros'
+        THEN l.max_outcome_micros ELSE l.max_market_micros END AS value) w
+    WHERE w.value IS NOT NULL ORDER BY v.rank LIMIT 1
+$$;
+COMMENT ON FUNCTION audit._cap_at(bigint, bigint, text, timestamptz) IS
+    'max_outcome_micros or max_market_micros as it was in force at a time, or NULL for no limit.';
+
+CREATE FUNCTION audit._check_caps(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    -- Since the last purchase was admitted only facts can have raised exposure, so the caps of that moment are
+    -- the ones it has to keep. A limit lowered later is no breach of what was asked. A change that was being
+    -- committed while the order was admitted may have been seen or not: the looser of the two counts.
+    WITH t AS MATERIALIZED (SELECT * FROM audit._orders_recomputed(p_account_id, p_market_id)),
+    last AS (SELECT max(t.created_at) AS at FROM t WHERE t.side = 'BUY'),
+    effective AS (
+        SELECT i.outcome, coalesce((SELECT sum(CASE t.side WHEN 'BUY' THEN t.shares + t.awaiting + t.traded - t.failed
+                                           ELSE -t.confirmed END) FROM t WHERE t.outcome = i.outcome), 0)
+            + coalesce((SELECT sum(b.available_delta + b.locked_delta)
+                        FROM ledger.outcome c JOIN ledger.balance_entry b ON b.account_id = p_account_id AND b.asset = c.token_id
+                        WHERE c.market_id = p_market_id AND c.outcome = i.outcome AND b.order_id IS NULL
+                          AND b.at <= last.at), 0) AS shares
+        FROM last CROSS JOIN generate_series(0, 1) i (outcome)),
+    cap AS (
+        SELECT k.name, CASE WHEN bool_or(x.value IS NULL) THEN NULL ELSE max(x.value) END AS value
+        FROM last CROSS JOIN (VALUES ('max_outcome_micros'), ('max_market_micros')) k (name)
+        CROSS JOIN (VALUES (interval '0'), (interval '10 seconds')) d (ago)
+        CROSS JOIN LATERAL (SELECT audit._cap_at(p_account_id, p_market_id, k.name, last.at - d.ago) AS value) x
+        WHERE last.at IS NOT NULL GROUP BY k.name)
+    SELECT format('outcome %s', e.outcome), format('at most %s', cap.value), e.shares::text
+    FROM effective e JOIN cap ON cap.name = 'max_outcome_micros' WHERE e.shares > cap.value
+    UNION ALL
+    SELECT 'both outcomes', format('at most %s', cap.value), s.shares::text
+    FROM (SELECT sum(e.shares) AS shares FROM effective e) s JOIN cap ON cap.name = 'max_market_micros'
+    WHERE s.shares > cap.value
+$$;
+COMMENT ON FUNCTION audit._check_caps(bigint, bigint) IS
+    'Position, open and pending purchases keep the caps that were in force when the last purchase was admitted.';
+
+-- file: ledger/sql/views/checks_sending.sql
+-- purpose: recompute what was sent: one venue order per intent, never more than intended, attempts, queues, keys, replacements.
+-- locks:   none; each check is one STABLE function, so it sees one snapshot.
+-- index:   signed_order, attempt, outbox, cancel_request and idempotency_key by primary or unique key.
+-- fence:   as checks_orders.sql: nothing here calls the functions that write these rows.
+
+CREATE FUNCTION audit._json(p_body bytea) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+BEGIN
+    RETURN convert_from(p_body, 'UTF8')::jsonb;
+EXCEPTION WHEN data_exception THEN
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION audit._json(bytea) IS 'The bytes as JSON, or NULL if they are none.';
+
+CREATE FUNCTION audit._check_one_venue_order(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('order %s', o.order_id),
+        CASE WHEN o.state = 'RESERVED' THEN 'nothing signed' ELSE coalesce(s.venue_order_id, 'signed bytes') END,
+        CASE WHEN o.state = 'RESERVED' THEN 'signed as ' || coalesce(s.venue_order_id, o.venue_order_id)
+             ELSE coalesce(o.venue_order_id, 'no id') END || CASE WHEN s.order_id IS NULL THEN ' without bytes' ELSE '' END
+    FROM ledger.orders o
+    LEFT JOIN ledger.signed_order s ON s.account_id = o.account_id AND s.order_id = o.order_id
+    WHERE o.account_id = p_account_id AND o.market_id = p_market_id
+      AND (s.venue_order_id IS DISTINCT FROM o.venue_order_id
+           OR o.state = 'RESERVED' AND o.venue_order_id IS NOT NULL
+           OR o.state NOT IN ('RESERVED', 'NOT_PLACED') AND o.venue_order_id IS NULL)
+$$;
+COMMENT ON FUNCTION audit._check_one_venue_order(bigint, bigint) IS
+    'Every order beyond RESERVED has one signed body, and both bear the same venue order id.';
+
+CREATE FUNCTION audit._check_sent_as_intended(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('order %s', o.order_id), v.expected, v.found
+    FROM ledger.orders o
+    JOIN ledger.signed_order s ON s.account_id = o.account_id AND s.order_id = o.order_id
+    CROSS JOIN LATERAL (SELECT audit._json(s.body) AS whole) j
+    -- The bytes are what is sent. Where they are not readable, what was kept beside them must do.
+    CROSS JOIN LATERAL (SELECT
+        coalesce(j.whole #>> '{order,makerAmount}', s.fields ->> 'makerAmount', s.fields ->> 'maker_amount') AS maker,
+        coalesce(j.whole #>> '{order,takerAmount}', s.fields ->> 'takerAmount', s.fields ->> 'taker_amount') AS taker) a
+    CROSS JOIN LATERAL (SELECT
+        CASE WHEN a.maker ~ '^[0-9]{1,78}$' THEN a.maker::numeric END AS maker,
+        CASE WHEN a.taker ~ '^[0-9]{1,78}$' THEN a.taker::numeric END AS taker) n
+    CROSS JOIN LATERAL (VALUES
+        (format('at most %s shares', o.size_micros), CASE o.side WHEN 'BUY' THEN n.taker ELSE n.maker END <= o.size_micros,
+         format('%s shares', CASE o.side WHEN 'BUY' THEN n.taker ELSE n.maker END)),
+        (format('at %s or better', o.price_micros),
+         CASE o.side WHEN 'BUY' THEN n.maker <= ceil(n.taker * o.price_micros / 1000000)
+                     ELSE n.taker >= floor(n.maker * o.price_micros / 1000000) END,
+         format('%s given for %s', n.maker, n.taker)),
+        (o.side, j.whole #>> '{order,side}' IN (o.side, CASE o.side WHEN 'BUY' THEN '0' ELSE '1' END),
+         j.whole #>> '{order,side}'),
+        ('token ' || o.token_id, j.whole #>> '{order,tokenId}' = o.token_id, 'token ' || (j.whole #>> '{order,tokenId}')),
+        ('salt ' || o.salt, j.whole #>> '{order,salt}' = o.salt::text, 'salt ' || (j.whole #>> '{order,salt}')),
+        ('expiration ' || o.expires_at_s, j.whole #>> '{order,expiration}' = o.expires_at_s::text,
+         'expiration ' || (j.whole #>> '{order,expiration}')),
+        ('order type ' || o.order_type, j.whole ->> 'orderType' = o.order_type, 'order type ' || (j.whole ->> 'orderType')),
+        ('post-only ' || o.post_only, j.whole -> 'postOnly' = to_jsonb(o.post_only), 'post-only ' || (j.whole ->> 'postOnly')))
+        v (expected, holds, found)
+    WHERE o.account_id = p_account_id AND o.market_id = p_market_id AND NOT v.holds
+$$;
+COMMENT ON FUNCTION audit._check_sent_as_intended(bigint, bigint) IS
+    'The stored bytes ask for no more shares and no worse price than the intent, and for its token, side and terms.';
+
+CREATE FUNCTION audit._check_attempts(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('order %s', o.order_id), v.expected, v.found
+    FROM ledger.orders o
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS n, coalesce(min(t.attempt), 1) AS first, coalesce(max(t.attempt), 0) AS last,
+            count(*) FILTER (WHERE t.outcome = 'open') AS open
+        FROM ledger.attempt t WHERE t.account_id = o.account_id AND t.order_id = o.order_id) t
+    CROSS JOIN LATERAL (VALUES
+        (format('attempts 1 to %s', o.attempts), t.first = 1 AND t.last = o.attempts AND t.n = o.attempts,
+         format('%s attempts, %s to %s', t.n, t.first, t.last)),
+        ('no attempt before signing', NOT (o.state IN ('RESERVED', 'PREPARED') AND t.n > 0), format('%s attempts', t.n)),
+        ('an open attempt', o.state <> 'SENDING' OR t.open > 0, 'none, and the order is SENDING'),
+        ('at most one open attempt', t.open <= 1, format('%s open', t.open)),
+        ('no open attempt', t.open = 0 OR o.state NOT IN ('RESERVED', 'PREPARED', 'HELD_BACK', 'UNKNOWN', 'REJECTED', 'NOT_PLACED'),
+         format('%s open, and the order is %s', t.open, o.state))) v (expected, holds, found)
+    WHERE o.account_id = p_account_id AND o.market_id = p_market_id AND NOT v.holds
+$$;
+COMMENT ON FUNCTION audit._check_attempts(bigint, bigint) IS
+    'Attempts are numbered without gaps, only of signed orders, at most one is open, and SENDING means one is.';
+
+CREATE FUNCTION audit._check_outbox(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('order %s', o.order_id), format('one of {%s} while %s', array_to_string(w.allowed, ', '), o.state),
+        coalesce(b.status || CASE WHEN b.market_id <> o.market_id THEN ' in another lane' ELSE '' END, 'no outbox row')
+    FROM ledger.orders o
+    LEFT JOIN ledger.outbox b ON b.account_id = o.account_id AND b.order_id = o.order_id
+    CROSS JOIN LATERAL (SELECT CASE
+        WHEN o.state IN ('RESERVED', 'PREPARED', 'HELD_BACK') THEN ARRAY['ready', 'claimed', 'dead', 'released']
+        WHEN o.state = 'SENDING' THEN ARRAY['claimed']
+        WHEN o.state = 'UNKNOWN' THEN ARRAY['blocked', 'released']
+        ELSE ARRAY['done'] END AS allowed) w
+    WHERE o.account_id = p_account_id AND o.market_id = p_market_id
+      AND (b.status IS NULL OR b.status <> ALL (w.allowed) OR b.market_id <> o.market_id)
+$$;
+COMMENT ON FUNCTION audit._check_outbox(bigint, bigint) IS 'Each order has one outbox row in its lane, and its status fits the order''s state.';
+
+CREATE FUNCTION audit._check_cancels(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('order %s', o.order_id),
+        CASE WHEN s.ended THEN 'no cancel is due' ELSE 'a cancel is due' END,
+        format('%s, cancel %s', o.state, coalesce(c.status, 'asked for and not queued'))
+    FROM ledger.orders o
+    JOIN ledger.order_state s ON s.state = o.state
+    LEFT JOIN ledger.cancel_request c ON c.account_id = o.account_id AND c.order_id = o.order_id
+    WHERE o.account_id = p_account_id AND o.market_id = p_market_id
+      AND (s.ended AND c.status = 'due' OR NOT s.ended AND o.cancel_asked_at IS NOT NULL AND c.status IS DISTINCT FROM 'due')
+$$;
+COMMENT ON FUNCTION audit._check_cancels(bigint, bigint) IS
+    'A cancel that was asked for is due until the order has ended, and not after.';
+
+CREATE FUNCTION audit._check_keys(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('order %s', o.order_id), format('key %s bound to it', o.key),
+        CASE WHEN k.key IS NULL THEN 'the key is not bound'
+             ELSE format('%s %s', k.kind, k.subject_id) END
+    FROM ledger.orders o
+    JOIN ledger.order_state s ON s.state = o.state
+    LEFT JOIN ledger.idempotency_key k ON k.account_id = o.account_id AND k.key = o.key
+    LEFT JOIN ledger.replacement q ON q.account_id = o.account_id AND k.kind = 'replacement' AND q.replacement_id = k.subject_id
+    LEFT JOIN ledger.setting d ON d.name = 'keep_keys_days_after_order'
+    WHERE o.account_id = p_account_id AND o.market_id = p_market_id
+      AND CASE WHEN k.key IS NULL THEN
+              NOT s.ended OR o.state_at > ledger.clock() - make_interval(days => coalesce(d.value::integer, 400))
+          ELSE coalesce(CASE k.kind WHEN 'order' THEN k.subject_id ELSE q.new_order_id END, 0) <> o.order_id END
+$$;
+COMMENT ON FUNCTION audit._check_keys(bigint, bigint) IS
+    'The key of each order is bound to that order, or to the replacement that made it, as long as keys are kept.';
+
+CREATE FUNCTION audit._check_replacements(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('replacement %s of order %s', q.replacement_id, q.old_order_id), v.expected, v.found
+    FROM ledger.replacement q
+    JOIN ledger.orders o ON o.account_id = q.account_id AND o.order_id = q.old_order_id
+    JOIN ledger.order_state s ON s.state = o.state
+    LEFT JOIN ledger.orders n ON n.account_id = q.account_id AND n.order_id = q.new_order_id
+    CROSS JOIN LATERAL (VALUES
+        ('the old order has not ended', q.state <> 'waiting' OR NOT s.ended, 'waiting, and the old order is ' || o.state),
+        ('a new order if and only if done', (q.state = 'done') = (n.order_id IS NOT NULL),
+         format('%s, new order %s', q.state, coalesce(q.new_order_id::text, 'none'))),
+        (format('replaces %s', o.order_id), n.order_id IS NULL OR n.replaces_order_id IS NOT DISTINCT FROM o.order_id,
+         format('replaces %s', coalesce(n.replaces_order_id::text, 'nothing')))) v (expected, holds, found)
+    WHERE q.account_id = p_account_id AND o.market_id = p_market_id AND NOT v.holds
+    UNION ALL
+    SELECT format('order %s', n.order_id), 'the replacement that made it', format('none of order %s', n.replaces_order_id)
+    FROM ledger.orders n
+    WHERE n.account_id = p_account_id AND n.market_id = p_market_id AND n.replaces_order_id IS NOT NULL
+      AND NOT EXISTS (SELECT FROM ledger.replacement q WHERE q.account_id = n.account_id AND q.new_order_id = n.order_id)
+$$;
+COMMENT ON FUNCTION audit._check_replacements(bigint, bigint) IS
+    'A replacement waits only while the old order lives, and a done one has the one new order that names the old.';
+
+-- file: ledger/sql/views/checks_books.sql
+-- purpose: recompute the books: the journal's numbers and every order's path in it, balances, rows that belong to nothing.
+-- locks:   none; each check is one STABLE function, so it sees one snapshot.
+-- index:   journal by (account, seq), (account, market, market_seq); balance_entry and fill by account.
+-- fence:   as checks_orders.sql. What was archived with a partition is not missed: its orders ended before.
+
+CREATE FUNCTION audit._check_market_journal(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH numbered AS (
+        SELECT j.market_seq, lag(j.market_seq) OVER (ORDER BY j.market_seq, j.at) AS before FROM ledger.journal j
+        WHERE j.account_id = p_account_id AND j.market_id = p_market_id)
+    SELECT 'market_seq ' || n.market_seq,
+        format('market_seq %s after %s', coalesce(n.before, 0) + 1, coalesce(n.before, 0)), n.market_seq::text
+    FROM numbered n
+    WHERE n.market_seq <> coalesce(n.before, 0) + 1
+      AND (n.before IS NOT NULL OR NOT EXISTS (SELECT FROM ledger.archived_partition))
+    UNION ALL
+    SELECT 'last market_seq', coalesce(e.last::text, 'no counter'), coalesce(n.last::text, 'no rows')
+    FROM (SELECT max(x.journal_seq) AS last FROM ledger.exposure x
+          WHERE x.account_id = p_account_id AND x.market_id = p_market_id) e
+    CROSS JOIN (SELECT max(numbered.market_seq) AS last FROM numbered) n
+    WHERE coalesce(e.last, 0) <> coalesce(n.last, 0)
+      AND (n.last IS NOT NULL OR NOT EXISTS (SELECT FROM ledger.archived_partition))
+$$;
+COMMENT ON FUNCTION audit._check_market_journal(bigint, bigint) IS 'The journal''s numbers of the market have no gap and end at its counter.';
+
+CREATE FUNCTION audit._check_order_journal(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH j AS MATERIALIZED (
+        SELECT q.seq, q.order_id, q.event, q.from_state, q.to_state, q.detail,
+            lag(q.to_state) OVER (PARTITION BY q.order_id ORDER BY q.seq) AS before,
+            lead(q.seq) OVER (PARTITION BY q.order_id ORDER BY q.seq) IS NULL AS is_last
+        FROM ledger.journal q
+        WHERE q.account_id = p_account_id AND q.market_id = p_market_id AND q.order_id IS NOT NULL AND q.to_state IS NOT NULL),
+    o AS MATERIALIZED (
+        SELECT q.order_id, q.state, q.side, q.outcome, q.price_micros, q.size_micros, EXISTS (
+            SELECT FROM ledger.archived_partition p WHERE p.last_at >= q.created_at) AS archived
+        FROM ledger.orders q WHERE q.account_id = p_account_id AND q.market_id = p_market_id)
+    SELECT format('order %s', o.order_id), 'the journal ends at ' || o.state, coalesce('it ends at ' || j.to_state, 'it has no rows')
+    FROM o LEFT JOIN j ON j.order_id = o.order_id AND j.is_last
+    WHERE o.state IS DISTINCT FROM j.to_state AND NOT (j.seq IS NULL AND o.archived)
+    UNION ALL
+    SELECT format('order %s', o.order_id), 'one RESERVE row', format('%s', r.n)
+    FROM o CROSS JOIN LATERAL (SELECT count(*) AS n FROM j WHERE j.order_id = o.order_id AND j.event = 'RESERVE') r
+    WHERE r.n <> 1 AND NOT (r.n = 0 AND o.archived)
+    UNION ALL
+    SELECT format('order %s', o.order_id),
+        format('%s of outcome %s, %s at %s', j.detail ->> 'side', j.detail ->> 'outcome', j.detail ->> 'size', j.detail ->> 'price'),
+        format('%s of outcome %s, %s at %s', o.side, o.outcome, o.size_micros, o.price_micros)
+    FROM o JOIN j ON j.order_id = o.order_id AND j.event = 'RESERVE'
+    WHERE (j.detail ->> 'side', j.detail ->> 'outcome', j.detail ->> 'size', j.detail ->> 'price')
+        IS DISTINCT FROM (o.side, o.outcome::text, o.size_micros::text, o.price_micros::text)
+    UNION ALL
+    SELECT format('order %s, journal %s', j.order_id, j.seq), 'from ' || coalesce(j.before, 'nothing'),
+        'from ' || coalesce(j.from_state, 'nothing')
+    FROM j LEFT JOIN o ON o.order_id = j.order_id
+    WHERE j.from_state IS DISTINCT FROM j.before AND NOT (j.before IS NULL AND coalesce(o.archived, false))
+    UNION ALL
+    SELECT format('order %s, journal %s', j.order_id, j.seq), 'a legal transition',
+        format('%s from %s to %s', j.event, coalesce(j.from_state, 'nothing'), j.to_state)
+    FROM j
+    WHERE NOT EXISTS (SELECT FROM ledger.transition t
+                      WHERE t.from_state = j.from_state AND t.event = j.event AND t.to_state = j.to_state)
+      AND NOT (j.event = 'RESERVE' AND j.from_state IS NULL AND j.to_state = 'RESERVED')
+      AND NOT (j.from_state = j.to_state AND NOT EXISTS (SELECT FROM ledger.order_event e WHERE e.event = j.event))
+    UNION ALL
+    SELECT format('order %s', j.order_id), 'an order of this market', 'none, and the journal speaks of it'
+    FROM (SELECT DISTINCT j.order_id FROM j) j WHERE NOT EXISTS (SELECT FROM o WHERE o.order_id = j.order_id)
+$$;
+COMMENT ON FUNCTION audit._check_order_journal(bigint, bigint) IS
+    'Each order''s journal begins with its one RESERVE row and its terms, goes on by legal transitions, and ends at its state.';
+
+CREATE FUNCTION audit._check_fill_journal(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH j AS MATERIALIZED (
+        SELECT DISTINCT ON (q.order_id, q.detail ->> 'trade') q.order_id, q.detail ->> 'trade' AS trade_id,
+            format('%s %s at %s, fee %s', q.detail ->> 'settlement', q.detail ->> 'size', q.detail ->> 'price',
+                   q.detail ->> 'fee') AS text
+        FROM ledger.journal q
+        WHERE q.account_id = p_account_id AND q.market_id = p_market_id AND q.order_id IS NOT NULL AND q.detail ? 'trade'
+        ORDER BY q.order_id, q.detail ->> 'trade', q.seq DESC),
+    f AS MATERIALIZED (
+        SELECT q.order_id, q.trade_id, format('%s %s at %s, fee %s', q.settlement, q.size_micros, q.price_micros, q.fee_micros)
+            AS text, EXISTS (SELECT FROM ledger.archived_partition) AS archived
+        FROM ledger.fill q WHERE q.account_id = p_account_id AND q.market_id = p_market_id)
+    SELECT format('fill %s of order %s', coalesce(f.trade_id, j.trade_id), coalesce(f.order_id, j.order_id)),
+        coalesce(j.text, 'no fill, for the journal has none'), coalesce(f.text, 'no fill')
+    FROM f FULL JOIN j ON j.order_id = f.order_id AND j.trade_id = f.trade_id
+    WHERE f.text IS DISTINCT FROM j.text AND NOT (j.text IS NULL AND f.archived)
+$$;
+COMMENT ON FUNCTION audit._check_fill_journal(bigint, bigint) IS 'Each fill is what the journal''s last row of its trade says.';
+
+CREATE FUNCTION audit._check_journal(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH numbered AS (
+        SELECT j.seq, lag(j.seq) OVER (ORDER BY j.seq, j.at) AS before FROM ledger.journal j WHERE j.account_id = p_account_id)
+    SELECT 'seq ' || n.seq, format('seq %s after %s', coalesce(n.before, 0) + 1, coalesce(n.before, 0)), n.seq::text
+    FROM numbered n
+    WHERE n.seq <> coalesce(n.before, 0) + 1
+      AND (n.before IS NOT NULL OR NOT EXISTS (SELECT FROM ledger.archived_partition))
+    UNION ALL
+    SELECT 'last seq', coalesce(s.last::text, 'no counter'), coalesce(n.last::text, 'no rows')
+    FROM (SELECT max(x.journal_seq) AS last FROM ledger.account_state x WHERE x.account_id = p_account_id) s
+    CROSS JOIN (SELECT max(numbered.seq) AS last FROM numbered) n
+    WHERE s.last IS NULL OR s.last <> coalesce(n.last, 0)
+      AND (n.last IS NOT NULL OR NOT EXISTS (SELECT FROM ledger.archived_partition))
+$$;
+COMMENT ON FUNCTION audit._check_journal(bigint) IS 'The journal''s numbers of the account have no gap and end at its counter.';
+
+CREATE FUNCTION audit._check_entries(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH numbered AS (
+        SELECT b.entry_seq, b.entry_seq - 1 IS DISTINCT FROM coalesce(lag(b.entry_seq) OVER (ORDER BY b.entry_seq), 0) AS gap
+        FROM ledger.balance_entry b WHERE b.account_id = p_account_id)
+    SELECT 'entry ' || n.entry_seq, 'no gap before it', 'entries before it are missing' FROM numbered n WHERE n.gap
+    UNION ALL
+    SELECT 'last entry', coalesce(s.last::text, 'no counter'), coalesce(n.last::text, 'no entries')
+    FROM (SELECT max(x.entry_seq) AS last FROM ledger.account_state x WHERE x.account_id = p_account_id) s
+    CROSS JOIN (SELECT max(numbered.entry_seq) AS last FROM numbered) n
+    WHERE s.last IS DISTINCT FROM coalesce(n.last, 0)
+$$;
+COMMENT ON FUNCTION audit._check_entries(bigint) IS 'Entries of balances are numbered without gaps and end at the counter.';
+
+CREATE FUNCTION audit._check_balances(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT coalesce(b.asset, s.asset), format('available=%s locked=%s', coalesce(s.available, 0), coalesce(s.locked, 0)),
+        coalesce(format('available=%s locked=%s', b.available, b.locked), 'no balance')
+    FROM (SELECT q.asset, q.available, q.locked FROM ledger.balance q WHERE q.account_id = p_account_id) b
+    FULL JOIN (SELECT q.asset, sum(q.available_delta) AS available, sum(q.locked_delta) AS locked
+               FROM ledger.balance_entry q WHERE q.account_id = p_account_id GROUP BY q.asset) s ON s.asset = b.asset
+    WHERE (coalesce(s.available, 0), coalesce(s.locked, 0)) IS DISTINCT FROM (b.available::numeric, b.locked::numeric)
+$$;
+COMMENT ON FUNCTION audit._check_balances(bigint) IS 'Each balance, available and locked, is the sum of its entries.';
+
+CREATE FUNCTION audit._check_locked(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT coalesce(b.asset, r.asset), format('locked=%s', coalesce(r.held, 0)), format('locked=%s', coalesce(b.locked, 0))
+    FROM (SELECT q.asset, q.locked FROM ledger.balance q WHERE q.account_id = p_account_id) b
+    FULL JOIN (SELECT q.asset, sum(q.held_micros) AS held FROM ledger.reservation q
+               WHERE q.account_id = p_account_id GROUP BY q.asset) r ON r.asset = b.asset
+    WHERE coalesce(r.held, 0) <> coalesce(b.locked, 0)
+$$;
+COMMENT ON FUNCTION audit._check_locked(bigint) IS 'What a balance has locked is what the reservations of all markets hold of it.';
+
+CREATE FUNCTION audit._check_totals(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH moved AS (
+        SELECT b.asset, sum(b.available_delta + b.locked_delta) AS amount FROM ledger.balance_entry b
+        WHERE b.account_id = p_account_id AND b.order_id IS NULL GROUP BY b.asset
+        UNION ALL
+        SELECT 'collateral', sum(CASE WHEN f.side = 'BUY' AND f.settlement <> 'failed' THEN -(f.cash_micros + f.fee_micros)
+            WHEN f.side = 'SELL' AND f.settlement = 'confirmed' THEN f.cash_micros - f.fee_micros ELSE 0 END)
+        FROM ledger.fill f WHERE f.account_id = p_account_id
+        UNION ALL
+        SELECT c.token_id, sum(CASE f.side WHEN 'BUY' THEN f.size_micros ELSE -f.size_micros END)
+        FROM ledger.fill f JOIN ledger.outcome c ON c.market_id = f.market_id AND c.outcome = f.outcome
+        WHERE f.account_id = p_account_id AND f.settlement = 'confirmed' GROUP BY c.token_id)
+    SELECT coalesce(b.asset, m.asset), format('total=%s', coalesce(m.amount, 0)), format('total=%s', coalesce(b.total, 0))
+    FROM (SELECT moved.asset, sum(moved.amount) AS amount FROM moved GROUP BY moved.asset) m
+    FULL JOIN (SELECT q.asset, q.available + q.locked AS total FROM ledger.balance q WHERE q.account_id = p_account_id) b
+        ON b.asset = m.asset
+    WHERE coalesce(m.amount, 0) <> coalesce(b.total, 0)
+$$;
+COMMENT ON FUNCTION audit._check_totals(bigint) IS
+    'Each balance comes to its movements with a cause and its fills: tokens are the confirmed position, collateral the cash.';
+
+CREATE FUNCTION audit._check_negative(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT b.asset, 'nothing negative, or the account''s halt for it', format('available=%s locked=%s', b.available, b.locked)
+    FROM ledger.balance b
+    WHERE b.account_id = p_account_id AND (b.locked < 0 OR b.available < 0 AND NOT EXISTS (
+        SELECT FROM ledger.halt h WHERE h.scope = 'account' AND h.scope_id = p_account_id::text AND h.why LIKE 'NEGATIVE_BALANCE:%'))
+    UNION ALL
+    SELECT format('%s outcome %s', coalesce(m.slug, m.condition_id), i.outcome), 'no negative position, or a breach journaled',
+        e.confirmed[i.outcome + 1]::text
+    FROM ledger.exposure e
+    JOIN ledger.market m ON m.market_id = e.market_id
+    CROSS JOIN generate_series(0, 1) i (outcome)
+    WHERE e.account_id = p_account_id AND e.confirmed[i.outcome + 1] < 0 AND NOT EXISTS (
+        SELECT FROM ledger.journal j WHERE j.account_id = e.account_id AND j.market_id = e.market_id
+        AND j.event = 'INVARIANT_BREACH_HALT')
+$$;
+COMMENT ON FUNCTION audit._check_negative(bigint) IS
+    'No balance or position is below zero without the halt that a fact of that kind sets.';
+
+CREATE FUNCTION audit._check_rows_of_no_order(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('%s of order %s', x.what, x.order_id), 'an order', 'no such order'
+    FROM (SELECT 'signed bytes' AS what, q.order_id FROM ledger.signed_order q WHERE q.account_id = p_account_id
+          UNION ALL SELECT 'attempt ' || q.attempt, q.order_id FROM ledger.attempt q WHERE q.account_id = p_account_id
+          UNION ALL SELECT 'evidence ' || q.evidence_id, q.order_id FROM ledger.evidence q WHERE q.account_id = p_account_id
+          UNION ALL SELECT 'reservation', q.order_id FROM ledger.reservation q WHERE q.account_id = p_account_id
+          UNION ALL SELECT 'outbox ' || q.outbox_id, q.order_id FROM ledger.outbox q WHERE q.account_id = p_account_id
+          UNION ALL SELECT 'cancel', q.order_id FROM ledger.cancel_request q WHERE q.account_id = p_account_id
+          UNION ALL SELECT 'fill ' || q.trade_id, q.order_id FROM ledger.fill q WHERE q.account_id = p_account_id
+          UNION ALL SELECT 'entry ' || q.entry_seq, q.order_id FROM ledger.balance_entry q
+              WHERE q.account_id = p_account_id AND q.order_id IS NOT NULL
+          UNION ALL SELECT 'key ' || q.key, q.subject_id FROM ledger.idempotency_key q
+              WHERE q.account_id = p_account_id AND q.kind = 'order'
+          UNION ALL SELECT 'replacement ' || q.replacement_id, q.old_order_id FROM ledger.replacement q
+              WHERE q.account_id = p_account_id) x
+    WHERE NOT EXISTS (SELECT FROM ledger.orders o WHERE o.account_id = p_account_id AND o.order_id = x.order_id)
+$$;
+COMMENT ON FUNCTION audit._check_rows_of_no_order(bigint) IS 'Reservations, signed bytes, attempts, evidence, queue rows, fills, entries and keys belong to an order.';
+
+CREATE FUNCTION audit._check_foreign_orders(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT f.venue_order_id, 'an intent, or a resolution', format('seen first at %s, unresolved', f.first_seen_at)
+    FROM ledger.foreign_order f WHERE f.account_id = p_account_id AND f.resolved_at IS NULL
+$$;
+COMMENT ON FUNCTION audit._check_foreign_orders(bigint) IS 'Every order the venue showed under the account has its intent, or was resolved by a person.';
+
+CREATE FUNCTION audit._check_transitions()
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('%s, %s', s.state, e.event), 'one row', 'none'
+    FROM ledger.order_state s CROSS JOIN ledger.order_event e
+    WHERE NOT EXISTS (SELECT FROM ledger.transition t WHERE t.from_state = s.state AND t.event = e.event)
+    UNION ALL
+    SELECT format('%s, %s', t.from_state, t.event), 'a way no order may go', 'to ' || t.to_state
+    FROM ledger.transition t
+    LEFT JOIN ledger.order_state s ON s.state = t.from_state
+    LEFT JOIN ledger.order_state n ON n.state = t.to_state
+    WHERE t.to_state IS NOT NULL AND (
+        s.state IS NULL OR n.state IS NULL
+        OR t.to_state = 'RESERVED'
+        OR t.to_state = 'PREPARED' AND t.from_state <> 'RESERVED'
+        OR t.from_state = 'FILLED' AND t.to_state <> 'FILLED'
+        OR s.ended AND NOT n.ended AND t.to_state <> 'LIVE'
+        OR t.to_state = 'NOT_PLACED' AND t.event NOT IN ('WITHDRAW', 'ABSENT')
+        OR t.to_state = 'REJECTED' AND (t.from_state, t.event) <> ('SENDING', 'REJECT'))
+    UNION ALL
+    SELECT format('order %s', o.order_id), 'a state of the table', o.state
+    FROM ledger.orders o WHERE NOT EXISTS (SELECT FROM ledger.order_state s WHERE s.state = o.state)
+$$;
+COMMENT ON FUNCTION audit._check_transitions() IS
+    'The table of transitions has one row for every state and event, and none that no order may take.';
+
+CREATE FUNCTION audit._check_venue_ids()
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT x.venue_order_id, 'one intent', 'orders ' || string_agg(x.order_id::text, ', ' ORDER BY x.order_id)
+    FROM (SELECT a.venue, o.venue_order_id, o.account_id, o.order_id FROM ledger.orders o
+          JOIN ledger.account a ON a.account_id = o.account_id WHERE o.venue_order_id IS NOT NULL
+          UNION
+          SELECT a.venue, s.venue_order_id, s.account_id, s.order_id FROM ledger.signed_order s
+          JOIN ledger.account a ON a.account_id = s.account_id) x
+    GROUP BY x.venue, x.venue_order_id HAVING count(*) > 1
+$$;
+COMMENT ON FUNCTION audit._check_venue_ids() IS 'Every venue order id belongs to exactly one intent, over all accounts.';
+
 -- file: ledger/sql/views/checks.sql
--- purpose: checks
--- locks: none
--- index: none
--- fence: none
+-- purpose: run the checks: market by market, account by account, and once for the ledger; notices of what needs a look.
+-- locks:   none.
+-- index:   as in the checks; check_scopes reads primary keys of exposure and the small indexes of orders and fills.
+-- fence:   SECURITY DEFINER, read only, search_path ends in pg_temp: the auditor may run these and no check under them.
+--          Each call is one statement, so one snapshot: rows that were written in one commit are compared as one.
+
+CREATE FUNCTION audit._notice_unresolved(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('order %s', o.order_id), 'evidence soon after the quarantine', format('%s since %s', o.state, o.state_at)
+    FROM ledger.orders o JOIN ledger.account a ON a.account_id = o.account_id
+    WHERE o.account_id = p_account_id AND o.state IN ('SENDING', 'UNKNOWN', 'DELAYED')
+      AND o.state_at < ledger.clock() - 2 * make_interval(secs => a.quarantine_ms / 1000.0)
+    UNION ALL
+    SELECT format('order %s', r.order_id), 'trades for what is matched', format('%s matched without trades since %s',
+        r.awaiting_micros, r.awaiting_since)
+    FROM ledger.reservation r
+    WHERE r.account_id = p_account_id AND r.phase <> 'released' AND r.awaiting_since < ledger.clock() - interval '1 minute'
+    UNION ALL
+    SELECT format('fill %s of order %s', f.trade_id, f.order_id), 'confirmed or failed', format('%s since %s', f.raw_status, f.matched_at)
+    FROM ledger.fill f
+    WHERE f.account_id = p_account_id AND f.settlement = 'provisional' AND f.matched_at < ledger.clock() - interval '1 hour'
+$$;
+COMMENT ON FUNCTION audit._notice_unresolved(bigint) IS 'Fates open for twice the quarantine, matched size without trades, fills long provisional.';
+
+CREATE FUNCTION audit._notice_waiting(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('dead letter %s (%s %s)', d.dead_letter_id, d.source, d.subject), 'a retry', left(d.problem, 200)
+    FROM ledger.dead_letter d WHERE d.account_id = p_account_id AND d.retried_at IS NULL
+    UNION ALL
+    SELECT format('order %s', s.order_id), 'bytes that can be read as an order', 'other bytes'
+    FROM ledger.signed_order s WHERE s.account_id = p_account_id AND audit._json(s.body) #> '{order}' IS NULL
+    UNION ALL
+    SELECT format('drift %s (%s)', d.drift_id, d.subject), 'a resolution', format('%s: ours %s, theirs %s', d.kind, d.ours, d.theirs)
+    FROM ledger.drift d WHERE d.account_id = p_account_id AND d.resolved_at IS NULL
+$$;
+COMMENT ON FUNCTION audit._notice_waiting(bigint) IS 'Dead letters, unreadable bytes and differences with the venue that wait for a person.';
+
+CREATE FUNCTION audit._notice_halts()
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT trim(trailing ' ' FROM format('%s %s', h.scope, h.scope_id)), 'no halt', format('version %s: %s', h.halt_id, h.why)
+    FROM ledger.halt h WHERE h.cleared_at IS NULL
+$$;
+COMMENT ON FUNCTION audit._notice_halts() IS 'Halts that stand.';
+
+CREATE FUNCTION audit.check_list() RETURNS TABLE (name text, scope text, is_notice boolean, meaning text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT regexp_replace(p.proname, '^_(check|notice)_', ''), (ARRAY['ledger', 'account', 'market'])[p.pronargs + 1],
+        p.proname LIKE '\_notice\_%', obj_description(p.oid, 'pg_proc')
+    FROM pg_proc p
+    WHERE p.pronamespace = 'audit'::regnamespace AND p.proname ~ '^_(check|notice)_'
+    ORDER BY 3, p.pronargs DESC, 1
+$$;
+COMMENT ON FUNCTION audit.check_list() IS 'Every check and notice, what it runs over (market, account or ledger) and what it says.';
+
+CREATE FUNCTION audit.check_scopes() RETURNS TABLE (account_id bigint, account text, market_id bigint, market text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT x.account_id, coalesce(a.name, 'account ' || x.account_id), x.market_id,
+        coalesce(m.slug, m.condition_id, 'market ' || x.market_id)
+    FROM (SELECT e.account_id, e.market_id FROM ledger.exposure e
+          UNION SELECT o.account_id, o.market_id FROM ledger.orders o
+          UNION SELECT r.account_id, r.market_id FROM ledger.reservation r
+          UNION SELECT f.account_id, f.market_id FROM ledger.fill f
+          UNION SELECT j.account_id, j.market_id FROM ledger.journal j WHERE j.market_id IS NOT NULL
+          UNION SELECT a.account_id, NULL FROM ledger.account a) x
+    LEFT JOIN ledger.account a ON a.account_id = x.account_id
+    LEFT JOIN ledger.market m ON m.market_id = x.market_id
+    ORDER BY x.account_id, x.market_id NULLS LAST
+$$;
+COMMENT ON FUNCTION audit.check_scopes() IS 'Each account and market to check; market NULL stands for the account itself.';
+
+CREATE FUNCTION audit.check_market(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (name text, subject text, expected text, found text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT 'exposure', c.* FROM audit._check_exposure(p_account_id, p_market_id) c
+    UNION ALL SELECT 'reservations', c.* FROM audit._check_reservations(p_account_id, p_market_id) c
+    UNION ALL SELECT 'booked', c.* FROM audit._check_booked(p_account_id, p_market_id) c
+    UNION ALL SELECT 'orders', c.* FROM audit._check_orders(p_account_id, p_market_id) c
+    UNION ALL SELECT 'fills', c.* FROM audit._check_fills(p_account_id, p_market_id) c
+    UNION ALL SELECT 'filled_within_size', c.* FROM audit._check_filled_within_size(p_account_id, p_market_id) c
+    UNION ALL SELECT 'caps', c.* FROM audit._check_caps(p_account_id, p_market_id) c
+    UNION ALL SELECT 'one_venue_order', c.* FROM audit._check_one_venue_order(p_account_id, p_market_id) c
+    UNION ALL SELECT 'sent_as_intended', c.* FROM audit._check_sent_as_intended(p_account_id, p_market_id) c
+    UNION ALL SELECT 'attempts', c.* FROM audit._check_attempts(p_account_id, p_market_id) c
+    UNION ALL SELECT 'outbox', c.* FROM audit._check_outbox(p_account_id, p_market_id) c
+    UNION ALL SELECT 'cancels', c.* FROM audit._check_cancels(p_account_id, p_market_id) c
+    UNION ALL SELECT 'keys', c.* FROM audit._check_keys(p_account_id, p_market_id) c
+    UNION ALL SELECT 'replacements', c.* FROM audit._check_replacements(p_account_id, p_market_id) c
+    UNION ALL SELECT 'market_journal', c.* FROM audit._check_market_journal(p_account_id, p_market_id) c
+    UNION ALL SELECT 'order_journal', c.* FROM audit._check_order_journal(p_account_id, p_market_id) c
+    UNION ALL SELECT 'fill_journal', c.* FROM audit._check_fill_journal(p_account_id, p_market_id) c
+$$;
+COMMENT ON FUNCTION audit.check_market(bigint, bigint) IS 'Differences in one market of one account, in one snapshot; none if it is sound.';
+
+CREATE FUNCTION audit.check_account(p_account_id bigint)
+RETURNS TABLE (name text, subject text, expected text, found text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT 'journal', c.* FROM audit._check_journal(p_account_id) c
+    UNION ALL SELECT 'entries', c.* FROM audit._check_entries(p_account_id) c
+    UNION ALL SELECT 'balances', c.* FROM audit._check_balances(p_account_id) c
+    UNION ALL SELECT 'locked', c.* FROM audit._check_locked(p_account_id) c
+    UNION ALL SELECT 'totals', c.* FROM audit._check_totals(p_account_id) c
+    UNION ALL SELECT 'negative', c.* FROM audit._check_negative(p_account_id) c
+    UNION ALL SELECT 'rows_of_no_order', c.* FROM audit._check_rows_of_no_order(p_account_id) c
+    UNION ALL SELECT 'foreign_orders', c.* FROM audit._check_foreign_orders(p_account_id) c
+    UNION ALL SELECT 'unresolved', c.* FROM audit._notice_unresolved(p_account_id) c
+    UNION ALL SELECT 'waiting', c.* FROM audit._notice_waiting(p_account_id) c
+$$;
+COMMENT ON FUNCTION audit.check_account(bigint) IS 'Differences and notices that belong to an account as a whole, in one snapshot.';
+
+CREATE FUNCTION audit.check_ledger()
+RETURNS TABLE (name text, subject text, expected text, found text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT 'transitions', c.* FROM audit._check_transitions() c
+    UNION ALL SELECT 'venue_ids', c.* FROM audit._check_venue_ids() c
+    UNION ALL SELECT 'halts', c.* FROM audit._notice_halts() c
+$$;
+COMMENT ON FUNCTION audit.check_ledger() IS 'Differences and notices that belong to no account, in one snapshot.';
+
+CREATE FUNCTION audit.checks(p_account text DEFAULT NULL, p_market text DEFAULT NULL)
+RETURNS TABLE (name text, is_notice boolean, account text, market text, subject text, expected text, found text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT r.name, l.is_notice, s.account, s.market, r.subject, r.expected, r.found
+    FROM audit.check_scopes() s
+    CROSS JOIN LATERAL (
+        SELECT c.* FROM audit.check_market(s.account_id, s.market_id) c WHERE s.market_id IS NOT NULL
+        UNION ALL SELECT c.* FROM audit.check_account(s.account_id) c WHERE s.market_id IS NULL AND p_market IS NULL) r
+    JOIN audit.check_list() l ON l.name = r.name
+    WHERE (p_account IS NULL OR s.account = p_account)
+      AND (p_market IS NULL OR s.market = p_market OR s.market_id = (
+          SELECT m.market_id FROM ledger.market m WHERE m.condition_id = lower(p_market)))
+    UNION ALL
+    SELECT r.name, l.is_notice, NULL, NULL, r.subject, r.expected, r.found
+    FROM audit.check_ledger() r JOIN audit.check_list() l ON l.name = r.name
+    WHERE p_account IS NULL AND p_market IS NULL
+$$;
+COMMENT ON FUNCTION audit.checks(text, text) IS
+    'All differences and notices at once, in one snapshot; fit for small ledgers and for one account or market.';
 
 -- file: db/sql/grants.sql
 -- purpose: who may do what. Nothing is left to PUBLIC; the trader and the auditor can write no table at all.
@@ -3917,6 +4994,14 @@ GRANT EXECUTE ON FUNCTION ledger.import_markets(jsonb) TO ${role_risk};
 
 GRANT SELECT ON ALL TABLES IN SCHEMA ledger TO ${role_worker};
 GRANT SELECT ON ALL TABLES IN SCHEMA audit TO ${role_worker}, ${role_auditor}, ${role_risk};
+
+-- What the views and checks need: functions in a view run with the reader's rights, so their clock is granted to its
+-- readers (who may not look into the schema it is in); the checks run with their owner's.
+GRANT EXECUTE ON FUNCTION ledger.clock() TO ${role_auditor}, ${role_risk};
+GRANT EXECUTE ON FUNCTION
+    audit.as_of(timestamptz), audit.exposure_as_of(timestamptz), audit.check_list(), audit.check_scopes(),
+    audit.check_market(bigint, bigint), audit.check_account(bigint), audit.check_ledger(), audit.checks(text, text)
+TO ${role_worker}, ${role_auditor}, ${role_risk};
 
 -- file: venue/paper/sql/grants.sql
 -- purpose: who may touch the paper venue: the worker runs it, the auditor looks.

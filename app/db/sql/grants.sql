@@ -44,3 +44,11 @@ GRANT EXECUTE ON FUNCTION ledger.import_markets(jsonb) TO ${role_risk};
 
 GRANT SELECT ON ALL TABLES IN SCHEMA ledger TO ${role_worker};
 GRANT SELECT ON ALL TABLES IN SCHEMA audit TO ${role_worker}, ${role_auditor}, ${role_risk};
+
+-- What the views and checks need: functions in a view run with the reader's rights, so their clock is granted to its
+-- readers (who may not look into the schema it is in); the checks run with their owner's.
+GRANT EXECUTE ON FUNCTION ledger.clock() TO ${role_auditor}, ${role_risk};
+GRANT EXECUTE ON FUNCTION
+    audit.as_of(timestamptz), audit.exposure_as_of(timestamptz), audit.check_list(), audit.check_scopes(),
+    audit.check_market(bigint, bigint), audit.check_account(bigint), audit.check_ledger(), audit.checks(text, text)
+TO ${role_worker}, ${role_auditor}, ${role_risk};

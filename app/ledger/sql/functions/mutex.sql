@@ -132,8 +132,13 @@ DECLARE
 BEGIN
     -- A trader's session that sits in a transaction with a ledger row locked would stop everybody else.
     SELECT count(*) FILTER (WHERE pg_terminate_backend(s.pid)) INTO v_count FROM pg_stat_activity s
-    WHERE s.datname = current_database() AND s.pid <> pg_backend_pid() AND s.state LIKE 'idle in transaction%'
-      AND s.state_change < clock_timestamp() - make_interval(secs => p_longer_than_ms / 1000.0)
+    WHERE s.datname = current_database() AND s.pid <> pg_backend_pid()
+      AND (s.state LIKE 'idle in transaction%'
+               AND s.state_change < clock_timestamp() - make_interval(secs => p_longer_than_ms / 1000.0)
+           -- A trader may also sit on a lock while busy (pg_sleep); one that waits for a lock itself is left alone.
+           OR s.state = 'active' AND s.wait_event_type IS DISTINCT FROM 'Lock'
+               AND NOT pg_has_role(s.usesysid, '${role_worker}', 'MEMBER')
+               AND s.xact_start < clock_timestamp() - make_interval(secs => p_longer_than_ms / 1000.0))
       AND EXISTS (SELECT FROM pg_locks k JOIN pg_class c ON c.oid = k.relation
                   JOIN pg_namespace n ON n.oid = c.relnamespace
                   WHERE k.pid = s.pid AND n.nspname = 'ledger' AND k.granted

@@ -17,6 +17,8 @@ BEGIN
     o := ledger._order(p_order_id);
     IF o.order_id IS NULL THEN
         RETURN ledger._refusal(0, 'UNKNOWN_ORDER', 'there is no such order; nothing was changed');
+    ELSIF NOT ledger._may_act_for(o.account_id) THEN
+        RETURN ledger._refusal(0, 'NOT_GRANTED', 'this login was not granted the account');
     END IF;
     r := ledger._parse_request(p_request || jsonb_build_object('replaces_order_id', p_order_id), 0);
     IF r.answer IS NULL THEN
@@ -26,7 +28,7 @@ BEGIN
         RETURN r.answer;
     END IF;
     SELECT * INTO e FROM ledger.exposure q WHERE q.account_id = o.account_id AND q.market_id = o.market_id;
-    v_now := ledger._lane_time(o.account_id, o.market_id);
+    v_now := greatest(ledger.clock(), e.clock_at);
     IF (r.account_id, r.market_id, r.outcome, r.side) <> (o.account_id, o.market_id, o.outcome, o.side) THEN
         RETURN ledger._refusal(0, 'BAD_REQUEST', 'a replacement keeps account, market, outcome and side; nothing was changed');
     ELSIF ledger._ended(o.state) THEN
@@ -39,6 +41,16 @@ BEGIN
     ELSIF r.mutex_term IS NULL AND e.mutex_holder IS NOT NULL AND e.mutex_until > v_now THEN
         RETURN ledger._refusal(0, 'LOCKED', 'another evaluation of this market is under way');
     END IF;
+    -- Judged now, while refusing costs nothing: once the old order is gone it is too late.
+    r.answer := CASE
+        WHEN ledger._halted_by(o.account_id, o.market_id) IS NOT NULL THEN ledger._refusal(0, 'HALTED',
+            'halted: ' || ledger._halted_by(o.account_id, o.market_id) || '; the order was left alone')
+        WHEN e.suspended_until > v_now THEN ledger._refusal(0, 'SUSPENDED', e.suspended_why || '; the order was left alone')
+        ELSE ledger._limiter_refusal(r, e, v_now) END;
+    IF r.answer IS NOT NULL THEN
+        RETURN r.answer;
+    END IF;
+    PERFORM ledger._count_admission(r, v_now);
     v_id := nextval('ledger.order_id_seq');
     INSERT INTO ledger.replacement (account_id, replacement_id, old_order_id, request, filled_at_ask, state, asked_at)
     VALUES (o.account_id, v_id, o.order_id, p_request - 'mutex_term' - 'set_id',

@@ -146,25 +146,63 @@ BEGIN
             FROM ledger.orders o WHERE o.account_id = k.account_id AND o.order_id = k.subject_id);
 END $$;
 
+CREATE FUNCTION ledger._limiter_refusal(r ledger.request, e ledger.exposure, p_now timestamptz) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    l record;
+    v_recent integer;
+BEGIN
+    SELECT * INTO l FROM ledger._effective_limits(r.account_id, r.market_id);
+    v_recent := (SELECT count(*) FROM unnest(e.admitted_at) t WHERE t > p_now - interval '1 minute');
+    IF r.side = 'SELL' AND NOT l.burst_counts_sells THEN
+        RETURN NULL;
+    ELSIF v_recent >= l.burst_per_minute THEN
+        RETURN ledger._refusal(r.item,
+            CASE WHEN r.set_id IS NOT NULL AND r.set_id = e.last_set_id THEN 'DEFERRED' ELSE 'BURST_MINUTE' END,
+            format('%s orders were admitted in the last minute, %s allowed', v_recent, l.burst_per_minute));
+    ELSIF r.set_id IS DISTINCT FROM coalesce(e.last_set_id, -1)
+          AND e.last_admitted_at > p_now - make_interval(secs => coalesce(l.burst_gap_ms, 0) / 1000.0) THEN
+        RETURN ledger._refusal(r.item, 'BURST_GAP', format('the last order was admitted less than %s ms ago', l.burst_gap_ms));
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE FUNCTION ledger._count_admission(r ledger.request, p_now timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    l record;
+BEGIN
+    SELECT * INTO l FROM ledger._effective_limits(r.account_id, r.market_id);
+    IF r.side = 'BUY' OR l.burst_counts_sells THEN
+        UPDATE ledger.exposure e SET last_admitted_at = p_now, last_set_id = r.set_id,
+            -- Only what the limit can count is remembered: at most 600 a minute, nothing where there is no limit.
+            admitted_at = CASE WHEN l.burst_per_minute IS NULL THEN '{}' ELSE array(
+                SELECT t FROM unnest(e.admitted_at) t WHERE t > p_now - interval '1 minute' ORDER BY t DESC LIMIT 599) || p_now END
+        WHERE e.account_id = r.account_id AND e.market_id = r.market_id;
+    END IF;
+END $$;
+COMMENT ON FUNCTION ledger._count_admission(ledger.request, timestamptz) IS
+    'What was admitted counts, also if it is later rejected or not placed. A replacement counts once, when it is asked for.';
+
 CREATE FUNCTION ledger._judge(INOUT r ledger.request, e ledger.exposure, p_now timestamptz) LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
     m ledger.market;
     l record;
-    v_counts boolean;
-    v_recent integer;
     v_room bigint;
     v_code text;
     v_detail text;
     v_available bigint;
     v_needed bigint;
     v_halt text;
+    v_limited jsonb;
 BEGIN
     SELECT * INTO m FROM ledger.market x WHERE x.market_id = r.market_id;
     SELECT * INTO l FROM ledger._effective_limits(r.account_id, r.market_id);
     v_halt := ledger._halted_by(r.account_id, r.market_id);
-    v_counts := r.side = 'BUY' OR l.burst_counts_sells;
-    v_recent := (SELECT count(*) FROM unnest(e.admitted_at) t WHERE t > p_now - interval '1 minute');
+    v_limited := CASE WHEN r.replaces_order_id IS NULL THEN ledger._limiter_refusal(r, e, p_now) END;
     v_room := CASE r.side WHEN 'SELL' THEN r.size_micros ELSE least(
         coalesce(l.max_outcome_micros - ledger._effective(e, r.outcome + 1), r.size_micros),
         coalesce(l.max_market_micros - ledger._effective(e, 1) - ledger._effective(e, 2), r.size_micros)) END;
@@ -190,12 +228,9 @@ BEGIN
         v_code := 'BELOW_MINIMUM'; v_detail := format('size_micros must be at least %s', m.min_size_micros);
     ELSIF r.expires_at_s > 0 AND to_timestamp(r.expires_at_s) < p_now + interval '180 seconds' THEN
         v_code := 'BAD_VALIDITY'; v_detail := 'expires_at_s must lie at least 180 s ahead: the venue refuses less';
-    ELSIF v_counts AND v_recent >= l.burst_per_minute THEN
-        v_code := CASE WHEN r.set_id IS NOT NULL AND r.set_id = e.last_set_id THEN 'DEFERRED' ELSE 'BURST_MINUTE' END;
-        v_detail := format('%s orders were admitted in the last minute, %s allowed', v_recent, l.burst_per_minute);
-    ELSIF v_counts AND r.set_id IS DISTINCT FROM coalesce(e.last_set_id, -1)
-          AND e.last_admitted_at > p_now - make_interval(secs => coalesce(l.burst_gap_ms, 0) / 1000.0) THEN
-        v_code := 'BURST_GAP'; v_detail := format('the last order was admitted less than %s ms ago', l.burst_gap_ms);
+    ELSIF v_limited IS NOT NULL THEN
+        r.answer := v_limited;
+        RETURN;
     ELSIF v_room < r.size_micros AND NOT (r.clamp AND v_room / 10000 * 10000 >= m.min_size_micros) THEN
         v_code := CASE WHEN v_room = l.max_outcome_micros - ledger._effective(e, r.outcome + 1) THEN 'CAP_OUTCOME' ELSE 'CAP_MARKET' END;
         v_detail := format('%s share micros are left under the cap', greatest(v_room, 0));
@@ -226,13 +261,9 @@ AS $$
 DECLARE
     o ledger.orders;
     m ledger.market;
-    l record;
     v_held bigint;
-    v_counts boolean;
 BEGIN
     SELECT * INTO m FROM ledger.market x WHERE x.market_id = r.market_id;
-    SELECT * INTO l FROM ledger._effective_limits(r.account_id, r.market_id);
-    v_counts := r.side = 'BUY' OR l.burst_counts_sells;
     o.account_id := r.account_id;
     o.order_id := nextval('ledger.order_id_seq');
     o.market_id := r.market_id; o.outcome := r.outcome; o.token_id := r.token_id; o.side := r.side;
@@ -272,11 +303,8 @@ BEGIN
             pending_sell[r.outcome + 1] = e.pending_sell[r.outcome + 1] + o.size_micros
         WHERE e.account_id = o.account_id AND e.market_id = o.market_id;
     END IF;
-    IF v_counts THEN
-        UPDATE ledger.exposure e SET last_admitted_at = p_now, last_set_id = r.set_id,
-            admitted_at = CASE WHEN l.burst_per_minute IS NULL THEN '{}' ELSE
-                array(SELECT t FROM unnest(e.admitted_at) t WHERE t > p_now - interval '1 minute' ORDER BY t) || p_now END
-        WHERE e.account_id = o.account_id AND e.market_id = o.market_id;
+    IF r.replaces_order_id IS NULL THEN
+        PERFORM ledger._count_admission(r, p_now);
     END IF;
     PERFORM ledger._book(o.account_id, CASE o.side WHEN 'BUY' THEN 'collateral' ELSE o.token_id END,
         -v_held, v_held, 'RESERVE', format('order:%s:reserve', o.order_id), p_now, o.order_id);

@@ -8,16 +8,21 @@
 CREATE FUNCTION ledger._lock_lanes(p_order_ids bigint[]) RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
+DECLARE
+    v_ids bigint[];
 BEGIN
     PERFORM ledger._enter();
+    -- What the caller may not touch is not locked either: naming other people's orders must not hold them up.
+    v_ids := array(SELECT o.order_id FROM ledger.orders o
+                   WHERE o.order_id = ANY (p_order_ids) AND ledger._may_act_for(o.account_id));
     PERFORM FROM ledger.exposure e
     WHERE (e.account_id, e.market_id) IN (
-        SELECT o.account_id, o.market_id FROM ledger.orders o WHERE o.order_id = ANY (p_order_ids))
+        SELECT o.account_id, o.market_id FROM ledger.orders o WHERE o.order_id = ANY (v_ids))
     ORDER BY e.account_id, e.market_id FOR UPDATE;
     PERFORM FROM ledger.account_state s
-    WHERE s.account_id IN (SELECT o.account_id FROM ledger.orders o WHERE o.order_id = ANY (p_order_ids))
+    WHERE s.account_id IN (SELECT o.account_id FROM ledger.orders o WHERE o.order_id = ANY (v_ids))
     ORDER BY s.account_id FOR UPDATE;
-    PERFORM FROM ledger.orders o WHERE o.order_id = ANY (p_order_ids)
+    PERFORM FROM ledger.orders o WHERE o.order_id = ANY (v_ids)
     ORDER BY o.account_id, o.order_id FOR UPDATE;
 END $$;
 COMMENT ON FUNCTION ledger._lock_lanes(bigint[]) IS

@@ -78,3 +78,4 @@ CREATE TABLE ledger.balance_entry (
 );
 COMMENT ON COLUMN ledger.balance_entry.entry_key IS 'Each movement can be booked once.';
 CREATE INDEX balance_entry_of_order ON ledger.balance_entry (account_id, order_id) WHERE order_id IS NOT NULL;
+CREATE INDEX balance_entry_moved ON ledger.balance_entry (account_id, asset) WHERE order_id IS NULL;

@@ -67,6 +67,7 @@ CREATE TABLE ledger.orders (
     CONSTRAINT gtd_expires CHECK ((order_type = 'GTD') = (expires_at_s > 0))
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 CREATE INDEX orders_by_id ON ledger.orders (order_id);
+CREATE INDEX orders_of_market ON ledger.orders (account_id, market_id, order_id);
 CREATE UNIQUE INDEX orders_by_venue_id ON ledger.orders (account_id, venue_order_id) WHERE venue_order_id IS NOT NULL;
 CREATE INDEX orders_not_ended ON ledger.orders (account_id, market_id, order_id)
     WHERE state NOT IN ('FILLED', 'CANCELLED', 'EXPIRED', 'REJECTED', 'NOT_PLACED');

@@ -1,6 +1,6 @@
 -- purpose: recompute what orders count for and hold: counters, reservations, entries, fills, caps of one account and market.
 -- locks:   none; each check is one STABLE function, so it sees one snapshot.
--- index:   orders by (account, market) through orders_not_ended or primary key; fill_of_order, balance_entry_of_order.
+-- index:   orders_of_market, reservation by primary key, fill_of_order, balance_entry_of_order, balance_entry_moved.
 -- fence:   nothing here calls the functions that keep the counters: each formula is written a second time, so that a
 --          mistake in one of the two shows. All functions begin with _check_ and answer (subject, expected, found).
 
@@ -81,20 +81,18 @@ CREATE FUNCTION audit._check_reservations(p_account_id bigint, p_market_id bigin
 RETURNS TABLE (subject text, expected text, found text)
 LANGUAGE sql STABLE
 AS $$
-    SELECT format('order %s', coalesce(w.order_id, g.order_id)), coalesce(w.text, 'no order, so no reservation'),
-        coalesce(g.text, 'no reservation')
-    FROM (SELECT t.order_id, format('%s shares=%s awaiting=%s held=%s of %s, %s %s', t.phase, t.shares, t.awaiting, t.held,
-              CASE t.side WHEN 'BUY' THEN 'collateral' ELSE c.token_id END, t.side, t.outcome)
-              || CASE t.phase WHEN 'released' THEN ', released' ELSE '' END
-              || CASE WHEN t.awaiting > 0 THEN ', awaiting' ELSE '' END AS text
-          FROM audit._orders_recomputed(p_account_id, p_market_id) t
-          LEFT JOIN ledger.outcome c ON c.market_id = p_market_id AND c.outcome = t.outcome) w
-    FULL JOIN (SELECT r.order_id, format('%s shares=%s awaiting=%s held=%s of %s, %s %s', r.phase, r.shares_micros,
-              r.awaiting_micros, r.held_micros, r.asset, r.side, r.outcome)
-              || CASE WHEN r.released_at IS NOT NULL THEN ', released' ELSE '' END
-              || CASE WHEN r.awaiting_since IS NOT NULL THEN ', awaiting' ELSE '' END AS text
-          FROM ledger.reservation r WHERE r.account_id = p_account_id AND r.market_id = p_market_id) g
-        ON g.order_id = w.order_id
+    SELECT format('order %s', t.order_id), w.text, coalesce(g.text, 'no reservation')
+    FROM audit._orders_recomputed(p_account_id, p_market_id) t
+    LEFT JOIN ledger.outcome c ON c.market_id = p_market_id AND c.outcome = t.outcome
+    LEFT JOIN ledger.reservation r ON r.account_id = p_account_id AND r.order_id = t.order_id
+    CROSS JOIN LATERAL (SELECT format('%s shares=%s awaiting=%s held=%s of %s, %s outcome %s of market %s', t.phase, t.shares,
+            t.awaiting, t.held, CASE t.side WHEN 'BUY' THEN 'collateral' ELSE c.token_id END, t.side, t.outcome, p_market_id)
+        || CASE t.phase WHEN 'released' THEN ', released' ELSE '' END
+        || CASE WHEN t.awaiting > 0 THEN ', awaiting' ELSE '' END AS text) w
+    LEFT JOIN LATERAL (SELECT format('%s shares=%s awaiting=%s held=%s of %s, %s outcome %s of market %s', r.phase,
+            r.shares_micros, r.awaiting_micros, r.held_micros, r.asset, r.side, r.outcome, r.market_id)
+        || CASE WHEN r.released_at IS NOT NULL THEN ', released' ELSE '' END
+        || CASE WHEN r.awaiting_since IS NOT NULL THEN ', awaiting' ELSE '' END AS text) g ON r.order_id IS NOT NULL
     WHERE w.text IS DISTINCT FROM g.text
 $$;
 COMMENT ON FUNCTION audit._check_reservations(bigint, bigint) IS

@@ -105,11 +105,6 @@ AS $$
         ELSE ARRAY['done'] END AS allowed) w
     WHERE o.account_id = p_account_id AND o.market_id = p_market_id
       AND (b.status IS NULL OR b.status <> ALL (w.allowed) OR b.market_id <> o.market_id)
-    UNION ALL
-    SELECT format('outbox %s', b.outbox_id), 'an order', 'no order ' || b.order_id
-    FROM ledger.outbox b
-    WHERE b.account_id = p_account_id AND b.market_id = p_market_id
-      AND NOT EXISTS (SELECT FROM ledger.orders o WHERE o.account_id = b.account_id AND o.order_id = b.order_id)
 $$;
 COMMENT ON FUNCTION audit._check_outbox(bigint, bigint) IS 'Each order has one outbox row in its lane, and its status fits the order''s state.';
 

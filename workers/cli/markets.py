@@ -1,0 +1,139 @@
+"""Markets: from a file into the ledger, and what the ledger knows of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.errors import BadInput, Code
+from workers.cli.connect import check_filters, read, with_ledger
+from workers.cli.errors import not_in_this_release
+from workers.cli.output import emit, field, micros, note, progress, say, table
+from workers.cli.state import Json, state
+
+if TYPE_CHECKING:
+    from app.ledger.calls import LedgerCalls
+    from app.markets.files import ImportReport
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+    group.command("import")(import_file)
+    group.command("list")(list_markets)
+    group.command("sync")(sync)
+    app.add_typer(group, name="markets", help="Import from a file, list.")
+
+
+def import_file(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="What Gamma's API returned; gzip too.")
+    ] = None,
+    sample: Annotated[bool, typer.Option("--sample", help="The sample that is shipped.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Read markets from Gamma JSON: one object, an array, JSON lines, an envelope. All or nothing.
+
+    A market that lacks what trading needs is stored as not tradable, with the reason.
+    """
+    from app.markets.files import read_markets, sample_path
+    from app.markets.model import rows_of
+
+    if (file is None) != sample:
+        raise BadInput(
+            Code.BAD_REQUEST,
+            "name a file, or --sample: one of them",
+            not_done="No market of it was taken.",
+            next_step="see ledger-worker markets import --help",
+        )
+    path = file or sample_path()
+    with progress(f"reading {path.name}"):
+        report = read_markets(path)
+    stored = {"created": 0, "updated": 0}
+    if report.markets:
+
+        async def work(calls: LedgerCalls) -> dict[str, int]:
+            with progress(f"storing {len(report.markets)} markets"):
+                done: dict[str, int] = await calls.value("import_markets", rows_of(report.markets))
+            return done
+
+        stored = with_ledger("worker", work)
+    summary = _summary(path, report, stored)
+    emit(summary, lambda: _show_import(summary))
+
+
+def _summary(path: Path, report: ImportReport, stored: dict[str, int]) -> dict[str, Any]:
+    reasons = Counter(reason for one in report.markets for reason in one.untradable_reasons)
+    return {
+        "file": str(path),
+        "markets": len(report.markets),
+        "tradable": sum(one.tradable for one in report.markets),
+        "created": stored["created"],
+        "updated": stored["updated"],
+        "objects_seen": report.objects_seen,
+        "duplicates": report.duplicates,
+        "other_objects": report.other_objects,
+        "unreadable": [{"where": one.where, "reason": one.reason} for one in report.unreadable],
+        "untradable_reasons": dict(reasons.most_common()),
+    }
+
+
+def _show_import(done: dict[str, Any]) -> None:
+    if not done["objects_seen"]:
+        say(f"{done['file']} holds no markets ({done['other_objects']} other objects)")
+        return
+    say(
+        f"{done['markets']} markets from {done['file']}: {done['created']} new, "
+        f"{done['updated']} updated, {done['tradable']} tradable"
+    )
+    for reason, count in done["untradable_reasons"].items():
+        say(f"  not tradable: {reason} ({count})")
+    for one in done["unreadable"][:20]:
+        note(f"  not read: {one['where']}: {one['reason']}")
+    if len(done["unreadable"]) > 20:
+        note(f"  and {len(done['unreadable']) - 20} more that could not be read")
+
+
+def list_markets(
+    market: Annotated[str | None, typer.Option("--market", help="Condition id or slug.")] = None,
+    tradable: Annotated[bool, typer.Option("--tradable", help="Only those that trade now.")] = False,
+    search: Annotated[str | None, typer.Option("--search", help="Part of slug or question.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=100_000)] = 100,
+    as_json: Json = False,
+) -> None:
+    """List markets with their tick, minimum size and outcomes."""
+
+    async def work(calls: LedgerCalls) -> list[dict[str, Any]]:
+        await check_filters(calls, None, market)
+        return await read(calls, "markets", market, tradable, search, limit)
+
+    rows = with_ledger("worker", work)
+    emit(rows, lambda: table(_COLUMNS, rows, empty="no markets; see ledger-worker markets import"))
+
+
+def _trades(row: dict[str, Any]) -> str:
+    if not row["tradable"]:
+        return "no: " + ", ".join(row["untradable_reasons"])
+    return "no: its window ended" if row["window_ended"] else "yes"
+
+
+_COLUMNS = [
+    ("market", lambda row: row["slug"] or row["market"]),
+    ("outcomes", field("outcomes")),
+    ("tick", micros("tick_micros")),
+    ("minimum", micros("min_size_micros")),
+    ("fee rate", micros("fee_rate_micros")),
+    ("neg risk", field("neg_risk")),
+    ("ends", field("window_end")),
+    ("tradable", _trades),
+    ("question", field("question")),
+]
+
+
+def sync(as_json: Json = False) -> None:
+    """Fetch markets from the venue (later release)."""
+    address = state().settings.polymarket_gamma_url
+    raise not_in_this_release(f"reading markets from {address}", "the Polymarket release")

@@ -1,0 +1,70 @@
+"""What runs for longer: the worker and the demo; and the commands that come with later releases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app import __version__
+from workers.cli.errors import not_in_this_release
+from workers.cli.output import emit, note, say
+from workers.cli.state import Json, state
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command("start")(start)
+    app.command("demo")(demo)
+    app.command("simulator")(simulator)
+    app.command("withdraw")(withdraw)
+    app.command("version")(version)
+
+
+def start(as_json: Json = False) -> None:
+    """Run the worker until SIGTERM or Ctrl-C. A second one shares the work.
+
+    Uses the embedded database and the paper venue unless configured. With --json it logs JSON also
+    on a terminal.
+    """
+    from workers.worker.main import run
+
+    settings = state().settings
+    if state().as_json:
+        settings = settings.model_copy(update={"log_format": "json"})
+    raise typer.Exit(run(settings))
+
+
+def demo(
+    markets: Annotated[
+        Path | None,
+        typer.Option("--markets", help="Gamma JSON to take markets from. Default: the sample."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed, another course.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Some hundred orders by many writers on a throw-away database, with kills in the middle.
+
+    Exit code 0 only if nothing was lost, doubled or over a cap.
+    """
+    from workers.demo.main import run
+
+    if not state().as_json:
+        note("This takes up to two minutes. Your own database is not touched.")
+    raise typer.Exit(run(markets, seed, state().as_json))
+
+
+def simulator(as_json: Json = False) -> None:
+    """The venue with all its faults in a process of its own (later release)."""
+    raise not_in_this_release("the simulator", "a later release; ledger-worker demo runs without")
+
+
+def withdraw(as_json: Json = False) -> None:
+    """Move collateral out of the venue (later release)."""
+    raise not_in_this_release("withdrawing", "a later release; use the venue's own page until then")
+
+
+def version(as_json: Json = False) -> None:
+    """Show the version."""
+    emit({"version": __version__}, lambda: say(f"ledger-worker {__version__}"))

@@ -1,0 +1,64 @@
+"""``--wait``: looks again until it is known what became of an order, or the patience ends."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from app.clock import Ports
+from workers.cli.errors import COULD_NOT, DONE, REFUSED
+
+if TYPE_CHECKING:
+    from app.ledger.calls import LedgerCalls
+
+T = TypeVar("T")
+
+_PAUSE_S: Final = 0.05
+_AT_THE_VENUE: Final = ("LIVE", "DELAYED")
+_NEVER_PLACED: Final = ("REJECTED", "NOT_PLACED")
+
+
+async def until_known(
+    calls: LedgerCalls, order_id: int, timeout_ms: int
+) -> tuple[dict[str, Any], str]:
+    """The order once it stands at the venue or has ended, with ``known`` or ``timed_out``."""
+
+    async def look() -> dict[str, Any]:
+        found: list[dict[str, Any]] = await calls.value("get_orders", (order_id,))
+        return found[0]
+
+    return await _poll(look, lambda o: o["ended"] or o["state"] in _AT_THE_VENUE, timeout_ms)
+
+
+async def until_replaced(
+    calls: LedgerCalls, account: str, key: str, timeout_ms: int
+) -> tuple[dict[str, Any], str]:
+    """The replacement behind a key once it has ended, with ``known`` or ``timed_out``."""
+
+    async def look() -> dict[str, Any]:
+        found: dict[str, Any] = await calls.value("find_by_key", account, key)
+        return found
+
+    return await _poll(look, lambda found: found["state"] != "waiting", timeout_ms)
+
+
+async def _poll(
+    look: Callable[[], Awaitable[T]], known: Callable[[T], bool], timeout_ms: int
+) -> tuple[T, str]:
+    clock = Ports.system().clock
+    deadline = clock.monotonic_ns() + timeout_ms * 1_000_000
+    while True:
+        found = await look()
+        if known(found):
+            return found, "known"
+        if clock.monotonic_ns() >= deadline:
+            return found, "timed_out"
+        await clock.sleep(_PAUSE_S)
+
+
+def exit_code_after(answer: Mapping[str, Any]) -> int:
+    """Of a command that may have waited."""
+    if answer.get("waited") == "timed_out":
+        return COULD_NOT
+    order = answer.get("order")
+    return REFUSED if order is not None and order["state"] in _NEVER_PLACED else DONE
