@@ -35,11 +35,10 @@ class OnceReport:
 
 def run_once(settings: Settings, account: str | None) -> OnceReport:
     """Compare ``account``, or every account of the configured venue."""
-    return asyncio.run(_run_once(settings, account))
+    return asyncio.run(_run_once(settings, role_url(settings, "worker"), account))
 
 
-async def _run_once(settings: Settings, account: str | None) -> OnceReport:
-    url = await asyncio.get_running_loop().run_in_executor(None, role_url, settings, "worker")
+async def _run_once(settings: Settings, url: str, account: str | None) -> OnceReport:
     async with open_context(settings, Ports.system(), url) as context:
         names = await _accounts(context, account)
         return OnceReport(tuple([await _one(context, name) for name in names]))

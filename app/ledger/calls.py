@@ -15,7 +15,7 @@ from app.db.failures import translated
 from app.errors import BadInput, Code
 
 if TYPE_CHECKING:
-    import asyncpg
+    from app.db.connect import Pool
 
 Item: TypeAlias = dict[str, Any]
 """One answer: ``item`` (its place in the request), ``status`` and what the function's comment says."""
@@ -30,7 +30,7 @@ class LedgerCalls:
     Raises `DatabaseProblem` (unreachable, NOT_DURABLE: the outcome is not known) and `BadInput`.
     """
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: Pool) -> None:
         self.pool = pool
 
     async def items(self, function: str, items: Iterable[Mapping[str, Any]]) -> list[Item]:

@@ -2894,7 +2894,7 @@ END $$;
 COMMENT ON FUNCTION ledger.claim_look_ups(uuid, text[], integer, integer) IS
     'Orders whose fate is unknown and that are due for a look-up. The lane stays blocked meanwhile.';
 
-CREATE FUNCTION ledger.renew_claims(p_incarnation uuid, p_lease_ms integer) RETURNS integer
+CREATE FUNCTION ledger.renew_claims(p_incarnation uuid, p_lease_ms integer, p_order_ids bigint[]) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
@@ -2903,11 +2903,14 @@ BEGIN
     PERFORM ledger._enter();
     -- A lapsed claim is not revived: somebody may already have judged the order by its lapse.
     UPDATE ledger.outbox SET claimed_until = ledger.clock() + make_interval(secs => p_lease_ms / 1000.0)
-    WHERE status = 'claimed' AND claimed_by = p_incarnation AND claimed_until > ledger.clock();
+    WHERE status = 'claimed' AND claimed_by = p_incarnation AND claimed_until > ledger.clock()
+      AND order_id = ANY (p_order_ids);
     GET DIAGNOSTICS v_count = ROW_COUNT;
     UPDATE ledger.worker SET seen_at = ledger.clock() WHERE incarnation = p_incarnation;
     RETURN v_count;
 END $$;
+COMMENT ON FUNCTION ledger.renew_claims(uuid, integer, bigint[]) IS
+    'Only the orders that are really being worked on: a claim whose task has gone must lapse, though its process lives.';
 
 CREATE FUNCTION ledger.drop_claims(p_items jsonb) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
@@ -4981,7 +4984,7 @@ GRANT EXECUTE ON FUNCTION
     ledger.reject(jsonb), ledger.hold_back(jsonb), ledger.mark_seen(jsonb), ledger.mark_unknown(jsonb),
     ledger.observe_orders(jsonb), ledger.record_fills(jsonb), ledger.record_evidence(jsonb), ledger.prove_absent(jsonb),
     ledger.claim_placements(uuid, text[], integer, integer), ledger.claim_look_ups(uuid, text[], integer, integer),
-    ledger.claim_cancels(uuid, text[], integer), ledger.record_cancel_answers(jsonb), ledger.renew_claims(uuid, integer),
+    ledger.claim_cancels(uuid, text[], integer), ledger.record_cancel_answers(jsonb), ledger.renew_claims(uuid, integer, bigint[]),
     ledger.drop_claims(jsonb), ledger.sweep_lapsed(), ledger.sweep_expired(), ledger.sweep_cancels(), ledger.sweep_breaches(),
     ledger.fail_placement(bigint, uuid, integer, text), ledger.take_lease(text, uuid, integer), ledger.drop_leases(uuid),
     ledger.worker_started(uuid, text, text), ledger.worker_ready(uuid, text), ledger.worker_stopped(uuid),

@@ -430,10 +430,10 @@ except DatabaseProblem as problem:
 
 
 def test_the_default_home_depends_on_the_user_and_the_setting() -> None:
-    given = EmbeddedConfig.from_environment({"LEDGER_DATA_DIR": "~/x", "HOME": "/home/u"})
-    assert given.home == Path("/home/u/x")
-    default = EmbeddedConfig.from_environment({"HOME": "/home/u"})
-    assert default.home == Path("/var/lib/ledger" if AS_ROOT else "/home/u/.local/share/ledger")
+    given = EmbeddedConfig.from_environment({"LEDGER_DATA_DIR": "~/x", "HOME": "/people/u"})
+    assert given.home == Path("/people/u/x")
+    default = EmbeddedConfig.from_environment({"HOME": "/people/u"})
+    assert default.home == Path("/var/lib/ledger" if AS_ROOT else "/people/u/.local/share/ledger")
     if not AS_ROOT:
-        xdg = EmbeddedConfig.from_environment({"HOME": "/home/u", "XDG_DATA_HOME": "/data"})
+        xdg = EmbeddedConfig.from_environment({"HOME": "/people/u", "XDG_DATA_HOME": "/data"})
         assert xdg.home == Path("/data/ledger")

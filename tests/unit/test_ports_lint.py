@@ -98,6 +98,10 @@ ALLOWED: dict[str, Allowance] = {
         "the database is reached from here: the driver, the embedded server's processes and"
         " sockets, and waiting for a server that no simulator owns",
     ),
+    "app/db/migrate.py": Allowance(
+        frozenset({"tasks"}),
+        "Alembic brings an event loop of its own, which needs a thread where one already runs",
+    ),
 }
 """File, or folder with a slash at its end, to what it may do and why."""
 

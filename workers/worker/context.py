@@ -52,6 +52,10 @@ class Shared:
     known: set[str] = field(default_factory=set)
     """Accounts this worker serves: for these cancels and look-ups run from the first moment."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    holding: set[int] = field(default_factory=set)
+    """Orders whose claims a task of this process is working on: only these are renewed, so that a
+    claim whose task has gone lapses and is judged by somebody, though the process lives on.
+    """
     work: asyncio.Event = field(default_factory=asyncio.Event)
     """Set by a wake-up; the poll is the truth, this only shortens it."""
 

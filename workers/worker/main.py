@@ -43,12 +43,11 @@ def run(settings: Settings) -> int:
     ports = Ports.system()
     run_id = str(ports.rng.uuid())
     logs.configure(ports.clock, level=settings.log_level, style=settings.log_format, run=run_id)
-    asyncio.run(_run(settings, ports))
+    asyncio.run(_run(settings, ports, role_url(settings, "worker")))
     return 0
 
 
-async def _run(settings: Settings, ports: Ports) -> None:
-    url = await asyncio.get_running_loop().run_in_executor(None, role_url, settings, "worker")
+async def _run(settings: Settings, ports: Ports, url: str) -> None:
     async with open_context(settings, ports, url, reached=points.from_environment()) as context:
         running = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):

@@ -45,6 +45,14 @@ class Sender:
 
     async def send(self, account: str, claimed: Sequence[Work]) -> None:
         """At most 15 claimed orders. Returns when their outcomes are recorded."""
+        held = {work["order_id"] for work in claimed}
+        self._context.shared.holding |= held
+        try:
+            await self._send(account, claimed)
+        finally:
+            self._context.shared.holding -= held
+
+    async def _send(self, account: str, claimed: Sequence[Work]) -> None:
         key = self._context.host.key(account)
         assert key is not None, "only accounts with a key are claimed"
         ready = [work for work in claimed if work["state"] != "RESERVED"]

@@ -47,7 +47,10 @@ class Beat:
 
     async def one_pass(self) -> bool:
         await self._context.calls.value(
-            "renew_claims", self._context.incarnation, self._context.lease_ms
+            "renew_claims",
+            self._context.incarnation,
+            self._context.lease_ms,
+            tuple(self._context.shared.holding),
         )
         if self._beats % 3600 == 0:
             await self._context.calls.value("make_partitions", 2)

@@ -31,7 +31,7 @@ GRANT EXECUTE ON FUNCTION
     ledger.reject(jsonb), ledger.hold_back(jsonb), ledger.mark_seen(jsonb), ledger.mark_unknown(jsonb),
     ledger.observe_orders(jsonb), ledger.record_fills(jsonb), ledger.record_evidence(jsonb), ledger.prove_absent(jsonb),
     ledger.claim_placements(uuid, text[], integer, integer), ledger.claim_look_ups(uuid, text[], integer, integer),
-    ledger.claim_cancels(uuid, text[], integer), ledger.record_cancel_answers(jsonb), ledger.renew_claims(uuid, integer),
+    ledger.claim_cancels(uuid, text[], integer), ledger.record_cancel_answers(jsonb), ledger.renew_claims(uuid, integer, bigint[]),
     ledger.drop_claims(jsonb), ledger.sweep_lapsed(), ledger.sweep_expired(), ledger.sweep_cancels(), ledger.sweep_breaches(),
     ledger.fail_placement(bigint, uuid, integer, text), ledger.take_lease(text, uuid, integer), ledger.drop_leases(uuid),
     ledger.worker_started(uuid, text, text), ledger.worker_ready(uuid, text), ledger.worker_stopped(uuid),
