@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.errors import BadInput, Code
+from app.roles import RolePrefix
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -118,8 +119,6 @@ class Settings(BaseSettings):
     @field_validator("role_prefix")
     @classmethod
     def _prefix_is_plain(cls, value: str) -> str:
-        from app.db.schema import RolePrefix
-
         return RolePrefix(value).text
 
     @model_validator(mode="after")

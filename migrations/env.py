@@ -10,9 +10,9 @@ from sqlalchemy import Connection, pool
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.db.migrate import VERSION_TABLE
-from app.db.schema import RolePrefix
 from app.db.tables import metadata
 from app.db.url import parse
+from app.roles import RolePrefix
 
 
 async def _nothing_more() -> None:

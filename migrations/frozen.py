@@ -7,7 +7,8 @@ from pathlib import Path
 from alembic import context, op
 from sqlalchemy.util import await_only
 
-from app.db.schema import RolePrefix, render
+from app.db.schema import render
+from app.roles import RolePrefix
 
 _FOLDER = Path(__file__).resolve().parent / "sql"
 

@@ -67,7 +67,7 @@ async def let_embedded_roles_log_in(settings: Settings) -> None:
 def upgrade_schema(settings: Settings, progress: Progress = no_progress) -> None:
     """What ``alembic upgrade head`` does, for the demo and the embedded server. Safe to repeat."""
     from app.db.migrate import upgrade
-    from app.db.schema import RolePrefix
+    from app.roles import RolePrefix
 
     upgrade(owner_url(settings, progress), prefix=RolePrefix(settings.role_prefix))
     asyncio.run(let_embedded_roles_log_in(settings))

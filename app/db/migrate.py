@@ -16,8 +16,8 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
-from app.db.schema import RolePrefix
 from app.errors import Code, DatabaseProblem
+from app.roles import RolePrefix
 
 MIGRATIONS: Final = Path(__file__).resolve().parents[2] / "migrations"
 VERSION_TABLE: Final = "ledger_alembic_version"
