@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from app.reconcile.compare import (
     AT_VENUE,
+    NO_PLAN,
     Difference,
     OurFill,
     Ours,
@@ -68,8 +69,8 @@ class _Views:
     fills: list[OurFill] = field(default_factory=list)
     open_orders: dict[str, VenueOrder] = field(default_factory=dict)
     trades: dict[tuple[str, str], VenueTrade] = field(default_factory=dict)
-    orders: Plan = Plan((), (), (), ())
-    settled: Plan = Plan((), (), (), ())
+    orders: Plan = NO_PLAN
+    settled: Plan = NO_PLAN
 
     @property
     def differences(self) -> tuple[Difference, ...]:

@@ -100,7 +100,7 @@ def _outside_the_loop(work: Callable[[], None]) -> None:
     def run() -> None:
         try:
             _translated(work)
-        except BaseException as error:  # handed to the caller's thread below
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
             failure.append(error)
 
     thread = threading.Thread(target=run, name="migrate")

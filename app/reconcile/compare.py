@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,8 @@ class Plan:
     differences: tuple[Difference, ...]
 
 
-AT_VENUE = frozenset({"LIVE", "DELAYED"})
+NO_PLAN: Final = Plan((), (), (), ())
+AT_VENUE: Final = frozenset({"LIVE", "DELAYED"})
 
 
 def compare_orders(ours: Iterable[Ours], theirs: Iterable[Theirs]) -> Plan:

@@ -73,7 +73,10 @@ class NotPlaced:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The venue says ``Duplicated``: it has seen this id before. Not live, not filled: only seen; a read must follow."""
+    """The venue says ``Duplicated``: it has seen this id before.
+
+    Not live, not filled: only seen; a read must follow.
+    """
 
     raw: str
 
@@ -101,7 +104,10 @@ class CancelAccepted:
 
 @dataclass(frozen=True, slots=True)
 class CancelRefused:
-    """The venue lists the id as not cancelled. The reason is free text and ambiguous (matched? unknown?): a read decides."""
+    """The venue lists the id as not cancelled.
+
+    The reason is free text and ambiguous (matched? unknown?): a read decides.
+    """
 
     reason: str
     raw: str
@@ -139,7 +145,10 @@ class Found(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """The venue answered cleanly that there is nothing under this id *now*. Alone it proves no absence (design section 2)."""
+    """The venue answered cleanly that there is nothing under this id *now*.
+
+    Alone it proves no absence: an index lags, a late request may still arrive.
+    """
 
     raw: str
 
