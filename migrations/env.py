@@ -10,7 +10,7 @@ from sqlalchemy import Connection, pool
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.db.migrate import VERSION_TABLE
-from app.db.tables import metadata
+from app.db.tables import belongs, metadata
 from app.db.url import parse
 from app.roles import RolePrefix
 
@@ -41,6 +41,7 @@ def _configure(prefix: RolePrefix, **options: object) -> None:
         version_table=VERSION_TABLE,
         version_table_schema="public",
         include_schemas=True,
+        include_object=belongs,
         **options,  # type: ignore[arg-type]
     )
     context.config.attributes["prefix"] = prefix

@@ -1,7 +1,7 @@
 """The thin way from Python to the ledger's SQL functions: JSON in, JSON out, errors translated.
 
-Everything that decides is in the database (one round trip each); nothing here adds a rule. The worker,
-the gateway, the command line and the client for bots all go through this class.
+Everything that decides is in the database (one round trip each); nothing here adds a rule. The
+worker, the gateway, the command line and the client for bots all go through this class.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ if TYPE_CHECKING:
     from app.db.connect import Pool
 
 Item: TypeAlias = dict[str, Any]
-"""One answer: ``item`` (its place in the request), ``status`` and what the function's comment says."""
+"""One answer: ``item`` (its place in the request), ``status`` and what the function's comment
+says.
+"""
 
 _PLACES: Final = tuple(", ".join(f"${n}" for n in range(1, count + 1)) for count in range(9))
 
 
 class LedgerCalls:
-    """One method per shape of call. Safe for concurrent use: each call takes a connection of the pool.
+    """One method per shape of call. Safe for concurrent use: each call takes a connection of the
+    pool.
 
     Every call is one statement in a commit of its own; when it returns, the commit is durable.
     Raises `DatabaseProblem` (unreachable, NOT_DURABLE: the outcome is not known) and `BadInput`.
@@ -41,7 +44,8 @@ class LedgerCalls:
         return answer
 
     async def value(self, function: str, *arguments: Any) -> Any:
-        """Call any other function. Lists and dicts travel as JSON, a JSON answer comes back decoded.
+        """Call any other function. Lists and dicts travel as JSON, a JSON answer comes back
+        decoded.
 
         (A ``text[]`` argument is passed as a tuple of text.)
         """
@@ -54,7 +58,9 @@ class LedgerCalls:
         return self._decode(rows[0]["answer"])
 
     async def rows(self, query: str, *arguments: Any) -> list[dict[str, Any]]:
-        """Read from an audit view: ``rows("SELECT * FROM audit.orders WHERE account = $1", "main")``."""
+        """Read from an audit view: ``rows("SELECT * FROM audit.orders WHERE account = $1",
+        "main")``.
+        """
         with translated():
             async with self.pool.acquire() as connection:
                 return [dict(row) for row in await connection.fetch(query, *arguments)]

@@ -1615,6 +1615,9 @@ DECLARE
 BEGIN
     PERFORM ledger._enter();
     v_scope_id := ledger._scope_id(p_scope, p_id);
+    IF p_version IS NULL THEN
+        RAISE EXCEPTION 'BAD_REQUEST: resuming names the version that is ended; nothing was resumed' USING ERRCODE = 'LG004';
+    END IF;
     PERFORM FROM ledger.halt h WHERE h.scope = p_scope AND h.scope_id = v_scope_id AND h.cleared_at IS NULL
     ORDER BY h.halt_id FOR UPDATE;
     SELECT max(h.halt_id) INTO v_newest FROM ledger.halt h
@@ -1625,7 +1628,8 @@ BEGIN
     END IF;
     UPDATE ledger.halt SET cleared_at = ledger.clock(), cleared_by = session_user,
                            cleared_as = left(p_as, 200), cleared_why = left(p_why, 500)
-    WHERE scope = p_scope AND scope_id = v_scope_id AND cleared_at IS NULL;
+    -- By version: one that was committed since the look above stands.
+    WHERE scope = p_scope AND scope_id = v_scope_id AND cleared_at IS NULL AND halt_id <= p_version;
     GET DIAGNOSTICS v_count = ROW_COUNT;
     RETURN v_count;
 END $$;
@@ -1638,7 +1642,7 @@ END $$;
 -- Everything an order contributes to a counter or balance is a function of its row, so each change books the
 -- difference between what it contributed before and after: nothing is counted twice or not at all.
 
-CREATE FUNCTION ledger._lock_lanes(p_order_ids bigint[]) RETURNS void
+CREATE FUNCTION ledger._lock_lanes(p_order_ids bigint[], p_accounts text[] DEFAULT '{}') RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
@@ -1653,13 +1657,14 @@ BEGIN
         SELECT o.account_id, o.market_id FROM ledger.orders o WHERE o.order_id = ANY (v_ids))
     ORDER BY e.account_id, e.market_id FOR UPDATE;
     PERFORM FROM ledger.account_state s
-    WHERE s.account_id IN (SELECT o.account_id FROM ledger.orders o WHERE o.order_id = ANY (v_ids))
+    WHERE s.account_id IN (SELECT o.account_id FROM ledger.orders o WHERE o.order_id = ANY (v_ids)
+                           UNION SELECT a.account_id FROM ledger.account a WHERE a.name = ANY (p_accounts))
     ORDER BY s.account_id FOR UPDATE;
     PERFORM FROM ledger.orders o WHERE o.order_id = ANY (v_ids)
     ORDER BY o.account_id, o.order_id FOR UPDATE;
 END $$;
-COMMENT ON FUNCTION ledger._lock_lanes(bigint[]) IS
-    'Takes every lock a set of orders needs, in the fixed order, before anything is decided.';
+COMMENT ON FUNCTION ledger._lock_lanes(bigint[], text[]) IS
+    'Takes every lock a set of orders (and of accounts by name) needs, in the fixed order, before anything is decided.';
 
 CREATE FUNCTION ledger._lane_time(p_account_id bigint, p_market_id bigint) RETURNS timestamptz
 LANGUAGE plpgsql VOLATILE
@@ -2171,6 +2176,18 @@ AS $$
     JOIN ledger.orders o ON o.account_id = a.account_id AND o.venue_order_id = lower(x ->> 'venue_order_id')
 $$;
 
+CREATE FUNCTION ledger._named_accounts(p_items jsonb) RETURNS text[]
+LANGUAGE sql IMMUTABLE
+AS $$ SELECT array_agg(DISTINCT x ->> 'account') FROM jsonb_array_elements(p_items) x $$;
+
+CREATE FUNCTION ledger._unplaceable(x jsonb) RETURNS boolean
+LANGUAGE sql STABLE
+AS $$
+    SELECT coalesce(x ->> 'venue_order_id', '') = '' OR NOT EXISTS (SELECT FROM ledger.account a WHERE a.name = x ->> 'account')
+$$;
+COMMENT ON FUNCTION ledger._unplaceable(jsonb) IS
+    'Whether a fact names no order of a known account. One unreadable item must not void the rest of a batch.';
+
 CREATE FUNCTION ledger._foreign(p_account text, p_venue_order_id text, p_detail jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
@@ -2206,13 +2223,18 @@ DECLARE
     i integer := 0;
 BEGIN
     PERFORM ledger._ids(p_items);
-    PERFORM ledger._lock_lanes(ledger._orders_of_facts(p_items));
+    PERFORM ledger._lock_lanes(ledger._orders_of_facts(p_items), ledger._named_accounts(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
         SELECT q.* INTO o FROM ledger.orders q JOIN ledger.account a USING (account_id)
         WHERE a.name = x ->> 'account' AND q.venue_order_id = lower(x ->> 'venue_order_id');
-        IF NOT FOUND THEN
+        IF ledger._unplaceable(x) THEN
+            v_answer := ledger._refusal(i, 'BAD_REQUEST', 'an observation names a known account and an order');
+        ELSIF o.order_id IS NULL THEN
             PERFORM ledger._foreign(x ->> 'account', lower(x ->> 'venue_order_id'), x - 'account');
             v_answer := ledger._refusal(i, 'UNKNOWN_ORDER', 'no intent explains this order; the account is halted');
+        ELSIF coalesce(ledger._whole(x -> 'size_matched_micros'), -1) < 0 THEN
+            -- Taken for nothing matched, it would free a hold that is spent.
+            v_answer := ledger._refusal(i, 'BAD_REQUEST', 'size_matched_micros must be a whole number; nothing was changed');
         ELSE
             v_now := ledger._lane_time(o.account_id, o.market_id);
             o.size_matched_micros := greatest(o.size_matched_micros, coalesce(ledger._whole(x -> 'size_matched_micros'), 0));
@@ -2283,13 +2305,18 @@ DECLARE
     i integer := 0;
 BEGIN
     PERFORM ledger._ids(p_items);
-    PERFORM ledger._lock_lanes(ledger._orders_of_facts(p_items));
+    PERFORM ledger._lock_lanes(ledger._orders_of_facts(p_items), ledger._named_accounts(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
         SELECT q.* INTO o FROM ledger.orders q JOIN ledger.account a USING (account_id)
         WHERE a.name = x ->> 'account' AND q.venue_order_id = lower(x ->> 'venue_order_id');
-        IF NOT FOUND THEN
+        IF ledger._unplaceable(x) THEN
+            v_answer := ledger._refusal(i, 'BAD_REQUEST', 'a trade names a known account and an order');
+        ELSIF o.order_id IS NULL THEN
             PERFORM ledger._foreign(x ->> 'account', lower(x ->> 'venue_order_id'), x - 'account');
             v_answer := ledger._refusal(i, 'UNKNOWN_ORDER', 'no intent explains this trade; the account is halted');
+        ELSIF NOT ledger._bookable(x) THEN
+            v_answer := ledger._refusal(i, 'BAD_REQUEST', 'a trade has an id, a size, a price of 0 to 1000000 and a fee, '
+                'whole numbers; nothing was booked');
         ELSE
             v_answer := ledger._fill(i, o, x);
         END IF;
@@ -2301,6 +2328,16 @@ END $$;
 COMMENT ON FUNCTION ledger.record_fills(jsonb) IS
     'Items {account, trade_id, venue_order_id, size_micros, price_micros, fee_micros, status (MATCHED, MINED, RETRYING, '
     'CONFIRMED, FAILED), raw_status, is_maker, matched_at_ms}. Side and token come from our own order, never from the trade.';
+
+CREATE FUNCTION ledger._bookable(x jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT coalesce(octet_length(x ->> 'trade_id') BETWEEN 1 AND 200 AND ledger._whole(x -> 'size_micros') > 0
+        AND ledger._whole(x -> 'price_micros') BETWEEN 0 AND 1000000
+        AND CASE WHEN coalesce(x -> 'fee_micros', 'null') = 'null' THEN 0 ELSE ledger._whole(x -> 'fee_micros') END >= 0, false)
+$$;
+COMMENT ON FUNCTION ledger._bookable(jsonb) IS
+    'Whether the numbers of a trade can be read. What else is missing or unheard of (its time, its status) never keeps one out.';
 
 CREATE FUNCTION ledger._fill(p_item integer, o ledger.orders, x jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE
@@ -2326,8 +2363,8 @@ BEGIN
         f.fee_micros := coalesce(ledger._whole(x -> 'fee_micros'), 0);
         f.cash_micros := CASE o.side WHEN 'BUY' THEN ledger.cost_of(f.price_micros, f.size_micros)
             ELSE floor(f.price_micros::numeric * f.size_micros / 1000000)::bigint END;
-        f.is_maker := coalesce((x ->> 'is_maker')::boolean, false);
-        f.matched_at := to_timestamp(ledger._whole(x -> 'matched_at_ms') / 1000.0);
+        f.is_maker := coalesce(x -> 'is_maker' = 'true', false);
+        f.matched_at := coalesce(to_timestamp(ledger._whole(x -> 'matched_at_ms') / 1000.0), v_now);
         f.settlement := 'provisional';
         o.traded_micros := o.traded_micros + f.size_micros;
         v_provisional := f.size_micros;
@@ -2352,6 +2389,7 @@ BEGIN
         v_cash := v_cash + CASE o.side WHEN 'SELL' THEN f.cash_micros - f.fee_micros ELSE 0 END;
     ELSIF x ->> 'status' = 'FAILED' AND f.settlement = 'confirmed' THEN
         PERFORM ledger._halt_once('market', o.market_id::text, 'CONFIRMED_AFTER_FAILED: ' || f.trade_id, v_now);
+        RETURN ledger._ok(p_item, o, o.state) || '{"replay": true}';
     ELSIF x ->> 'status' = 'FAILED' AND f.settlement = 'provisional' THEN
         f.settlement := 'failed';
         o.failed_micros := o.failed_micros + f.size_micros;
@@ -2391,11 +2429,11 @@ DECLARE
     v_answers jsonb := '[]';
     i integer := 0;
 BEGIN
-    PERFORM ledger._enter();
-    PERFORM ledger._ids(p_items);
+    -- Each row checks that its order exists, which locks the order: without the fixed order first, two batches deadlock.
+    PERFORM ledger._lock_lanes(ledger._ids(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
         o := ledger._order(ledger._whole(x -> 'order_id'));
-        IF o.order_id IS NULL OR x ->> 'kind' NOT IN ('order_absent', 'trades_absent', 'late_answer', 'sighting') THEN
+        IF o.order_id IS NULL OR coalesce(x ->> 'kind', '') NOT IN ('order_absent', 'trades_absent', 'late_answer', 'sighting') THEN
             v_answers := v_answers || ledger._refusal(i, 'BAD_REQUEST', 'unknown order or kind of evidence');
         ELSE
             INSERT INTO ledger.evidence (account_id, order_id, kind, started_at, at, incarnation, owner, detail)
@@ -2422,7 +2460,8 @@ BEGIN
     FROM ledger.account a WHERE a.account_id = o.account_id;
     RETURN CASE
         WHEN o.state <> 'UNKNOWN' THEN 'the order is ' || o.state
-        WHEN o.seen_at_venue THEN 'the venue has shown that it knows the id'
+        WHEN o.seen_at_venue OR EXISTS (SELECT FROM ledger.evidence v WHERE v.account_id = o.account_id
+                 AND v.order_id = o.order_id AND v.kind IN ('sighting', 'duplicated')) THEN 'the venue has shown that it knows the id'
         WHEN EXISTS (SELECT FROM ledger.attempt t WHERE t.account_id = o.account_id AND t.order_id = o.order_id
                      AND t.outcome = 'open') THEN 'an attempt is open'
         WHEN p_now <= v_quarantine_end THEN 'the quarantine lasts until ' || v_quarantine_end::text
@@ -2495,6 +2534,7 @@ BEGIN
     UPDATE ledger.attempt SET outcome = 'lapsed', ended_at = v_now
     WHERE account_id = o.account_id AND order_id = o.order_id AND outcome = 'open';
     o.size_matched_micros := greatest(o.size_matched_micros, coalesce(p_final_size_micros, 0));
+    o.seen_at_venue := o.seen_at_venue OR p_as = 'live';
     RETURN ledger._ok(0, o, ledger._settle(o, v_event, 'OPERATOR', v_now,
         jsonb_build_object('as', p_as, 'why', left(p_why, 500), 'operator', left(p_operator, 200))));
 END $$;
@@ -2545,7 +2585,7 @@ BEGIN
         ELSIF NOT ledger._may_act_for(o.account_id) THEN
             v_answer := ledger._refusal(i, 'NOT_GRANTED', 'this login was not granted the account');
         ELSIF x ? 'mutex_term' AND (ledger._whole(x -> 'mutex_term') IS DISTINCT FROM e.mutex_term
-              OR e.mutex_until <= ledger.clock()) THEN
+              OR e.mutex_holder IS NULL OR e.mutex_until <= ledger.clock()) THEN
             -- Only a cancel that belongs to an evaluation names a term; a protective one never does.
             v_answer := ledger._refusal(i, 'MUTEX_LOST', 'the evaluation lost its market; nothing was cancelled');
         ELSE
@@ -2652,7 +2692,7 @@ BEGIN
     PERFORM ledger._lock_lanes(ledger._ids(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
         o := ledger._order(ledger._whole(x -> 'order_id'));
-        IF o.order_id IS NULL OR x ->> 'answer' NOT IN ('accepted', 'refused', 'not_sent', 'unknown') THEN
+        IF o.order_id IS NULL OR coalesce(x ->> 'answer', '') NOT IN ('accepted', 'refused', 'not_sent', 'unknown') THEN
             v_answers := v_answers || ledger._refusal(i, 'BAD_REQUEST', 'unknown order or answer');
             i := i + 1;
             CONTINUE;
@@ -2719,7 +2759,7 @@ BEGIN
     ELSIF EXISTS (SELECT FROM ledger.replacement q WHERE q.account_id = o.account_id
                   AND q.old_order_id = o.order_id AND q.state = 'waiting') THEN
         RETURN ledger._refusal(0, 'BUSY', 'a replacement of this order is already waiting; nothing was changed');
-    ELSIF r.mutex_term IS NOT NULL AND (r.mutex_term <> e.mutex_term OR e.mutex_until <= v_now) THEN
+    ELSIF r.mutex_term IS NOT NULL AND (r.mutex_term <> e.mutex_term OR e.mutex_holder IS NULL OR e.mutex_until <= v_now) THEN
         RETURN ledger._refusal(0, 'MUTEX_LOST', 'the evaluation lost its market; nothing was changed');
     ELSIF r.mutex_term IS NULL AND e.mutex_holder IS NOT NULL AND e.mutex_until > v_now THEN
         RETURN ledger._refusal(0, 'LOCKED', 'another evaluation of this market is under way');
@@ -2767,6 +2807,8 @@ BEGIN
     END IF;
     r := ledger._parse_request(q.request || jsonb_build_object('replaces_order_id', o.order_id), 0);
     v_answer := CASE WHEN r.answer ->> 'code' = 'NOT_GRANTED' THEN NULL ELSE r.answer END;
+    -- Who asked was granted the account; whoever books the end (an operator, say) need not be.
+    r.answer := NULL;
     v_filled := greatest(o.size_matched_micros, o.traded_micros) - q.filled_at_ask;
     v_asked := r.size_micros;
     IF v_answer IS NULL AND o.state <> 'FILLED' THEN
@@ -2902,9 +2944,13 @@ DECLARE
 BEGIN
     PERFORM ledger._enter();
     -- A lapsed claim is not revived: somebody may already have judged the order by its lapse.
-    UPDATE ledger.outbox SET claimed_until = ledger.clock() + make_interval(secs => p_lease_ms / 1000.0)
-    WHERE status = 'claimed' AND claimed_by = p_incarnation AND claimed_until > ledger.clock()
-      AND order_id = ANY (p_order_ids);
+    -- Rows that somebody is just changing are left for the next beat: waiting for them, while holding others, deadlocked.
+    WITH held AS (
+        SELECT b.account_id, b.outbox_id FROM ledger.outbox b
+        WHERE b.status = 'claimed' AND b.claimed_by = p_incarnation AND b.claimed_until > ledger.clock()
+          AND b.order_id = ANY (p_order_ids) FOR UPDATE SKIP LOCKED)
+    UPDATE ledger.outbox b SET claimed_until = ledger.clock() + make_interval(secs => p_lease_ms / 1000.0)
+    FROM held h WHERE b.account_id = h.account_id AND b.outbox_id = h.outbox_id;
     GET DIAGNOSTICS v_count = ROW_COUNT;
     UPDATE ledger.worker SET seen_at = ledger.clock() WHERE incarnation = p_incarnation;
     RETURN v_count;
@@ -2918,7 +2964,8 @@ AS $$
 DECLARE
     v_count integer;
 BEGIN
-    PERFORM ledger._enter();
+    -- The full locks: an attempt opened meanwhile must be seen, or a claim on the wire would be given away.
+    PERFORM ledger._lock_lanes(ledger._ids(p_items));
     UPDATE ledger.outbox b SET claimed_by = NULL, claimed_until = NULL,
         status = CASE b.status WHEN 'claimed' THEN 'ready' ELSE b.status END,
         not_before = greatest(b.not_before,
@@ -3324,6 +3371,9 @@ BEGIN
     END IF;
     PERFORM ledger._journal(v_account_id, v_market_id, v_now, 'MOVEMENT',
         NULL, NULL, NULL, NULL, jsonb_build_object('asset', p_asset, 'amount', p_amount, 'cause', p_cause, 'key', p_key));
+    IF p_asset <> 'collateral' THEN
+        PERFORM ledger._check_breach(v_account_id, v_market_id, ledger._lane_time(v_account_id, v_market_id));
+    END IF;
     RETURN true;
 END $$;
 COMMENT ON FUNCTION ledger.book_movement(text, text, bigint, text, text, text) IS
@@ -3423,12 +3473,13 @@ END $$;
 COMMENT ON FUNCTION ledger.mark_events(text, text[], text) IS
     'Applied, or with a problem: then they stay stored, unapplied, and a dead letter names them.';
 
-CREATE FUNCTION ledger.waiting_events(p_account text, p_limit integer) RETURNS jsonb
+CREATE FUNCTION ledger.waiting_events(p_account text, p_limit integer, p_older_ms integer DEFAULT 0) RETURNS jsonb
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
     SELECT coalesce(jsonb_agg(jsonb_build_object('event_id', q.event_id, 'raw', q.raw) ORDER BY q.received_at, q.event_id), '[]')
     FROM (SELECT v.event_id, v.raw, v.received_at FROM ledger.venue_event v JOIN ledger.account a USING (account_id)
           WHERE a.name = p_account AND v.applied_at IS NULL AND v.problem IS NULL
+            AND v.received_at <= ledger.clock() - make_interval(secs => p_older_ms / 1000.0)
           ORDER BY v.received_at, v.event_id LIMIT least(p_limit, 1000)) q
 $$;
 
@@ -3437,6 +3488,10 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger,
 AS $$
 BEGIN
     PERFORM ledger._enter();
+    -- "Seen before" would make the caller skip its work: an account it may not use has to be an error.
+    IF NOT EXISTS (SELECT FROM ledger.account a WHERE a.name = p_account AND ledger._may_act_for(a.account_id)) THEN
+        RAISE EXCEPTION 'NOT_GRANTED: there is no account % for this login; no receipt was taken', p_account USING ERRCODE = 'LG004';
+    END IF;
     INSERT INTO ledger.receipt (account_id, consumer, key, at)
     SELECT a.account_id, p_consumer, p_key, ledger.clock() FROM ledger.account a
     WHERE a.name = p_account AND ledger._may_act_for(a.account_id) ON CONFLICT DO NOTHING;
@@ -4990,7 +5045,7 @@ GRANT EXECUTE ON FUNCTION
     ledger.worker_started(uuid, text, text), ledger.worker_ready(uuid, text), ledger.worker_stopped(uuid),
     ledger.end_lock_holders(integer), ledger.make_partitions(integer), ledger.import_markets(jsonb),
     ledger.sign_as(text, text, text), ledger.open_paper_account(text, bigint, bigint), ledger.store_events(text, jsonb), ledger.mark_events(text, text[], text),
-    ledger.waiting_events(text, integer), ledger.move_cursor(text, text, bigint), ledger.start_run(text, text, uuid),
+    ledger.waiting_events(text, integer, integer), ledger.move_cursor(text, text, bigint), ledger.start_run(text, text, uuid),
     ledger.end_run(bigint, text, jsonb, jsonb), ledger._halted_by(bigint, bigint)
 TO ${role_worker};
 GRANT EXECUTE ON FUNCTION ledger.import_markets(jsonb) TO ${role_risk};
@@ -5007,14 +5062,14 @@ GRANT EXECUTE ON FUNCTION
 TO ${role_worker}, ${role_auditor}, ${role_risk};
 
 -- file: venue/paper/sql/grants.sql
--- purpose: who may touch the paper venue: the worker runs it, the auditor looks.
+-- purpose: who may touch the paper venue: the worker runs it, and nobody else sees it. The auditor sees views only.
 -- locks:   none beyond the catalogue's.
 -- index:   none.
 -- fence:   nobody may delete orders, trades or events: they are the venue's memory, and Duplicated depends on it.
 
 REVOKE ALL ON SCHEMA paper FROM PUBLIC;
-GRANT USAGE ON SCHEMA paper TO ${role_worker}, ${role_auditor};
-GRANT SELECT ON ALL TABLES IN SCHEMA paper TO ${role_worker}, ${role_auditor};
+GRANT USAGE ON SCHEMA paper TO ${role_worker};
+GRANT SELECT ON ALL TABLES IN SCHEMA paper TO ${role_worker};
 GRANT INSERT, UPDATE ON ALL TABLES IN SCHEMA paper TO ${role_worker};
 GRANT DELETE ON paper.arrival, paper.book_level, paper.fault TO ${role_worker};
 

@@ -93,7 +93,7 @@ def empty_database(
 def migrated_template(server: TestServer) -> Iterator[str]:
     """A migrated database to clone from; the login roles get the session's passwords."""
     from app.db.migrate import upgrade
-    from app.db.schema import RolePrefix
+    from app.roles import RolePrefix
 
     with empty_database(server, kind="template_") as template:
         prefix = RolePrefix(server.role_prefix)

@@ -63,7 +63,10 @@ class LookUps:
                 "LOOK_UP_FAILED", account=account, order=work["order_id"], reason=answer.reason
             )
             await self._drop(work, context.backoff_ms(2))
-        elif work["wanted"] and account in context.shared.ready:
+        elif work["wanted"] and account not in context.shared.ready:
+            # Nothing is placed before the start comparison, and nothing that is wanted is given up for it.
+            await self._drop(work, RESEND_AFTER_MS // 2)
+        elif work["wanted"]:
             await self._send_again(work)
         else:
             await self._prove_absent(work, answer, context.elapsed_ms(started_ns))

@@ -23,9 +23,11 @@ class Placements:
         self._sender = sender
         self._slots = asyncio.Semaphore(IN_FLIGHT)
         self._running: set[asyncio.Task[None]] = set()
+        self._failed: list[asyncio.Task[None]] = []
 
     async def one_pass(self) -> bool:
         """Claim what is ready for accounts that are ready; whether there was anything."""
+        self._raise_failure()
         context = self._context
         accounts = tuple(sorted(context.shared.ready))
         if not accounts:
@@ -49,9 +51,13 @@ class Placements:
                     self._send(account, works[start : start + BATCH]), name="send"
                 )
                 self._running.add(task)
-                task.add_done_callback(self._running.discard)
-        self._raise_failure()
+                task.add_done_callback(self._ended)
         return bool(claimed)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._failed.append(task)
 
     async def _send(self, account: str, works: list[Work]) -> None:
         try:
@@ -68,9 +74,9 @@ class Placements:
             self._slots.release()
 
     def _raise_failure(self) -> None:
-        for task in list(self._running):
-            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
-                raise error
+        """An error that nobody foresaw ends the worker; the next pass raises it."""
+        for task in self._failed:
+            task.result()
 
     async def drain(self) -> None:
         """Wait for what is in flight: its outcomes are recorded when this returns."""

@@ -10,7 +10,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
-from app.errors import BadInput, DatabaseProblem, LedgerError
+from app.errors import BadInput, Code, DatabaseProblem, LedgerError
+from app.ledger.calls import Item, refused
 from app.venue.interface import OrderEvent, TradeEvent, VenueEvent, VenueOrderStatus
 from workers.worker.context import Context
 from workers.worker.loop import pause
@@ -19,6 +20,8 @@ from workers.worker.reading import book_trades, observe, read_orders
 _ALIVE: Final = (VenueOrderStatus.LIVE, VenueOrderStatus.DELAYED)
 MOST_AT_ONCE: Final = 200
 LEASE_MS: Final = 4_000
+RETRY_OLDER_MS: Final = 5_000
+"""A frame younger than this is just being applied by the task that stored it."""
 
 
 class Stream:
@@ -76,13 +79,14 @@ class Stream:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _keep_lease(self) -> None:
-        """Ends when the lease is somebody else's."""
+        """Ends when the lease is somebody else's. Meanwhile, dead letters that are to be tried again."""
         while (
             await self._context.calls.value(
                 "take_lease", self._lease, self._context.incarnation, LEASE_MS
             )
             is not None
         ):
+            await self.apply_waiting(RETRY_OLDER_MS)
             await self._context.ports.clock.sleep(LEASE_MS / 3000)
 
     async def _take(self, queue: asyncio.Queue[VenueEvent]) -> None:
@@ -106,29 +110,29 @@ class Stream:
     async def apply(self, events: Sequence[VenueEvent]) -> None:
         """Book the events; one that cannot be booked is kept, named in a dead letter, and holds up none."""
         try:
-            await self._book(events)
-            await self._mark([event.event_id for event in events])
-        except DatabaseProblem:
-            raise
-        except LedgerError:
+            problems = await self._book(events)
+        except BadInput:
+            problems = {}
             for event in events:
-                try:
-                    await self._book([event])
-                    await self._mark([event.event_id])
-                except BadInput as error:
-                    self._log.error(
-                        "EVENT_NOT_APPLIED",
-                        event_id=event.event_id,
-                        code=error.code,
-                        problem=error.wrong,
-                    )
-                    await self._mark([event.event_id], str(error))
+                problems |= await self._book_one(event)
+        fine = [event.event_id for event in events if event.event_id not in problems]
+        if fine:
+            await self._mark(fine)
+        for event_id, problem in problems.items():
+            self._log.error("EVENT_NOT_APPLIED", event_id=event_id, problem=problem)
+            await self._mark([event_id], problem)
         self._context.reached("event.apply.after")
 
-    async def apply_waiting(self) -> None:
-        """What was stored and not applied before a death."""
+    async def _book_one(self, event: VenueEvent) -> dict[str, str]:
+        try:
+            return await self._book([event])
+        except BadInput as error:
+            return {event.event_id: str(error)}
+
+    async def apply_waiting(self, older_ms: int = 0) -> None:
+        """What was stored and not applied before a death, and what an operator asked to try again."""
         while waiting := await self._context.calls.value(
-            "waiting_events", self._account, MOST_AT_ONCE
+            "waiting_events", self._account, MOST_AT_ONCE, older_ms
         ):
             events: list[VenueEvent] = []
             for stored in waiting:
@@ -148,16 +152,32 @@ class Stream:
             await self._mark([stored["event_id"]], f"unreadable: {error}")
             return None
 
-    async def _book(self, events: Sequence[VenueEvent]) -> None:
-        orders = [event.order for event in events if isinstance(event, OrderEvent)]
-        trades = [event.trade for event in events if isinstance(event, TradeEvent)]
+    async def _book(self, events: Sequence[VenueEvent]) -> dict[str, str]:
+        """Event ids to what kept them from being booked."""
+        orders = [event for event in events if isinstance(event, OrderEvent)]
+        trades = [event for event in events if isinstance(event, TradeEvent)]
+        problems: dict[str, str] = {}
         if orders:
-            await observe(self._context, self._account, orders, source="stream")
+            seen = [event.order for event in orders]
+            problems |= _refusals(
+                orders, await observe(self._context, self._account, seen, source="stream")
+            )
             # Over, says the stream; only a read by id proves the final size.
-            over = [order.venue_order_id for order in orders if order.status not in _ALIVE]
+            over = [order.venue_order_id for order in seen if order.status not in _ALIVE]
             await read_orders(self._context, self._account, list(dict.fromkeys(over)))
         if trades:
-            await book_trades(self._context, self._account, trades)
+            booked = await book_trades(self._context, self._account, [one.trade for one in trades])
+            problems |= _refusals(trades, booked)
+        return problems
 
     async def _mark(self, event_ids: Sequence[str], problem: str | None = None) -> None:
         await self._context.calls.value("mark_events", self._account, tuple(event_ids), problem)
+
+
+def _refusals(events: Sequence[VenueEvent], answers: Sequence[Item]) -> dict[str, str]:
+    """What could not be booked. An order that no intent explains is booked as such: the account is halted."""
+    return {
+        event.event_id: f"{answer['code']}: {answer['detail']}"
+        for event, answer in zip(events, answers, strict=True)
+        if refused(answer) and answer["code"] != Code.UNKNOWN_ORDER
+    }

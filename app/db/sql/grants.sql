@@ -37,7 +37,7 @@ GRANT EXECUTE ON FUNCTION
     ledger.worker_started(uuid, text, text), ledger.worker_ready(uuid, text), ledger.worker_stopped(uuid),
     ledger.end_lock_holders(integer), ledger.make_partitions(integer), ledger.import_markets(jsonb),
     ledger.sign_as(text, text, text), ledger.open_paper_account(text, bigint, bigint), ledger.store_events(text, jsonb), ledger.mark_events(text, text[], text),
-    ledger.waiting_events(text, integer), ledger.move_cursor(text, text, bigint), ledger.start_run(text, text, uuid),
+    ledger.waiting_events(text, integer, integer), ledger.move_cursor(text, text, bigint), ledger.start_run(text, text, uuid),
     ledger.end_run(bigint, text, jsonb, jsonb), ledger._halted_by(bigint, bigint)
 TO ${role_worker};
 GRANT EXECUTE ON FUNCTION ledger.import_markets(jsonb) TO ${role_risk};

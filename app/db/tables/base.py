@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import MetaData, Text
-from sqlalchemy.types import UserDefinedType
+from sqlalchemy import MetaData, String
 
 metadata: Final = MetaData(schema="ledger")
 
-
-class NAME(UserDefinedType[str]):
-    """The catalogue's own type for names of roles."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_options: Any) -> str:
-        return "name"
-
-
-__all__ = ["NAME", "Text", "metadata"]
+NAME: Final = String()
+"""Names of roles. The column type is the catalogue's ``name``, which SQLAlchemy reads back as this."""

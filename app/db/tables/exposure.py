@@ -1,4 +1,7 @@
-"""The hot rows, balances and their entries. As ledger/sql/tables/exposure.sql."""
+"""The hot rows, balances and their entries.
+
+As ledger/sql/tables/exposure.sql.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,9 @@ exposure = Table(
         ARRAY(BigInteger),
         nullable=False,
         server_default=text("'{0,0}'::bigint[]"),
-        comment="Bought in trades that are not final: counts as position at once, cannot be sold yet.",
+        comment=(
+            "Bought in trades that are not final: counts as position at once, cannot be sold yet."
+        ),
     ),
     Column(
         "pending_sell", ARRAY(BigInteger), nullable=False, server_default=text("'{0,0}'::bigint[]")
@@ -83,7 +88,10 @@ exposure = Table(
         "clock_at",
         DateTime(timezone=True),
         nullable=False,
-        comment="The latest database time used in a decision here; time never runs backwards for a limit.",
+        comment=(
+            "The latest database time used in a decision here; time never runs backwards for "
+            "a limit."
+        ),
     ),
 )
 
@@ -108,7 +116,7 @@ balance = Table(
     Column("asset", Text, primary_key=True),
     Column("available", BigInteger, nullable=False, server_default=text("0")),
     Column("locked", BigInteger, nullable=False, server_default=text("0")),
-    comment="asset is 'collateral' (pUSD) or a token id. Only confirmed tokens are available.",
+    comment=("asset is 'collateral' (pUSD) or a token id. Only confirmed tokens are available."),
 )
 
 balance_entry = Table(

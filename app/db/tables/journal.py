@@ -1,4 +1,7 @@
-"""The append-only journal, what was archived of it, and settings. As ledger/sql/tables/journal.sql."""
+"""The append-only journal, what was archived of it, and settings.
+
+As ledger/sql/tables/journal.sql.
+"""
 
 from __future__ import annotations
 

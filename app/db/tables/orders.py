@@ -1,4 +1,7 @@
-"""Intents, reservations, signed bytes, attempts, fills, evidence. As ledger/sql/tables/orders.sql."""
+"""Intents, reservations, signed bytes, attempts, fills, evidence.
+
+As ledger/sql/tables/orders.sql.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +71,10 @@ orders = Table(
         "salt",
         BigInteger,
         nullable=False,
-        comment="Of the signed order; fixed with the intent, so that signing again gives the same bytes and the same id.",
+        comment=(
+            "Of the signed order; fixed with the intent, so that signing again gives the "
+            "same bytes and the same id."
+        ),
     ),
     Column(
         "signed_at_ms",
@@ -85,7 +91,10 @@ orders = Table(
         BigInteger,
         nullable=False,
         server_default=text("0"),
-        comment="Largest matched size seen in any read or order event: monotone, since events are not ordered.",
+        comment=(
+            "Largest matched size seen in any read or order event: monotone, since events "
+            "are not ordered."
+        ),
     ),
     Column(
         "traded_micros",
@@ -102,19 +111,27 @@ orders = Table(
         Boolean,
         nullable=False,
         server_default=text("false"),
-        comment="An earlier attempt ended without a definite answer, and no evidence has settled it since.",
+        comment=(
+            "An earlier attempt ended without a definite answer, and no evidence has settled "
+            "it since."
+        ),
     ),
     Column(
         "seen_at_venue",
         Boolean,
         nullable=False,
         server_default=text("false"),
-        comment="The venue has shown or said (Duplicated) that it knows the id: absence can never be concluded.",
+        comment=(
+            "The venue has shown or said (Duplicated) that it knows the id: absence can "
+            "never be concluded."
+        ),
     ),
     Column(
         "last_deadline",
         DateTime(timezone=True),
-        comment="Latest (send_by + request timeout) of any attempt; the quarantine counts from here.",
+        comment=(
+            "Latest (send_by + request timeout) of any attempt; the quarantine counts from here."
+        ),
     ),
     Column("cancel_asked_at", DateTime(timezone=True)),
     Column("cancel_reason", Text),
@@ -137,7 +154,8 @@ orders = Table(
         "market_id",
         "order_id",
         postgresql_where=text(
-            "(state <> ALL (ARRAY['FILLED'::text, 'CANCELLED'::text, 'EXPIRED'::text, 'REJECTED'::text, 'NOT_PLACED'::text]))"
+            "(state <> ALL (ARRAY['FILLED'::text, 'CANCELLED'::text, 'EXPIRED'::text, "
+            "'REJECTED'::text, 'NOT_PLACED'::text]))"
         ),
     ),
     Index("orders_of_market", "account_id", "market_id", "order_id"),
@@ -163,7 +181,10 @@ reservation = Table(
         "phase",
         Text,
         nullable=False,
-        comment="pending until the venue is known to have it, open while it lives, settling while ended but not all booked.",
+        comment=(
+            "pending until the venue is known to have it, open while it lives, settling "
+            "while ended but not all booked."
+        ),
     ),
     Column("shares_micros", BigInteger, nullable=False, comment="Could still be filled."),
     Column("awaiting_micros", BigInteger, nullable=False),
@@ -193,13 +214,19 @@ signed_order = Table(
         "body",
         LargeBinary,
         nullable=False,
-        comment="The exact bytes to send, but for owner (the API key id), which is filled at sending and kept per attempt.",
+        comment=(
+            "The exact bytes to send, but for owner (the API key id), which is filled at "
+            "sending and kept per attempt."
+        ),
     ),
     Column(
         "fields",
         JSONB,
         nullable=False,
-        comment="The eleven signed fields, exchange, domain version, chain id, signature and signature type.",
+        comment=(
+            "The eleven signed fields, exchange, domain version, chain id, signature and "
+            "signature type."
+        ),
     ),
     Column("signed_at", DateTime(timezone=True), nullable=False),
     Column("signed_by", Uuid, nullable=False),
@@ -261,7 +288,10 @@ fill = Table(
         "settlement",
         Text,
         nullable=False,
-        comment="provisional (MATCHED, MINED, RETRYING), confirmed or failed. confirmed outranks failed: tokens moved.",
+        comment=(
+            "provisional (MATCHED, MINED, RETRYING), confirmed or failed. confirmed outranks "
+            "failed: tokens moved."
+        ),
     ),
     Column("raw_status", Text, nullable=False),
     Column("is_maker", Boolean, nullable=False),
@@ -290,7 +320,9 @@ evidence = Table(
         "started_at",
         DateTime(timezone=True),
         nullable=False,
-        comment="When the look-up began: a read that began before the quarantine ended proves nothing.",
+        comment=(
+            "When the look-up began: a read that began before the quarantine ended proves nothing."
+        ),
     ),
     Column("at", DateTime(timezone=True), nullable=False),
     Column("incarnation", Uuid),

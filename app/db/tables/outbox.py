@@ -1,4 +1,7 @@
-"""What is to be done at the venue, what came from it, and comparisons with it. As ledger/sql/tables/outbox.sql."""
+"""What is to be done at the venue, what came from it, and comparisons with it.
+
+As ledger/sql/tables/outbox.sql.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,10 @@ outbox = Table(
         "status",
         Text,
         nullable=False,
-        comment="blocked: the order's fate is unknown; dead: it failed too often in our own hands; both block the lane until resolved or released by an operator.",
+        comment=(
+            "blocked: the order's fate is unknown; dead: it failed too often in our own "
+            "hands; both block the lane until resolved or released by an operator."
+        ),
     ),
     Column("not_before", DateTime(timezone=True), nullable=False),
     Column("claimed_by", Uuid),
@@ -89,7 +95,10 @@ cancel_request = Table(
         "next_at",
         DateTime(timezone=True),
         nullable=False,
-        comment="When it is sent (again). Claiming pushes it ahead, so a dead claimer delays a cancel by seconds, never for ever.",
+        comment=(
+            "When it is sent (again). Claiming pushes it ahead, so a dead claimer delays a "
+            "cancel by seconds, never for ever."
+        ),
     ),
     Column("tries", Integer, nullable=False, server_default=text("0")),
     Column("last_answer", Text),

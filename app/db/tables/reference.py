@@ -1,4 +1,7 @@
-"""What orders refer to: accounts, grants, markets, outcomes, limits, halts, workers, leases. As ledger/sql/tables/reference.sql."""
+"""What orders refer to: accounts, grants, markets, outcomes, limits, halts, workers, leases.
+
+As ledger/sql/tables/reference.sql.
+"""
 
 from __future__ import annotations
 
@@ -35,10 +38,14 @@ account = Table(
         BigInteger,
         nullable=False,
         server_default=text("120000"),
-        comment="How long after the last moment an attempt could still arrive before absence may be concluded. Longer than the slowest appearance known (40 s seen at the venue).",
+        comment=(
+            "How long after the last moment an attempt could still arrive before absence may "
+            "be concluded. Longer than the slowest appearance known (40 s seen at the "
+            "venue)."
+        ),
     ),
     Column("created_at", DateTime(timezone=True), nullable=False),
-    comment="One row per (wallet, signing key). venue never changes: paper and live never mix.",
+    comment=("One row per (wallet, signing key). venue never changes: paper and live never mix."),
 )
 
 account_grant = Table(
@@ -48,7 +55,10 @@ account_grant = Table(
     Column("role_name", NAME, primary_key=True),
     Column("granted_by", NAME, nullable=False, server_default=text("SESSION_USER")),
     Column("granted_at", DateTime(timezone=True), nullable=False),
-    comment="Which login may reserve and ask for cancels for which account. Checked against session_user, which SET ROLE cannot change.",
+    comment=(
+        "Which login may reserve and ask for cancels for which account. Checked against "
+        "session_user, which SET ROLE cannot change."
+    ),
 )
 
 market = Table(
@@ -106,7 +116,10 @@ limits = Table(
     Column(
         "burst_per_minute",
         Integer,
-        comment="Orders admitted per minute, account and market; 0 admits none, NULL at every level means no limit.",
+        comment=(
+            "Orders admitted per minute, account and market; 0 admits none, NULL at every "
+            "level means no limit."
+        ),
     ),
     Column("burst_gap_ms", Integer),
     Column("burst_counts_sells", Boolean),
@@ -134,7 +147,10 @@ halt = Table(
         BigInteger,
         Identity(always=True),
         primary_key=True,
-        comment="Also the version that resume must name: resuming N is refused while a newer halt of the scope stands.",
+        comment=(
+            "Also the version that resume must name: resuming N is refused while a newer "
+            "halt of the scope stands."
+        ),
     ),
     Column("scope", Text, nullable=False),
     Column("scope_id", Text, nullable=False),
@@ -169,5 +185,8 @@ lease = Table(
     Column("holder", Uuid),
     Column("term", BigInteger, nullable=False, server_default=text("0")),
     Column("until", DateTime(timezone=True), nullable=False),
-    comment="One holder per name; the term grows with each change of holder, so a late holder can be refused.",
+    comment=(
+        "One holder per name; the term grows with each change of holder, so a late "
+        "holder can be refused."
+    ),
 )

@@ -1,4 +1,7 @@
-"""The order's life as data. As ledger/sql/tables/state_machine.sql."""
+"""The order's life as data.
+
+As ledger/sql/tables/state_machine.sql.
+"""
 
 from __future__ import annotations
 

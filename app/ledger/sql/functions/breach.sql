@@ -163,6 +163,9 @@ DECLARE
 BEGIN
     PERFORM ledger._enter();
     v_scope_id := ledger._scope_id(p_scope, p_id);
+    IF p_version IS NULL THEN
+        RAISE EXCEPTION 'BAD_REQUEST: resuming names the version that is ended; nothing was resumed' USING ERRCODE = 'LG004';
+    END IF;
     PERFORM FROM ledger.halt h WHERE h.scope = p_scope AND h.scope_id = v_scope_id AND h.cleared_at IS NULL
     ORDER BY h.halt_id FOR UPDATE;
     SELECT max(h.halt_id) INTO v_newest FROM ledger.halt h
@@ -173,7 +176,8 @@ BEGIN
     END IF;
     UPDATE ledger.halt SET cleared_at = ledger.clock(), cleared_by = session_user,
                            cleared_as = left(p_as, 200), cleared_why = left(p_why, 500)
-    WHERE scope = p_scope AND scope_id = v_scope_id AND cleared_at IS NULL;
+    -- By version: one that was committed since the look above stands.
+    WHERE scope = p_scope AND scope_id = v_scope_id AND cleared_at IS NULL AND halt_id <= p_version;
     GET DIAGNOSTICS v_count = ROW_COUNT;
     RETURN v_count;
 END $$;

@@ -43,7 +43,7 @@ BEGIN
         ELSIF NOT ledger._may_act_for(o.account_id) THEN
             v_answer := ledger._refusal(i, 'NOT_GRANTED', 'this login was not granted the account');
         ELSIF x ? 'mutex_term' AND (ledger._whole(x -> 'mutex_term') IS DISTINCT FROM e.mutex_term
-              OR e.mutex_until <= ledger.clock()) THEN
+              OR e.mutex_holder IS NULL OR e.mutex_until <= ledger.clock()) THEN
             -- Only a cancel that belongs to an evaluation names a term; a protective one never does.
             v_answer := ledger._refusal(i, 'MUTEX_LOST', 'the evaluation lost its market; nothing was cancelled');
         ELSE
@@ -150,7 +150,7 @@ BEGIN
     PERFORM ledger._lock_lanes(ledger._ids(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
         o := ledger._order(ledger._whole(x -> 'order_id'));
-        IF o.order_id IS NULL OR x ->> 'answer' NOT IN ('accepted', 'refused', 'not_sent', 'unknown') THEN
+        IF o.order_id IS NULL OR coalesce(x ->> 'answer', '') NOT IN ('accepted', 'refused', 'not_sent', 'unknown') THEN
             v_answers := v_answers || ledger._refusal(i, 'BAD_REQUEST', 'unknown order or answer');
             i := i + 1;
             CONTINUE;

@@ -39,12 +39,13 @@ END $$;
 COMMENT ON FUNCTION ledger.mark_events(text, text[], text) IS
     'Applied, or with a problem: then they stay stored, unapplied, and a dead letter names them.';
 
-CREATE FUNCTION ledger.waiting_events(p_account text, p_limit integer) RETURNS jsonb
+CREATE FUNCTION ledger.waiting_events(p_account text, p_limit integer, p_older_ms integer DEFAULT 0) RETURNS jsonb
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
     SELECT coalesce(jsonb_agg(jsonb_build_object('event_id', q.event_id, 'raw', q.raw) ORDER BY q.received_at, q.event_id), '[]')
     FROM (SELECT v.event_id, v.raw, v.received_at FROM ledger.venue_event v JOIN ledger.account a USING (account_id)
           WHERE a.name = p_account AND v.applied_at IS NULL AND v.problem IS NULL
+            AND v.received_at <= ledger.clock() - make_interval(secs => p_older_ms / 1000.0)
           ORDER BY v.received_at, v.event_id LIMIT least(p_limit, 1000)) q
 $$;
 
@@ -53,6 +54,10 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger,
 AS $$
 BEGIN
     PERFORM ledger._enter();
+    -- "Seen before" would make the caller skip its work: an account it may not use has to be an error.
+    IF NOT EXISTS (SELECT FROM ledger.account a WHERE a.name = p_account AND ledger._may_act_for(a.account_id)) THEN
+        RAISE EXCEPTION 'NOT_GRANTED: there is no account % for this login; no receipt was taken', p_account USING ERRCODE = 'LG004';
+    END IF;
     INSERT INTO ledger.receipt (account_id, consumer, key, at)
     SELECT a.account_id, p_consumer, p_key, ledger.clock() FROM ledger.account a
     WHERE a.name = p_account AND ledger._may_act_for(a.account_id) ON CONFLICT DO NOTHING;

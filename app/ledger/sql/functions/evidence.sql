@@ -12,11 +12,11 @@ DECLARE
     v_answers jsonb := '[]';
     i integer := 0;
 BEGIN
-    PERFORM ledger._enter();
-    PERFORM ledger._ids(p_items);
+    -- Each row checks that its order exists, which locks the order: without the fixed order first, two batches deadlock.
+    PERFORM ledger._lock_lanes(ledger._ids(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
         o := ledger._order(ledger._whole(x -> 'order_id'));
-        IF o.order_id IS NULL OR x ->> 'kind' NOT IN ('order_absent', 'trades_absent', 'late_answer', 'sighting') THEN
+        IF o.order_id IS NULL OR coalesce(x ->> 'kind', '') NOT IN ('order_absent', 'trades_absent', 'late_answer', 'sighting') THEN
             v_answers := v_answers || ledger._refusal(i, 'BAD_REQUEST', 'unknown order or kind of evidence');
         ELSE
             INSERT INTO ledger.evidence (account_id, order_id, kind, started_at, at, incarnation, owner, detail)
@@ -43,7 +43,8 @@ BEGIN
     FROM ledger.account a WHERE a.account_id = o.account_id;
     RETURN CASE
         WHEN o.state <> 'UNKNOWN' THEN 'the order is ' || o.state
-        WHEN o.seen_at_venue THEN 'the venue has shown that it knows the id'
+        WHEN o.seen_at_venue OR EXISTS (SELECT FROM ledger.evidence v WHERE v.account_id = o.account_id
+                 AND v.order_id = o.order_id AND v.kind IN ('sighting', 'duplicated')) THEN 'the venue has shown that it knows the id'
         WHEN EXISTS (SELECT FROM ledger.attempt t WHERE t.account_id = o.account_id AND t.order_id = o.order_id
                      AND t.outcome = 'open') THEN 'an attempt is open'
         WHEN p_now <= v_quarantine_end THEN 'the quarantine lasts until ' || v_quarantine_end::text
@@ -116,6 +117,7 @@ BEGIN
     UPDATE ledger.attempt SET outcome = 'lapsed', ended_at = v_now
     WHERE account_id = o.account_id AND order_id = o.order_id AND outcome = 'open';
     o.size_matched_micros := greatest(o.size_matched_micros, coalesce(p_final_size_micros, 0));
+    o.seen_at_venue := o.seen_at_venue OR p_as = 'live';
     RETURN ledger._ok(0, o, ledger._settle(o, v_event, 'OPERATOR', v_now,
         jsonb_build_object('as', p_as, 'why', left(p_why, 500), 'operator', left(p_operator, 200))));
 END $$;

@@ -11,6 +11,18 @@ AS $$
     JOIN ledger.orders o ON o.account_id = a.account_id AND o.venue_order_id = lower(x ->> 'venue_order_id')
 $$;
 
+CREATE FUNCTION ledger._named_accounts(p_items jsonb) RETURNS text[]
+LANGUAGE sql IMMUTABLE
+AS $$ SELECT array_agg(DISTINCT x ->> 'account') FROM jsonb_array_elements(p_items) x $$;
+
+CREATE FUNCTION ledger._unplaceable(x jsonb) RETURNS boolean
+LANGUAGE sql STABLE
+AS $$
+    SELECT coalesce(x ->> 'venue_order_id', '') = '' OR NOT EXISTS (SELECT FROM ledger.account a WHERE a.name = x ->> 'account')
+$$;
+COMMENT ON FUNCTION ledger._unplaceable(jsonb) IS
+    'Whether a fact names no order of a known account. One unreadable item must not void the rest of a batch.';
+
 CREATE FUNCTION ledger._foreign(p_account text, p_venue_order_id text, p_detail jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
@@ -46,13 +58,18 @@ DECLARE
     i integer := 0;
 BEGIN
     PERFORM ledger._ids(p_items);
-    PERFORM ledger._lock_lanes(ledger._orders_of_facts(p_items));
+    PERFORM ledger._lock_lanes(ledger._orders_of_facts(p_items), ledger._named_accounts(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
         SELECT q.* INTO o FROM ledger.orders q JOIN ledger.account a USING (account_id)
         WHERE a.name = x ->> 'account' AND q.venue_order_id = lower(x ->> 'venue_order_id');
-        IF NOT FOUND THEN
+        IF ledger._unplaceable(x) THEN
+            v_answer := ledger._refusal(i, 'BAD_REQUEST', 'an observation names a known account and an order');
+        ELSIF o.order_id IS NULL THEN
             PERFORM ledger._foreign(x ->> 'account', lower(x ->> 'venue_order_id'), x - 'account');
             v_answer := ledger._refusal(i, 'UNKNOWN_ORDER', 'no intent explains this order; the account is halted');
+        ELSIF coalesce(ledger._whole(x -> 'size_matched_micros'), -1) < 0 THEN
+            -- Taken for nothing matched, it would free a hold that is spent.
+            v_answer := ledger._refusal(i, 'BAD_REQUEST', 'size_matched_micros must be a whole number; nothing was changed');
         ELSE
             v_now := ledger._lane_time(o.account_id, o.market_id);
             o.size_matched_micros := greatest(o.size_matched_micros, coalesce(ledger._whole(x -> 'size_matched_micros'), 0));
@@ -123,13 +140,18 @@ DECLARE
     i integer := 0;
 BEGIN
     PERFORM ledger._ids(p_items);
-    PERFORM ledger._lock_lanes(ledger._orders_of_facts(p_items));
+    PERFORM ledger._lock_lanes(ledger._orders_of_facts(p_items), ledger._named_accounts(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
         SELECT q.* INTO o FROM ledger.orders q JOIN ledger.account a USING (account_id)
         WHERE a.name = x ->> 'account' AND q.venue_order_id = lower(x ->> 'venue_order_id');
-        IF NOT FOUND THEN
+        IF ledger._unplaceable(x) THEN
+            v_answer := ledger._refusal(i, 'BAD_REQUEST', 'a trade names a known account and an order');
+        ELSIF o.order_id IS NULL THEN
             PERFORM ledger._foreign(x ->> 'account', lower(x ->> 'venue_order_id'), x - 'account');
             v_answer := ledger._refusal(i, 'UNKNOWN_ORDER', 'no intent explains this trade; the account is halted');
+        ELSIF NOT ledger._bookable(x) THEN
+            v_answer := ledger._refusal(i, 'BAD_REQUEST', 'a trade has an id, a size, a price of 0 to 1000000 and a fee, '
+                'whole numbers; nothing was booked');
         ELSE
             v_answer := ledger._fill(i, o, x);
         END IF;
@@ -141,6 +163,16 @@ END $$;
 COMMENT ON FUNCTION ledger.record_fills(jsonb) IS
     'Items {account, trade_id, venue_order_id, size_micros, price_micros, fee_micros, status (MATCHED, MINED, RETRYING, '
     'CONFIRMED, FAILED), raw_status, is_maker, matched_at_ms}. Side and token come from our own order, never from the trade.';
+
+CREATE FUNCTION ledger._bookable(x jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT coalesce(octet_length(x ->> 'trade_id') BETWEEN 1 AND 200 AND ledger._whole(x -> 'size_micros') > 0
+        AND ledger._whole(x -> 'price_micros') BETWEEN 0 AND 1000000
+        AND CASE WHEN coalesce(x -> 'fee_micros', 'null') = 'null' THEN 0 ELSE ledger._whole(x -> 'fee_micros') END >= 0, false)
+$$;
+COMMENT ON FUNCTION ledger._bookable(jsonb) IS
+    'Whether the numbers of a trade can be read. What else is missing or unheard of (its time, its status) never keeps one out.';
 
 CREATE FUNCTION ledger._fill(p_item integer, o ledger.orders, x jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE
@@ -166,8 +198,8 @@ BEGIN
         f.fee_micros := coalesce(ledger._whole(x -> 'fee_micros'), 0);
         f.cash_micros := CASE o.side WHEN 'BUY' THEN ledger.cost_of(f.price_micros, f.size_micros)
             ELSE floor(f.price_micros::numeric * f.size_micros / 1000000)::bigint END;
-        f.is_maker := coalesce((x ->> 'is_maker')::boolean, false);
-        f.matched_at := to_timestamp(ledger._whole(x -> 'matched_at_ms') / 1000.0);
+        f.is_maker := coalesce(x -> 'is_maker' = 'true', false);
+        f.matched_at := coalesce(to_timestamp(ledger._whole(x -> 'matched_at_ms') / 1000.0), v_now);
         f.settlement := 'provisional';
         o.traded_micros := o.traded_micros + f.size_micros;
         v_provisional := f.size_micros;
@@ -192,6 +224,7 @@ BEGIN
         v_cash := v_cash + CASE o.side WHEN 'SELL' THEN f.cash_micros - f.fee_micros ELSE 0 END;
     ELSIF x ->> 'status' = 'FAILED' AND f.settlement = 'confirmed' THEN
         PERFORM ledger._halt_once('market', o.market_id::text, 'CONFIRMED_AFTER_FAILED: ' || f.trade_id, v_now);
+        RETURN ledger._ok(p_item, o, o.state) || '{"replay": true}';
     ELSIF x ->> 'status' = 'FAILED' AND f.settlement = 'provisional' THEN
         f.settlement := 'failed';
         o.failed_micros := o.failed_micros + f.size_micros;

@@ -110,9 +110,13 @@ DECLARE
 BEGIN
     PERFORM ledger._enter();
     -- A lapsed claim is not revived: somebody may already have judged the order by its lapse.
-    UPDATE ledger.outbox SET claimed_until = ledger.clock() + make_interval(secs => p_lease_ms / 1000.0)
-    WHERE status = 'claimed' AND claimed_by = p_incarnation AND claimed_until > ledger.clock()
-      AND order_id = ANY (p_order_ids);
+    -- Rows that somebody is just changing are left for the next beat: waiting for them, while holding others, deadlocked.
+    WITH held AS (
+        SELECT b.account_id, b.outbox_id FROM ledger.outbox b
+        WHERE b.status = 'claimed' AND b.claimed_by = p_incarnation AND b.claimed_until > ledger.clock()
+          AND b.order_id = ANY (p_order_ids) FOR UPDATE SKIP LOCKED)
+    UPDATE ledger.outbox b SET claimed_until = ledger.clock() + make_interval(secs => p_lease_ms / 1000.0)
+    FROM held h WHERE b.account_id = h.account_id AND b.outbox_id = h.outbox_id;
     GET DIAGNOSTICS v_count = ROW_COUNT;
     UPDATE ledger.worker SET seen_at = ledger.clock() WHERE incarnation = p_incarnation;
     RETURN v_count;
@@ -126,7 +130,8 @@ AS $$
 DECLARE
     v_count integer;
 BEGIN
-    PERFORM ledger._enter();
+    -- The full locks: an attempt opened meanwhile must be seen, or a claim on the wire would be given away.
+    PERFORM ledger._lock_lanes(ledger._ids(p_items));
     UPDATE ledger.outbox b SET claimed_by = NULL, claimed_until = NULL,
         status = CASE b.status WHEN 'claimed' THEN 'ready' ELSE b.status END,
         not_before = greatest(b.not_before,

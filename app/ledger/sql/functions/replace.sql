@@ -36,7 +36,7 @@ BEGIN
     ELSIF EXISTS (SELECT FROM ledger.replacement q WHERE q.account_id = o.account_id
                   AND q.old_order_id = o.order_id AND q.state = 'waiting') THEN
         RETURN ledger._refusal(0, 'BUSY', 'a replacement of this order is already waiting; nothing was changed');
-    ELSIF r.mutex_term IS NOT NULL AND (r.mutex_term <> e.mutex_term OR e.mutex_until <= v_now) THEN
+    ELSIF r.mutex_term IS NOT NULL AND (r.mutex_term <> e.mutex_term OR e.mutex_holder IS NULL OR e.mutex_until <= v_now) THEN
         RETURN ledger._refusal(0, 'MUTEX_LOST', 'the evaluation lost its market; nothing was changed');
     ELSIF r.mutex_term IS NULL AND e.mutex_holder IS NOT NULL AND e.mutex_until > v_now THEN
         RETURN ledger._refusal(0, 'LOCKED', 'another evaluation of this market is under way');
@@ -84,6 +84,8 @@ BEGIN
     END IF;
     r := ledger._parse_request(q.request || jsonb_build_object('replaces_order_id', o.order_id), 0);
     v_answer := CASE WHEN r.answer ->> 'code' = 'NOT_GRANTED' THEN NULL ELSE r.answer END;
+    -- Who asked was granted the account; whoever books the end (an operator, say) need not be.
+    r.answer := NULL;
     v_filled := greatest(o.size_matched_micros, o.traded_micros) - q.filled_at_ask;
     v_asked := r.size_micros;
     IF v_answer IS NULL AND o.state <> 'FILLED' THEN

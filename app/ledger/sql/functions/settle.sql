@@ -5,7 +5,7 @@
 -- Everything an order contributes to a counter or balance is a function of its row, so each change books the
 -- difference between what it contributed before and after: nothing is counted twice or not at all.
 
-CREATE FUNCTION ledger._lock_lanes(p_order_ids bigint[]) RETURNS void
+CREATE FUNCTION ledger._lock_lanes(p_order_ids bigint[], p_accounts text[] DEFAULT '{}') RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
@@ -20,13 +20,14 @@ BEGIN
         SELECT o.account_id, o.market_id FROM ledger.orders o WHERE o.order_id = ANY (v_ids))
     ORDER BY e.account_id, e.market_id FOR UPDATE;
     PERFORM FROM ledger.account_state s
-    WHERE s.account_id IN (SELECT o.account_id FROM ledger.orders o WHERE o.order_id = ANY (v_ids))
+    WHERE s.account_id IN (SELECT o.account_id FROM ledger.orders o WHERE o.order_id = ANY (v_ids)
+                           UNION SELECT a.account_id FROM ledger.account a WHERE a.name = ANY (p_accounts))
     ORDER BY s.account_id FOR UPDATE;
     PERFORM FROM ledger.orders o WHERE o.order_id = ANY (v_ids)
     ORDER BY o.account_id, o.order_id FOR UPDATE;
 END $$;
-COMMENT ON FUNCTION ledger._lock_lanes(bigint[]) IS
-    'Takes every lock a set of orders needs, in the fixed order, before anything is decided.';
+COMMENT ON FUNCTION ledger._lock_lanes(bigint[], text[]) IS
+    'Takes every lock a set of orders (and of accounts by name) needs, in the fixed order, before anything is decided.';
 
 CREATE FUNCTION ledger._lane_time(p_account_id bigint, p_market_id bigint) RETURNS timestamptz
 LANGUAGE plpgsql VOLATILE

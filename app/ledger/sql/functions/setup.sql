@@ -101,6 +101,9 @@ BEGIN
     END IF;
     PERFORM ledger._journal(v_account_id, v_market_id, v_now, 'MOVEMENT',
         NULL, NULL, NULL, NULL, jsonb_build_object('asset', p_asset, 'amount', p_amount, 'cause', p_cause, 'key', p_key));
+    IF p_asset <> 'collateral' THEN
+        PERFORM ledger._check_breach(v_account_id, v_market_id, ledger._lane_time(v_account_id, v_market_id));
+    END IF;
     RETURN true;
 END $$;
 COMMENT ON FUNCTION ledger.book_movement(text, text, bigint, text, text, text) IS

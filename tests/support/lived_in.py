@@ -1,0 +1,188 @@
+"""A ledger that has lived: orders in every state, both sides, fees, failures, replacements."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from tests.support.database import TestDatabase
+from tests.support.life import SHARE, Life
+from tests.support.servers import in_thread
+
+
+@dataclass(frozen=True)
+class Orders:
+    """Ids of the orders that tests speak of, by what became of them."""
+
+    partly_filled: int
+    filled: int
+    cancelled: int
+    absent: int
+    rejected: int
+    held_back_once: int
+    awaiting: int
+    cancel_asked: int
+    failed_trade: int
+    selling: int
+    sold: int
+    replaced: int
+    replacement: int
+    sending: int
+    unknown: int
+    waiting: int
+
+
+class Writer(Life):
+    """As `Life`, but what it signs are bodies as the venue takes them."""
+
+    async def prepare(self, order_id: int, body: bytes = b"") -> dict[str, Any]:
+        row = await self.row("orders", order_id)
+        return await super().prepare(order_id, body or body_of(row))
+
+
+def body_of(order: dict[str, Any]) -> bytes:
+    """The bytes to send for an order row, without a true signature."""
+    shares = order["size_micros"]
+    collateral = order["price_micros"] * shares // 1_000_000
+    maker, taker = (collateral, shares) if order["side"] == "BUY" else (shares, collateral)
+    signed = {
+        "salt": order["salt"],
+        "tokenId": order["token_id"],
+        "makerAmount": str(maker),
+        "takerAmount": str(taker),
+        "side": order["side"],
+        "expiration": str(order["expires_at_s"]),
+        "signature": "0x00",
+    }
+    message = {
+        "order": signed,
+        "owner": "",
+        "orderType": order["order_type"],
+        "deferExec": False,
+        "postOnly": order["post_only"],
+    }
+    return json.dumps(message).encode()
+
+
+def build(database: TestDatabase) -> Orders:
+    """Fill an empty migrated database, from any thread. It keeps the settable clock."""
+
+    async def work() -> Orders:
+        life = await Writer.begin(database)
+        try:
+            return await live(life)
+        finally:
+            await life.conn.close()
+            database._opened.remove(life.conn)
+
+    return in_thread(lambda: asyncio.run(work()))
+
+
+async def live(life: Life) -> Orders:
+    """What happens: some minutes of trading in two markets. The clock ends an hour later."""
+    await life.add_market("m2", fee_rate_micros=50_000)
+    await life.add_tokens(0, 100 * SHARE)
+    await life.limit("max_outcome_micros", 500 * SHARE)
+    await life.limit("max_market_micros", 900 * SHARE)
+    absent = await life.absent()
+    await life.clock.advance(60_000)
+    bought = await _buy(life)
+    sold = await _sell(life)
+    replaced, replacement = await _replace(life)
+    life.market = "m2"
+    await life.call("set_halt", "market", "m2", "a look", "ops")
+    version = await life.conn.fetchval("SELECT max(halt_id) FROM ledger.halt")
+    await life.call("clear_halt", "market", "m2", version, "looked", "ops")
+    await life.call("release_pending", [{"order_id": await life.reserved(), "cause": "withdrawn"}])
+    failed = await _fail(life)
+    sending = await life.sending(valid_for_ms=86_400_000)
+    life.market = "m1"
+    unknown = await life.unknown(size_micros=7 * SHARE)
+    waiting = await life.reserved(valid_for_ms=86_400_000)
+    return Orders(
+        absent=absent,
+        failed_trade=failed,
+        sending=sending,
+        unknown=unknown,
+        waiting=waiting,
+        replaced=replaced,
+        replacement=replacement,
+        **bought,
+        **sold,
+    )
+
+
+async def _buy(life: Life) -> dict[str, int]:
+    partly = await life.live(size_micros=12 * SHARE)
+    await life.fill(partly, 4 * SHARE, trade_id="part 1", fee_micros=1_500)
+    await life.fill(partly, 4 * SHARE, "CONFIRMED", trade_id="part 1", fee_micros=1_500)
+    await life.fill(partly, 2 * SHARE, trade_id="part 2")
+    filled = await life.live()
+    await life.fill(filled, 10 * SHARE, trade_id="whole", price_micros=390_000)
+    await life.fill(filled, 10 * SHARE, "CONFIRMED", trade_id="whole", price_micros=390_000)
+    cancelled = await life.live()
+    await life.fill(cancelled, 3 * SHARE, trade_id="before the cancel")
+    await life.cancel(cancelled)
+    await life.claim_cancels()
+    await life.cancel_answered(cancelled, "accepted")
+    await life.read(cancelled, "CANCELLED", 3 * SHARE)
+    rejected = await life.sending()
+    await life.complete("reject", rejected)
+    held_back = await life.held_back()
+    await life.clock.advance(5_000)
+    await life.claim()
+    await life.open_attempt(held_back)
+    await life.complete("acknowledge", held_back, 2)
+    awaiting = await life.live()
+    await life.read(awaiting, "LIVE", 5 * SHARE)
+    asked = await life.live()
+    await life.cancel(asked)
+    return {
+        "partly_filled": partly,
+        "filled": filled,
+        "cancelled": cancelled,
+        "rejected": rejected,
+        "held_back_once": held_back,
+        "awaiting": awaiting,
+        "cancel_asked": asked,
+    }
+
+
+async def _sell(life: Life) -> dict[str, int]:
+    terms: dict[str, Any] = {"side": "SELL", "price_micros": 600_000}
+    selling = await life.live(size_micros=20 * SHARE, **terms)
+    await life.fill(selling, 8 * SHARE, trade_id="sale 1", price_micros=600_000)
+    sold = await life.live(size_micros=15 * SHARE, **terms)
+    whole: dict[str, Any] = {"trade_id": "sale 2", "price_micros": 610_000, "fee_micros": 900}
+    await life.fill(sold, 15 * SHARE, **whole)
+    await life.fill(sold, 15 * SHARE, "CONFIRMED", **whole)
+    return {"selling": selling, "sold": sold}
+
+
+async def _replace(life: Life) -> tuple[int, int]:
+    old = await life.live(outcome="Down", size_micros=20 * SHARE)
+    request = life.request(outcome="Down", size_micros=20 * SHARE, price_micros=410_000)
+    asked = await life.call("replace_order", old, request)
+    assert asked["status"] == "asked", asked
+    await life.fill(old, 6 * SHARE, trade_id="while replaced")
+    await life.read(old, "CANCELLED", 6 * SHARE)
+    new = await life.conn.fetchval(
+        "SELECT new_order_id FROM ledger.replacement WHERE replacement_id = $1",
+        asked["replacement_id"],
+    )
+    await life.claim()
+    await life.prepare(new)
+    await life.open_attempt(new)
+    await life.complete("acknowledge", new)
+    return old, int(new)
+
+
+async def _fail(life: Life) -> int:
+    order_id = await life.live(price_micros=500_000, size_micros=30 * SHARE)
+    trade: dict[str, Any] = {"price_micros": 480_000, "fee_micros": 250_000}
+    await life.fill(order_id, 20 * SHARE, trade_id="fails", **trade)
+    await life.fill(order_id, 20 * SHARE, "FAILED", trade_id="fails", **trade)
+    await life.fill(order_id, 5 * SHARE, trade_id="holds", **trade)
+    return order_id
