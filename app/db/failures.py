@@ -32,7 +32,7 @@ def translated() -> Iterator[None]:
 
 def _of_server(error: asyncpg.PostgresError) -> Exception:
     state = error.sqlstate or ""
-    text = str(error)
+    text = error.args[0] if error.args else str(error)  # str() would add detail and hint
     if state.startswith("LG"):
         code, _, rest = text.partition(": ")
         known = Code(code) if code in Code.__members__ else Code.BAD_REQUEST

@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+import structlog
+
 from app.errors import Code, DatabaseProblem, Refused
 from app.gateway.desired import DesiredOrder
 from app.gateway.evaluation import Applied, Evaluation
@@ -45,7 +47,7 @@ class Gateway:
     ) -> None:
         self.ledger: Final = ledger
         self.mutexes: Final = Mutexes(ledger.calls, ledger.account, ledger.ports, ttl_ms=ttl_ms)
-        self._log = get_logger("gateway") if log is None else log
+        self._log = _default_log() if log is None else log
         self._throttle = Throttle(ledger.ports.clock, quiet_s)
 
     # ------------------------------------------------------------------------ orders
@@ -155,3 +157,18 @@ class Gateway:
         self._throttle.info(
             self._log, event, market, market=market, account=self.ledger.account, **fields
         )
+
+
+class _Silent:
+    """Says nothing."""
+
+    def info(self, event: str, **fields: Any) -> None: ...
+
+    def warning(self, event: str, **fields: Any) -> None: ...
+
+
+def _default_log() -> Logger:
+    """The process's structured log, or none: a bot that set up no logging gets nothing on its
+    stdout.
+    """
+    return get_logger("gateway") if structlog.is_configured() else _Silent()

@@ -30,8 +30,7 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Nothing was reserved and nothing will be sent. ``code`` is stable, ``detail`` is for people.
-    """
+    """Nothing was reserved and nothing will be sent. ``code`` is stable, ``detail`` is for people."""
 
     code: Code
     detail: str

@@ -76,8 +76,7 @@ class AuditCheck:
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """What an audit found. Notices need a look (old unknown orders, halts) and break no invariant.
-    """
+    """What an audit found. Notices need a look (old unknown orders, halts) and break no invariant."""
 
     checks: tuple[AuditCheck, ...]
     notices: tuple[AuditCheck, ...]

@@ -967,22 +967,30 @@ COMMENT ON FUNCTION ledger.archive_partition(text) IS
 -- index:   limits by primary key, four probes.
 -- fence:   none; a change is effective for the next decision in every process.
 
-CREATE FUNCTION ledger._effective_limits(p_account_id bigint, p_market_id bigint)
-RETURNS TABLE (max_outcome_micros bigint, max_market_micros bigint, burst_per_minute integer,
-               burst_gap_ms integer, burst_counts_sells boolean)
-LANGUAGE sql VOLATILE
+CREATE FUNCTION ledger._effective_limits(p_account_id bigint, p_market_id bigint) RETURNS ledger.limits
+LANGUAGE plpgsql VOLATILE
 AS $$
-    SELECT coalesce(am.max_outcome_micros, m.max_outcome_micros, a.max_outcome_micros, d.max_outcome_micros),
-           coalesce(am.max_market_micros, m.max_market_micros, a.max_market_micros, d.max_market_micros),
-           coalesce(am.burst_per_minute, m.burst_per_minute, a.burst_per_minute, d.burst_per_minute),
-           coalesce(am.burst_gap_ms, m.burst_gap_ms, a.burst_gap_ms, d.burst_gap_ms),
-           coalesce(am.burst_counts_sells, m.burst_counts_sells, a.burst_counts_sells, d.burst_counts_sells, false)
-    FROM (SELECT) AS one
-    LEFT JOIN ledger.limits d ON d.account_id = 0 AND d.market_id = 0
-    LEFT JOIN ledger.limits a ON a.account_id = p_account_id AND a.market_id = 0
-    LEFT JOIN ledger.limits m ON m.account_id = 0 AND m.market_id = p_market_id
-    LEFT JOIN ledger.limits am ON am.account_id = p_account_id AND am.market_id = p_market_id
-$$;
+DECLARE
+    -- plpgsql keeps the plan; as a plain SQL function it was planned anew at each of three calls per reservation.
+    d ledger.limits;
+    a ledger.limits;
+    m ledger.limits;
+    am ledger.limits;
+BEGIN
+    SELECT * INTO d FROM ledger.limits x WHERE x.account_id = 0 AND x.market_id = 0;
+    SELECT * INTO a FROM ledger.limits x WHERE x.account_id = p_account_id AND x.market_id = 0;
+    SELECT * INTO m FROM ledger.limits x WHERE x.account_id = 0 AND x.market_id = p_market_id;
+    SELECT * INTO am FROM ledger.limits x WHERE x.account_id = p_account_id AND x.market_id = p_market_id;
+    RETURN ROW(p_account_id, p_market_id,
+        coalesce(am.max_outcome_micros, m.max_outcome_micros, a.max_outcome_micros, d.max_outcome_micros),
+        coalesce(am.max_market_micros, m.max_market_micros, a.max_market_micros, d.max_market_micros),
+        coalesce(am.burst_per_minute, m.burst_per_minute, a.burst_per_minute, d.burst_per_minute),
+        coalesce(am.burst_gap_ms, m.burst_gap_ms, a.burst_gap_ms, d.burst_gap_ms),
+        coalesce(am.burst_counts_sells, m.burst_counts_sells, a.burst_counts_sells, d.burst_counts_sells, false)
+    )::ledger.limits;
+END $$;
+COMMENT ON FUNCTION ledger._effective_limits(bigint, bigint) IS
+    'The most specific value that is set: account and market, then market, then account, then default.';
 
 CREATE FUNCTION ledger.set_limit(p_account text, p_market text, p_name text, p_value text, p_why text) RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
@@ -1046,13 +1054,20 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT jsonb_build_object('item', p_item, 'status', 'refused', 'code', p_code, 'detail', p_detail) $$;
 
 CREATE FUNCTION ledger._market_id(p_market text) RETURNS bigint
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 AS $$
-    SELECT m.market_id FROM ledger.market m WHERE m.condition_id = lower(p_market)
-    UNION ALL
-    (SELECT m.market_id FROM ledger.market m WHERE m.slug = p_market ORDER BY m.tradable DESC, m.market_id DESC LIMIT 1)
-    LIMIT 1
-$$;
+DECLARE
+    v_id bigint;
+BEGIN
+    SELECT m.market_id INTO v_id FROM ledger.market m WHERE m.condition_id = lower(p_market);
+    IF NOT FOUND THEN
+        SELECT m.market_id INTO v_id FROM ledger.market m WHERE m.slug = p_market
+        ORDER BY m.tradable DESC, m.market_id DESC LIMIT 1;
+    END IF;
+    RETURN v_id;
+END $$;
+COMMENT ON FUNCTION ledger._market_id(text) IS
+    'By condition id, else by slug: the tradable one, else the newest. NULL if there is none.';
 
 CREATE FUNCTION ledger._parse_request(p jsonb, p_item integer) RETURNS ledger.request
 LANGUAGE plpgsql STABLE
@@ -1175,14 +1190,41 @@ BEGIN
             FROM ledger.orders o WHERE o.account_id = k.account_id AND o.order_id = k.subject_id);
 END $$;
 
-CREATE FUNCTION ledger._limiter_refusal(r ledger.request, e ledger.exposure, p_now timestamptz) RETURNS jsonb
+CREATE FUNCTION ledger._market_refusal(r ledger.request) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
-    l record;
+    m ledger.market;
+    v_now timestamptz := ledger.clock();
+    v_code text;
+    v_detail text;
+BEGIN
+    SELECT * INTO m FROM ledger.market x WHERE x.market_id = r.market_id;
+    IF NOT m.tradable THEN
+        v_code := 'NOT_TRADABLE'; v_detail := 'the market is not tradable: ' || array_to_string(m.untradable_reasons, ', ');
+    ELSIF m.window_end <= v_now THEN
+        v_code := 'NOT_TRADABLE'; v_detail := 'the market''s window ended at ' || m.window_end::text;
+    ELSIF r.price_micros % m.tick_micros <> 0 THEN
+        v_code := 'OFF_TICK'; v_detail := format('price_micros must be a multiple of the tick %s', m.tick_micros);
+    ELSIF r.price_micros < m.tick_micros OR r.price_micros > 1000000 - m.tick_micros THEN
+        v_code := 'BAD_PRICE'; v_detail := format('price_micros must lie within %s and %s', m.tick_micros, 1000000 - m.tick_micros);
+    ELSIF r.size_micros < m.min_size_micros THEN
+        v_code := 'BELOW_MINIMUM'; v_detail := format('size_micros must be at least %s', m.min_size_micros);
+    ELSIF r.expires_at_s > 0 AND to_timestamp(r.expires_at_s) < v_now + interval '180 seconds' THEN
+        v_code := 'BAD_VALIDITY'; v_detail := 'expires_at_s must lie at least 180 s ahead: the venue refuses less';
+    END IF;
+    RETURN CASE WHEN v_code IS NOT NULL THEN ledger._refusal(r.item, v_code, v_detail) END;
+END $$;
+COMMENT ON FUNCTION ledger._market_refusal(ledger.request) IS
+    'What the market''s own terms forbid. Judged before any lock is taken, so that such a request writes nothing at all.';
+
+CREATE FUNCTION ledger._limiter_refusal(
+    r ledger.request, e ledger.exposure, l ledger.limits, p_now timestamptz) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
     v_recent integer;
 BEGIN
-    SELECT * INTO l FROM ledger._effective_limits(r.account_id, r.market_id);
     v_recent := (SELECT count(*) FROM unnest(e.admitted_at) t WHERE t > p_now - interval '1 minute');
     IF r.side = 'SELL' AND NOT l.burst_counts_sells THEN
         RETURN NULL;
@@ -1201,9 +1243,8 @@ CREATE FUNCTION ledger._count_admission(r ledger.request, p_now timestamptz) RET
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
-    l record;
+    l ledger.limits := ledger._effective_limits(r.account_id, r.market_id);
 BEGIN
-    SELECT * INTO l FROM ledger._effective_limits(r.account_id, r.market_id);
     IF r.side = 'BUY' OR l.burst_counts_sells THEN
         UPDATE ledger.exposure e SET last_admitted_at = p_now, last_set_id = r.set_id,
             -- Only what the limit can count is remembered: at most 600 a minute, nothing where there is no limit.
@@ -1219,7 +1260,7 @@ CREATE FUNCTION ledger._judge(INOUT r ledger.request, e ledger.exposure, p_now t
 AS $$
 DECLARE
     m ledger.market;
-    l record;
+    l ledger.limits := ledger._effective_limits(r.account_id, r.market_id);
     v_room bigint;
     v_code text;
     v_detail text;
@@ -1229,9 +1270,8 @@ DECLARE
     v_limited jsonb;
 BEGIN
     SELECT * INTO m FROM ledger.market x WHERE x.market_id = r.market_id;
-    SELECT * INTO l FROM ledger._effective_limits(r.account_id, r.market_id);
     v_halt := ledger._halted_by(r.account_id, r.market_id);
-    v_limited := CASE WHEN r.replaces_order_id IS NULL THEN ledger._limiter_refusal(r, e, p_now) END;
+    v_limited := CASE WHEN r.replaces_order_id IS NULL THEN ledger._limiter_refusal(r, e, l, p_now) END;
     v_room := CASE r.side WHEN 'SELL' THEN r.size_micros ELSE least(
         coalesce(l.max_outcome_micros - ledger._effective(e, r.outcome + 1), r.size_micros),
         coalesce(l.max_market_micros - ledger._effective(e, 1) - ledger._effective(e, 2), r.size_micros)) END;
@@ -1245,18 +1285,6 @@ BEGIN
         v_code := 'HALTED'; v_detail := 'halted: ' || v_halt;
     ELSIF e.suspended_until > p_now THEN
         v_code := 'SUSPENDED'; v_detail := format('suspended until %s: %s', e.suspended_until, e.suspended_why);
-    ELSIF NOT m.tradable THEN
-        v_code := 'NOT_TRADABLE'; v_detail := 'the market is not tradable: ' || array_to_string(m.untradable_reasons, ', ');
-    ELSIF m.window_end <= p_now THEN
-        v_code := 'NOT_TRADABLE'; v_detail := 'the market''s window ended at ' || m.window_end::text;
-    ELSIF r.price_micros % m.tick_micros <> 0 THEN
-        v_code := 'OFF_TICK'; v_detail := format('price_micros must be a multiple of the tick %s', m.tick_micros);
-    ELSIF r.price_micros < m.tick_micros OR r.price_micros > 1000000 - m.tick_micros THEN
-        v_code := 'BAD_PRICE'; v_detail := format('price_micros must lie within %s and %s', m.tick_micros, 1000000 - m.tick_micros);
-    ELSIF r.size_micros < m.min_size_micros THEN
-        v_code := 'BELOW_MINIMUM'; v_detail := format('size_micros must be at least %s', m.min_size_micros);
-    ELSIF r.expires_at_s > 0 AND to_timestamp(r.expires_at_s) < p_now + interval '180 seconds' THEN
-        v_code := 'BAD_VALIDITY'; v_detail := 'expires_at_s must lie at least 180 s ahead: the venue refuses less';
     ELSIF v_limited IS NOT NULL THEN
         r.answer := v_limited;
         RETURN;
@@ -1282,7 +1310,7 @@ BEGIN
     END IF;
 END $$;
 COMMENT ON FUNCTION ledger._judge(ledger.request, ledger.exposure, timestamptz) IS
-    'Every check of an intent, in one place, read under the locks. Sets answer if refused; clamps size if asked to.';
+    'Every check that needs the locks: mutex, halts, limiter, caps, balance. Sets answer if refused; clamps size if asked to.';
 
 CREATE FUNCTION ledger._admit(r ledger.request, p_asked_size bigint, p_now timestamptz) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE
@@ -1369,7 +1397,7 @@ BEGIN
         END IF;
         -- A binding never changes, so a replay needs no lock. It is answered first, also under a halt.
         IF r.answer IS NULL THEN
-            r.answer := ledger._replay(r);
+            r.answer := coalesce(ledger._replay(r), ledger._market_refusal(r));
         END IF;
         -- Sets are numbered here, per call: a caller that repeated its own number would escape the gap.
         IF r.set_id IS NOT NULL THEN
@@ -1491,14 +1519,13 @@ LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
     e ledger.exposure;
-    l record;
+    l ledger.limits := ledger._effective_limits(p_account_id, p_market_id);
     v_up bigint;
     v_down bigint;
     v_why text;
     v_until timestamptz;
 BEGIN
     SELECT * INTO e FROM ledger.exposure x WHERE x.account_id = p_account_id AND x.market_id = p_market_id;
-    SELECT * INTO l FROM ledger._effective_limits(p_account_id, p_market_id);
     v_up := ledger._effective(e, 1);
     v_down := ledger._effective(e, 2);
     v_why := CASE
@@ -1622,7 +1649,10 @@ BEGIN
     ORDER BY h.halt_id FOR UPDATE;
     SELECT max(h.halt_id) INTO v_newest FROM ledger.halt h
     WHERE h.scope = p_scope AND h.scope_id = v_scope_id AND h.cleared_at IS NULL;
-    IF v_newest > p_version THEN
+    IF v_newest IS NULL OR v_newest < p_version THEN
+        RAISE EXCEPTION 'STALE_VERSION: no halt of this scope with version % stands; nothing was resumed', p_version
+            USING ERRCODE = 'LG005', HINT = 'ledger-worker status lists the standing halts with their versions.';
+    ELSIF v_newest > p_version THEN
         RAISE EXCEPTION 'STALE_VERSION: a newer halt (version %) of this scope stands; nothing was resumed', v_newest
             USING ERRCODE = 'LG005', HINT = 'Read its reason with ledger-worker status, then name that version.';
     END IF;
@@ -1642,7 +1672,7 @@ END $$;
 -- Everything an order contributes to a counter or balance is a function of its row, so each change books the
 -- difference between what it contributed before and after: nothing is counted twice or not at all.
 
-CREATE FUNCTION ledger._lock_lanes(p_order_ids bigint[], p_accounts text[] DEFAULT '{}') RETURNS void
+CREATE FUNCTION ledger._lock_lanes(p_order_ids bigint[], p_accounts text[] DEFAULT '{}') RETURNS bigint[]
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
@@ -1662,9 +1692,24 @@ BEGIN
     ORDER BY s.account_id FOR UPDATE;
     PERFORM FROM ledger.orders o WHERE o.order_id = ANY (v_ids)
     ORDER BY o.account_id, o.order_id FOR UPDATE;
+    RETURN v_ids;
 END $$;
 COMMENT ON FUNCTION ledger._lock_lanes(bigint[], text[]) IS
-    'Takes every lock a set of orders (and of accounts by name) needs, in the fixed order, before anything is decided.';
+    'Takes every lock a set of orders (and of accounts by name) needs, in the fixed order, before anything is decided. '
+    'Returns the orders it locked: one that is committed a moment later is visible then, and must be left alone.';
+
+CREATE FUNCTION ledger._order(p_order_id bigint, p_locked bigint[]) RETURNS ledger.orders
+LANGUAGE sql VOLATILE
+AS $$ SELECT o FROM ledger.orders o WHERE o.order_id = p_order_id AND p_order_id = ANY (p_locked) $$;
+
+CREATE FUNCTION ledger._no_order(p_item integer, p_order_id bigint) RETURNS jsonb
+LANGUAGE sql VOLATILE
+AS $$
+    SELECT CASE WHEN EXISTS (SELECT FROM ledger.orders o WHERE o.order_id = p_order_id
+                             AND NOT ledger._may_act_for(o.account_id))
+        THEN ledger._refusal(p_item, 'NOT_GRANTED', 'this login was not granted the account')
+        ELSE ledger._refusal(p_item, 'UNKNOWN_ORDER', 'there is no such order') END
+$$;
 
 CREATE FUNCTION ledger._lane_time(p_account_id bigint, p_market_id bigint) RETURNS timestamptz
 LANGUAGE plpgsql VOLATILE
@@ -1880,10 +1925,6 @@ AS $$
         AND b.claimed_until > ledger.clock())
 $$;
 
-CREATE FUNCTION ledger._order(p_order_id bigint) RETURNS ledger.orders
-LANGUAGE sql VOLATILE
-AS $$ SELECT o FROM ledger.orders o WHERE o.order_id = p_order_id $$;
-
 CREATE FUNCTION ledger._ids(p_items jsonb) RETURNS bigint[]
 LANGUAGE plpgsql IMMUTABLE
 AS $$
@@ -1903,6 +1944,7 @@ CREATE FUNCTION ledger.prepare(p_items jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_locked bigint[];
     x jsonb;
     o ledger.orders;
     s ledger.signed_order;
@@ -1910,11 +1952,11 @@ DECLARE
     v_answer jsonb;
     i integer := 0;
 BEGIN
-    PERFORM ledger._lock_lanes(ledger._ids(p_items));
+    v_locked := ledger._lock_lanes(ledger._ids(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
-        o := ledger._order(ledger._whole(x -> 'order_id'));
+        o := ledger._order(ledger._whole(x -> 'order_id'), v_locked);
         IF o.order_id IS NULL THEN
-            v_answer := ledger._refusal(i, 'UNKNOWN_ORDER', 'there is no such order');
+            v_answer := ledger._no_order(i, ledger._whole(x -> 'order_id'));
         ELSIF NOT ledger._claim_holds(o, (x ->> 'incarnation')::uuid, ledger._whole(x -> 'claim_no')) THEN
             v_answer := ledger._refusal(i, 'STALE_ATTEMPT', 'the claim is not this worker''s any more; nothing was stored');
         ELSIF o.state <> 'RESERVED' THEN
@@ -1942,6 +1984,7 @@ CREATE FUNCTION ledger.open_attempt(p_items jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_locked bigint[];
     x jsonb;
     o ledger.orders;
     e ledger.exposure;
@@ -1951,11 +1994,11 @@ DECLARE
     v_answer jsonb;
     i integer := 0;
 BEGIN
-    PERFORM ledger._lock_lanes(ledger._ids(p_items));
+    v_locked := ledger._lock_lanes(ledger._ids(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
-        o := ledger._order(ledger._whole(x -> 'order_id'));
+        o := ledger._order(ledger._whole(x -> 'order_id'), v_locked);
         IF o.order_id IS NULL THEN
-            v_answer := ledger._refusal(i, 'UNKNOWN_ORDER', 'there is no such order');
+            v_answer := ledger._no_order(i, ledger._whole(x -> 'order_id'));
         ELSIF NOT ledger._claim_holds(o, (x ->> 'incarnation')::uuid, ledger._whole(x -> 'claim_no')) THEN
             v_answer := ledger._refusal(i, 'STALE_ATTEMPT', 'the claim is not this worker''s any more; send nothing');
         ELSIF o.state NOT IN ('PREPARED', 'HELD_BACK', 'UNKNOWN') THEN
@@ -2017,6 +2060,7 @@ CREATE FUNCTION ledger._complete(
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
+    v_locked bigint[];
     x jsonb;
     o ledger.orders;
     v_now timestamptz;
@@ -2027,12 +2071,12 @@ DECLARE
     v_answer jsonb;
     i integer := 0;
 BEGIN
-    PERFORM ledger._lock_lanes(ledger._ids(p_items));
+    v_locked := ledger._lock_lanes(ledger._ids(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
-        o := ledger._order(ledger._whole(x -> 'order_id'));
+        o := ledger._order(ledger._whole(x -> 'order_id'), v_locked);
         v_code := left(coalesce(x ->> 'code', ''), 200);
         IF o.order_id IS NULL THEN
-            v_answers := v_answers || ledger._refusal(i, 'UNKNOWN_ORDER', 'there is no such order');
+            v_answers := v_answers || ledger._no_order(i, ledger._whole(x -> 'order_id'));
             i := i + 1;
             CONTINUE;
         END IF;
@@ -2073,7 +2117,7 @@ BEGIN
                 WHERE account_id = o.account_id AND order_id = o.order_id AND status = 'claimed';
                 IF o.cancel_asked_at IS NOT NULL THEN
                     -- Known unsent again: the cancel that had to wait for this answer ends it here.
-                    v_state := ledger._settle(ledger._order(o.order_id), 'WITHDRAW', 'CANCEL_ASKED', v_now);
+                    v_state := ledger._settle(ledger._order(o.order_id, v_locked), 'WITHDRAW', 'CANCEL_ASKED', v_now);
                 END IF;
             END IF;
             v_answer := ledger._ok(i, o, v_state);
@@ -2137,18 +2181,18 @@ CREATE FUNCTION ledger.release_pending(p_items jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_locked bigint[];
     x jsonb;
     o ledger.orders;
     v_answers jsonb := '[]';
     v_answer jsonb;
     i integer := 0;
 BEGIN
-    PERFORM ledger._lock_lanes(ledger._ids(p_items));
+    v_locked := ledger._lock_lanes(ledger._ids(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
-        o := ledger._order(ledger._whole(x -> 'order_id'));
+        o := ledger._order(ledger._whole(x -> 'order_id'), v_locked);
         v_answer := CASE
-            WHEN o.order_id IS NULL THEN ledger._refusal(i, 'UNKNOWN_ORDER', 'there is no such order')
-            WHEN NOT ledger._may_act_for(o.account_id) THEN ledger._refusal(i, 'NOT_GRANTED', 'this login was not granted the account')
+            WHEN o.order_id IS NULL THEN ledger._no_order(i, ledger._whole(x -> 'order_id'))
             WHEN ledger._ended(o.state) THEN ledger._ok(i, o, o.state) || '{"replay": true}'
             WHEN o.state IN ('RESERVED', 'PREPARED', 'HELD_BACK') THEN ledger._ok(i, o, ledger._settle(o, 'WITHDRAW',
                 left(coalesce(x ->> 'cause', 'RELEASED'), 200), ledger._lane_time(o.account_id, o.market_id)))
@@ -2214,6 +2258,7 @@ CREATE FUNCTION ledger.observe_orders(p_items jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_locked bigint[];
     x jsonb;
     o ledger.orders;
     v_now timestamptz;
@@ -2223,10 +2268,14 @@ DECLARE
     i integer := 0;
 BEGIN
     PERFORM ledger._ids(p_items);
-    PERFORM ledger._lock_lanes(ledger._orders_of_facts(p_items), ledger._named_accounts(p_items));
+    v_locked := ledger._lock_lanes(ledger._orders_of_facts(p_items), ledger._named_accounts(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
         SELECT q.* INTO o FROM ledger.orders q JOIN ledger.account a USING (account_id)
         WHERE a.name = x ->> 'account' AND q.venue_order_id = lower(x ->> 'venue_order_id');
+        IF o.order_id IS NOT NULL AND o.order_id <> ALL (v_locked) THEN
+            -- Its id was stored after the locks were taken: neither a stranger nor ours to touch without them.
+            RAISE EXCEPTION 'order % appeared meanwhile; nothing was booked', o.order_id USING ERRCODE = '40001';
+        END IF;
         IF ledger._unplaceable(x) THEN
             v_answer := ledger._refusal(i, 'BAD_REQUEST', 'an observation names a known account and an order');
         ELSIF o.order_id IS NULL THEN
@@ -2266,7 +2315,7 @@ DECLARE
     v_status text := x ->> 'status';
     v_read boolean := x ->> 'source' = 'read';
     v_matched bigint := greatest(o.size_matched_micros, o.traded_micros);
-    v_before ledger.orders := ledger._order(o.order_id);
+    v_before ledger.orders := ledger._order(o.order_id, ARRAY[o.order_id]);
     v_news boolean;
     v_dead boolean := x ->> 'status' IN ('CANCELLED', 'EXPIRED', 'REJECTED');
     v_since timestamptz := ledger.clock() - make_interval(secs => ledger._whole(x -> 'took_ms') / 1000.0);
@@ -2298,6 +2347,7 @@ CREATE FUNCTION ledger.record_fills(p_items jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_locked bigint[];
     x jsonb;
     o ledger.orders;
     v_answers jsonb := '[]';
@@ -2305,10 +2355,14 @@ DECLARE
     i integer := 0;
 BEGIN
     PERFORM ledger._ids(p_items);
-    PERFORM ledger._lock_lanes(ledger._orders_of_facts(p_items), ledger._named_accounts(p_items));
+    v_locked := ledger._lock_lanes(ledger._orders_of_facts(p_items), ledger._named_accounts(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
         SELECT q.* INTO o FROM ledger.orders q JOIN ledger.account a USING (account_id)
         WHERE a.name = x ->> 'account' AND q.venue_order_id = lower(x ->> 'venue_order_id');
+        IF o.order_id IS NOT NULL AND o.order_id <> ALL (v_locked) THEN
+            -- Its id was stored after the locks were taken: neither a stranger nor ours to touch without them.
+            RAISE EXCEPTION 'order % appeared meanwhile; nothing was booked', o.order_id USING ERRCODE = '40001';
+        END IF;
         IF ledger._unplaceable(x) THEN
             v_answer := ledger._refusal(i, 'BAD_REQUEST', 'a trade names a known account and an order');
         ELSIF o.order_id IS NULL THEN
@@ -2424,15 +2478,16 @@ CREATE FUNCTION ledger.record_evidence(p_items jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_locked bigint[];
     x jsonb;
     o ledger.orders;
     v_answers jsonb := '[]';
     i integer := 0;
 BEGIN
     -- Each row checks that its order exists, which locks the order: without the fixed order first, two batches deadlock.
-    PERFORM ledger._lock_lanes(ledger._ids(p_items));
+    v_locked := ledger._lock_lanes(ledger._ids(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
-        o := ledger._order(ledger._whole(x -> 'order_id'));
+        o := ledger._order(ledger._whole(x -> 'order_id'), v_locked);
         IF o.order_id IS NULL OR coalesce(x ->> 'kind', '') NOT IN ('order_absent', 'trades_absent', 'late_answer', 'sighting') THEN
             v_answers := v_answers || ledger._refusal(i, 'BAD_REQUEST', 'unknown order or kind of evidence');
         ELSE
@@ -2481,6 +2536,7 @@ CREATE FUNCTION ledger.prove_absent(p_items jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_locked bigint[];
     x jsonb;
     o ledger.orders;
     v_now timestamptz;
@@ -2488,11 +2544,11 @@ DECLARE
     v_answers jsonb := '[]';
     i integer := 0;
 BEGIN
-    PERFORM ledger._lock_lanes(ledger._ids(p_items));
+    v_locked := ledger._lock_lanes(ledger._ids(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
-        o := ledger._order(ledger._whole(x -> 'order_id'));
+        o := ledger._order(ledger._whole(x -> 'order_id'), v_locked);
         IF o.order_id IS NULL THEN
-            v_answers := v_answers || ledger._refusal(i, 'UNKNOWN_ORDER', 'there is no such order');
+            v_answers := v_answers || ledger._no_order(i, ledger._whole(x -> 'order_id'));
         ELSE
             v_now := ledger._lane_time(o.account_id, o.market_id);
             v_missing := ledger._missing_proof(o, v_now);
@@ -2511,14 +2567,15 @@ RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_locked bigint[];
     o ledger.orders;
     v_now timestamptz;
     v_event text := CASE p_as WHEN 'not_placed' THEN 'ABSENT' WHEN 'cancelled' THEN 'END_CANCELLED' WHEN 'live' THEN 'SEE' END;
 BEGIN
-    PERFORM ledger._lock_lanes(ARRAY[p_order_id]);
-    o := ledger._order(p_order_id);
+    v_locked := ledger._lock_lanes(ARRAY[p_order_id]);
+    o := ledger._order(p_order_id, v_locked);
     IF o.order_id IS NULL THEN
-        RETURN ledger._refusal(0, 'UNKNOWN_ORDER', 'there is no such order; nothing was changed');
+        RETURN ledger._no_order(0, p_order_id);
     ELSIF v_event IS NULL OR coalesce(p_why, '') = '' THEN
         RETURN ledger._refusal(0, 'BAD_REQUEST', 'resolve as not_placed, cancelled or live, and say why; nothing was changed');
     ELSIF p_final_size_micros IS NOT NULL AND (p_as <> 'cancelled' OR p_final_size_micros NOT BETWEEN 0 AND o.size_micros) THEN
@@ -2569,6 +2626,7 @@ CREATE FUNCTION ledger.request_cancel(p_items jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_locked bigint[];
     x jsonb;
     o ledger.orders;
     e ledger.exposure;
@@ -2576,14 +2634,12 @@ DECLARE
     v_answer jsonb;
     i integer := 0;
 BEGIN
-    PERFORM ledger._lock_lanes(ledger._ids(p_items));
+    v_locked := ledger._lock_lanes(ledger._ids(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
-        o := ledger._order(ledger._whole(x -> 'order_id'));
+        o := ledger._order(ledger._whole(x -> 'order_id'), v_locked);
         SELECT * INTO e FROM ledger.exposure q WHERE q.account_id = o.account_id AND q.market_id = o.market_id;
         IF o.order_id IS NULL THEN
-            v_answer := ledger._refusal(i, 'UNKNOWN_ORDER', 'there is no such order');
-        ELSIF NOT ledger._may_act_for(o.account_id) THEN
-            v_answer := ledger._refusal(i, 'NOT_GRANTED', 'this login was not granted the account');
+            v_answer := ledger._no_order(i, ledger._whole(x -> 'order_id'));
         ELSIF x ? 'mutex_term' AND (ledger._whole(x -> 'mutex_term') IS DISTINCT FROM e.mutex_term
               OR e.mutex_holder IS NULL OR e.mutex_until <= ledger.clock()) THEN
             -- Only a cancel that belongs to an evaluation names a term; a protective one never does.
@@ -2628,6 +2684,7 @@ CREATE FUNCTION ledger.sweep_cancels() RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_locked bigint[];
     o ledger.orders;
     v_ids bigint[];
     v_now timestamptz;
@@ -2645,7 +2702,7 @@ BEGIN
     IF v_ids IS NULL THEN
         RETURN 0;
     END IF;
-    PERFORM ledger._lock_lanes(v_ids);
+    v_locked := ledger._lock_lanes(v_ids);
     FOR o IN SELECT * FROM ledger.orders q WHERE q.order_id = ANY (v_ids) AND q.cancel_asked_at IS NULL LOOP
         v_now := ledger._lane_time(o.account_id, o.market_id);
         PERFORM ledger._cancel_one(o, coalesce('halted: ' || ledger._halted_by(o.account_id, o.market_id), 'suspended'), v_now);
@@ -2683,15 +2740,16 @@ CREATE FUNCTION ledger.record_cancel_answers(p_items jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_locked bigint[];
     x jsonb;
     o ledger.orders;
     v_now timestamptz;
     v_answers jsonb := '[]';
     i integer := 0;
 BEGIN
-    PERFORM ledger._lock_lanes(ledger._ids(p_items));
+    v_locked := ledger._lock_lanes(ledger._ids(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
-        o := ledger._order(ledger._whole(x -> 'order_id'));
+        o := ledger._order(ledger._whole(x -> 'order_id'), v_locked);
         IF o.order_id IS NULL OR coalesce(x ->> 'answer', '') NOT IN ('accepted', 'refused', 'not_sent', 'unknown') THEN
             v_answers := v_answers || ledger._refusal(i, 'BAD_REQUEST', 'unknown order or answer');
             i := i + 1;
@@ -2730,18 +2788,17 @@ CREATE FUNCTION ledger.replace_order(p_order_id bigint, p_request jsonb) RETURNS
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_locked bigint[];
     o ledger.orders;
     r ledger.request;
     e ledger.exposure;
     v_now timestamptz;
     v_id bigint;
 BEGIN
-    PERFORM ledger._lock_lanes(ARRAY[p_order_id]);
-    o := ledger._order(p_order_id);
+    v_locked := ledger._lock_lanes(ARRAY[p_order_id]);
+    o := ledger._order(p_order_id, v_locked);
     IF o.order_id IS NULL THEN
-        RETURN ledger._refusal(0, 'UNKNOWN_ORDER', 'there is no such order; nothing was changed');
-    ELSIF NOT ledger._may_act_for(o.account_id) THEN
-        RETURN ledger._refusal(0, 'NOT_GRANTED', 'this login was not granted the account');
+        RETURN ledger._no_order(0, p_order_id);
     END IF;
     r := ledger._parse_request(p_request || jsonb_build_object('replaces_order_id', p_order_id), 0);
     IF r.answer IS NULL THEN
@@ -2769,7 +2826,8 @@ BEGIN
         WHEN ledger._halted_by(o.account_id, o.market_id) IS NOT NULL THEN ledger._refusal(0, 'HALTED',
             'halted: ' || ledger._halted_by(o.account_id, o.market_id) || '; the order was left alone')
         WHEN e.suspended_until > v_now THEN ledger._refusal(0, 'SUSPENDED', e.suspended_why || '; the order was left alone')
-        ELSE ledger._limiter_refusal(r, e, v_now) END;
+        ELSE coalesce(ledger._market_refusal(r), ledger._limiter_refusal(r, e,
+            ledger._effective_limits(r.account_id, r.market_id), v_now)) END;
     IF r.answer IS NOT NULL THEN
         RETURN r.answer;
     END IF;
@@ -2782,7 +2840,7 @@ BEGIN
     VALUES (o.account_id, r.key, r.fingerprint, 'replacement', v_id, v_now);
     PERFORM ledger._journal(o.account_id, o.market_id, v_now, 'REPLACE_ASKED', o.order_id, NULL, o.state, o.state,
                             jsonb_build_object('replacement', v_id, 'key', r.key));
-    PERFORM ledger._cancel_one(ledger._order(p_order_id), 'replaced', v_now);
+    PERFORM ledger._cancel_one(ledger._order(p_order_id, v_locked), 'replaced', v_now);
     RETURN jsonb_build_object('item', 0, 'status', 'asked', 'replay', false, 'replacement_id', v_id);
 END $$;
 COMMENT ON FUNCTION ledger.replace_order(bigint, jsonb) IS
@@ -2817,7 +2875,10 @@ BEGIN
             v_answer := ledger._refusal(0, 'ALREADY_ENDED', 'the old order filled what the new one asked for');
         ELSE
             SELECT * INTO e FROM ledger.exposure x WHERE x.account_id = o.account_id AND x.market_id = o.market_id;
-            r := ledger._judge(r, e, p_now);
+            r.answer := ledger._market_refusal(r);
+            IF r.answer IS NULL THEN
+                r := ledger._judge(r, e, p_now);
+            END IF;
             v_answer := coalesce(r.answer, ledger._admit(r, v_asked, p_now));
         END IF;
     ELSIF v_answer IS NULL THEN
@@ -2962,16 +3023,18 @@ CREATE FUNCTION ledger.drop_claims(p_items jsonb) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_locked bigint[];
     v_count integer;
 BEGIN
     -- The full locks: an attempt opened meanwhile must be seen, or a claim on the wire would be given away.
-    PERFORM ledger._lock_lanes(ledger._ids(p_items));
+    v_locked := ledger._lock_lanes(ledger._ids(p_items));
     UPDATE ledger.outbox b SET claimed_by = NULL, claimed_until = NULL,
         status = CASE b.status WHEN 'claimed' THEN 'ready' ELSE b.status END,
         not_before = greatest(b.not_before,
             ledger.clock() + make_interval(secs => coalesce(ledger._whole(x -> 'after_ms'), 0) / 1000.0))
     FROM jsonb_array_elements(p_items) x
-    WHERE b.order_id = ledger._whole(x -> 'order_id') AND b.claimed_by = (x ->> 'incarnation')::uuid
+    WHERE b.order_id = ledger._whole(x -> 'order_id') AND b.order_id = ANY (v_locked)
+      AND b.claimed_by = (x ->> 'incarnation')::uuid
       AND b.claim_no = ledger._whole(x -> 'claim_no')
       AND EXISTS (SELECT FROM ledger.orders o WHERE o.account_id = b.account_id AND o.order_id = b.order_id
                   AND o.state <> 'SENDING');
@@ -2985,6 +3048,7 @@ CREATE FUNCTION ledger.sweep_lapsed() RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_locked bigint[];
     o ledger.orders;
     b ledger.outbox;
     v_ids bigint[];
@@ -2994,16 +3058,20 @@ DECLARE
 BEGIN
     PERFORM ledger._enter();
     SELECT array_agg(q.order_id) INTO v_ids FROM (
-        SELECT c.order_id FROM ledger.outbox c WHERE c.status = 'claimed' AND c.claimed_until <= ledger.clock()
-        LIMIT 200) q;
+        (SELECT c.order_id FROM ledger.outbox c WHERE c.status = 'claimed' AND c.claimed_until <= ledger.clock() LIMIT 200)
+        UNION
+        -- Evidence was faster than the sender, who then died: its attempt would stand open for ever.
+        (SELECT t.order_id FROM ledger.attempt t JOIN ledger.orders n USING (account_id, order_id)
+         WHERE t.outcome = 'open' AND t.deadline <= ledger.clock() AND n.state <> 'SENDING' LIMIT 200)) q;
     IF v_ids IS NOT NULL THEN
-        PERFORM ledger._lock_lanes(v_ids);
+        v_locked := ledger._lock_lanes(v_ids);
         FOR o IN SELECT * FROM ledger.orders q WHERE q.order_id = ANY (v_ids) ORDER BY q.order_id LOOP
             SELECT * INTO b FROM ledger.outbox c WHERE c.account_id = o.account_id AND c.order_id = o.order_id FOR UPDATE;
-            CONTINUE WHEN b.status <> 'claimed' OR b.claimed_until > ledger.clock();
             v_now := ledger._lane_time(o.account_id, o.market_id);
             UPDATE ledger.attempt SET outcome = 'lapsed', ended_at = v_now
-            WHERE account_id = o.account_id AND order_id = o.order_id AND outcome = 'open';
+            WHERE account_id = o.account_id AND order_id = o.order_id AND outcome = 'open'
+              AND (b.status = 'claimed' AND b.claimed_until <= v_now OR o.state <> 'SENDING' AND deadline <= v_now);
+            CONTINUE WHEN b.status <> 'claimed' OR b.claimed_until > v_now;
             IF o.state = 'SENDING' THEN
                 o.fate_open := true;
                 PERFORM ledger._settle(o, 'LOSE', 'LEASE_LAPSED', v_now, p_attempt => o.attempts);
@@ -3024,6 +3092,7 @@ CREATE FUNCTION ledger.sweep_expired() RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_locked bigint[];
     o ledger.orders;
     v_ids bigint[];
     v_count integer := 0;
@@ -3036,7 +3105,7 @@ BEGIN
     IF v_ids IS NULL THEN
         RETURN 0;
     END IF;
-    PERFORM ledger._lock_lanes(v_ids);
+    v_locked := ledger._lock_lanes(v_ids);
     FOR o IN SELECT * FROM ledger.orders q WHERE q.order_id = ANY (v_ids)
              AND q.state IN ('RESERVED', 'PREPARED', 'HELD_BACK') ORDER BY q.order_id LOOP
         PERFORM ledger._settle(o, 'WITHDRAW', 'EXPIRED', ledger._lane_time(o.account_id, o.market_id));
@@ -3051,14 +3120,15 @@ RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_locked bigint[];
     b ledger.outbox;
 BEGIN
-    PERFORM ledger._lock_lanes(ARRAY[p_order_id]);
+    v_locked := ledger._lock_lanes(ARRAY[p_order_id]);
     UPDATE ledger.outbox c SET failures = c.failures + 1, claimed_by = NULL, claimed_until = NULL,
         status = CASE WHEN c.failures + 1 >= 5 THEN 'dead' ELSE 'ready' END,
         not_before = ledger.clock() + make_interval(secs => least(power(2, c.failures), 30))
     WHERE c.order_id = p_order_id AND c.status = 'claimed' AND c.claimed_by = p_incarnation AND c.claim_no = p_claim_no
-      AND (ledger._order(p_order_id)).state <> 'SENDING'
+      AND (ledger._order(p_order_id, v_locked)).state <> 'SENDING'
     RETURNING * INTO b;
     IF b.status = 'dead' THEN
         INSERT INTO ledger.dead_letter (account_id, source, subject, problem, failures, at)
@@ -3541,7 +3611,7 @@ CREATE FUNCTION ledger._show(o ledger.orders) RETURNS jsonb
 LANGUAGE sql VOLATILE
 AS $$
     SELECT jsonb_build_object('order_id', o.order_id, 'account', a.name, 'market', m.condition_id, 'slug', m.slug,
-        'outcome', o.outcome, 'token_id', o.token_id, 'side', o.side, 'price_micros', o.price_micros,
+        'outcome', o.outcome, 'outcome_label', c.label, 'token_id', o.token_id, 'side', o.side, 'price_micros', o.price_micros,
         'size_micros', o.size_micros, 'order_type', o.order_type, 'post_only', o.post_only, 'class', o.class,
         'key', o.key, 'state', o.state, 'cause', o.cause, 'ended', ledger._ended(o.state),
         'settled', r.phase = 'released',
@@ -3549,8 +3619,9 @@ AS $$
         'traded_micros', o.traded_micros, 'confirmed_micros', o.confirmed_micros, 'failed_micros', o.failed_micros,
         'held_micros', r.held_micros, 'attempts', o.attempts, 'cancel_asked', o.cancel_asked_at IS NOT NULL,
         'seen_at_venue', o.seen_at_venue, 'valid_until', o.valid_until, 'created_at', o.created_at, 'state_at', o.state_at)
-    FROM ledger.account a, ledger.market m, ledger.reservation r
+    FROM ledger.account a, ledger.market m, ledger.outcome c, ledger.reservation r
     WHERE a.account_id = o.account_id AND m.market_id = o.market_id
+      AND c.market_id = o.market_id AND c.outcome = o.outcome
       AND r.account_id = o.account_id AND r.order_id = o.order_id
 $$;
 
@@ -4585,25 +4656,35 @@ COMMENT ON FUNCTION audit._check_replacements(bigint, bigint) IS
 -- index:   journal by (account, seq), (account, market, market_seq); balance_entry and fill by account.
 -- fence:   as checks_orders.sql. What was archived with a partition is not missed: its orders ended before.
 
+CREATE FUNCTION audit._archived_between(p_from timestamptz, p_to timestamptz) RETURNS boolean
+LANGUAGE sql STABLE
+AS $$
+    -- A minute to spare: markets of one account need not agree on the time at the turn of a month.
+    SELECT EXISTS (SELECT FROM ledger.archived_partition p
+        WHERE p.row_count > 0 AND (p_from IS NULL OR p.last_at >= p_from - interval '1 minute')
+          AND (p_to IS NULL OR p.first_at <= p_to + interval '1 minute'))
+$$;
+COMMENT ON FUNCTION audit._archived_between(timestamptz, timestamptz) IS
+    'Whether a partition of the journal that has left held rows of that time. NULL means without bound.';
+
 CREATE FUNCTION audit._check_market_journal(p_account_id bigint, p_market_id bigint)
 RETURNS TABLE (subject text, expected text, found text)
 LANGUAGE sql STABLE
 AS $$
     WITH numbered AS (
-        SELECT j.market_seq, lag(j.market_seq) OVER (ORDER BY j.market_seq, j.at) AS before FROM ledger.journal j
-        WHERE j.account_id = p_account_id AND j.market_id = p_market_id)
-    SELECT 'market_seq ' || n.market_seq,
-        format('market_seq %s after %s', coalesce(n.before, 0) + 1, coalesce(n.before, 0)), n.market_seq::text
-    FROM numbered n
-    WHERE n.market_seq <> coalesce(n.before, 0) + 1
-      AND (n.before IS NOT NULL OR NOT EXISTS (SELECT FROM ledger.archived_partition))
+        SELECT j.market_seq AS n, j.at, lag(j.market_seq) OVER w AS before, lag(j.at) OVER w AS before_at
+        FROM ledger.journal j WHERE j.account_id = p_account_id AND j.market_id = p_market_id
+        WINDOW w AS (ORDER BY j.market_seq, j.at))
+    SELECT 'market_seq ' || q.n, format('market_seq %s after %s', coalesce(q.before, 0) + 1, coalesce(q.before, 0)), q.n::text
+    FROM numbered q
+    WHERE q.n <> coalesce(q.before, 0) + 1 AND NOT (q.n > coalesce(q.before, 0) AND audit._archived_between(q.before_at, q.at))
     UNION ALL
-    SELECT 'last market_seq', coalesce(e.last::text, 'no counter'), coalesce(n.last::text, 'no rows')
+    SELECT 'last market_seq', coalesce(e.last::text, 'no counter'), coalesce(q.last::text, 'no rows')
     FROM (SELECT max(x.journal_seq) AS last FROM ledger.exposure x
           WHERE x.account_id = p_account_id AND x.market_id = p_market_id) e
-    CROSS JOIN (SELECT max(numbered.market_seq) AS last FROM numbered) n
-    WHERE coalesce(e.last, 0) <> coalesce(n.last, 0)
-      AND (n.last IS NOT NULL OR NOT EXISTS (SELECT FROM ledger.archived_partition))
+    CROSS JOIN (SELECT max(numbered.n) AS last, max(numbered.at) AS at FROM numbered) q
+    WHERE coalesce(e.last, 0) <> coalesce(q.last, 0)
+      AND NOT (coalesce(e.last > coalesce(q.last, 0), false) AND audit._archived_between(q.at, NULL))
 $$;
 COMMENT ON FUNCTION audit._check_market_journal(bigint, bigint) IS 'The journal''s numbers of the market have no gap and end at its counter.';
 
@@ -4618,12 +4699,12 @@ AS $$
         FROM ledger.journal q
         WHERE q.account_id = p_account_id AND q.market_id = p_market_id AND q.order_id IS NOT NULL AND q.to_state IS NOT NULL),
     o AS MATERIALIZED (
-        SELECT q.order_id, q.state, q.side, q.outcome, q.price_micros, q.size_micros, EXISTS (
-            SELECT FROM ledger.archived_partition p WHERE p.last_at >= q.created_at) AS archived
+        SELECT q.order_id, q.state, q.side, q.outcome, q.price_micros, q.size_micros,
+            audit._archived_between(q.created_at, q.state_at) AS archived
         FROM ledger.orders q WHERE q.account_id = p_account_id AND q.market_id = p_market_id)
     SELECT format('order %s', o.order_id), 'the journal ends at ' || o.state, coalesce('it ends at ' || j.to_state, 'it has no rows')
     FROM o LEFT JOIN j ON j.order_id = o.order_id AND j.is_last
-    WHERE o.state IS DISTINCT FROM j.to_state AND NOT (j.seq IS NULL AND o.archived)
+    WHERE o.state IS DISTINCT FROM j.to_state AND NOT o.archived
     UNION ALL
     SELECT format('order %s', o.order_id), 'one RESERVE row', format('%s', r.n)
     FROM o CROSS JOIN LATERAL (SELECT count(*) AS n FROM j WHERE j.order_id = o.order_id AND j.event = 'RESERVE') r
@@ -4639,7 +4720,7 @@ AS $$
     SELECT format('order %s, journal %s', j.order_id, j.seq), 'from ' || coalesce(j.before, 'nothing'),
         'from ' || coalesce(j.from_state, 'nothing')
     FROM j LEFT JOIN o ON o.order_id = j.order_id
-    WHERE j.from_state IS DISTINCT FROM j.before AND NOT (j.before IS NULL AND coalesce(o.archived, false))
+    WHERE j.from_state IS DISTINCT FROM j.before AND NOT coalesce(o.archived, false)
     UNION ALL
     SELECT format('order %s, journal %s', j.order_id, j.seq), 'a legal transition',
         format('%s from %s to %s', j.event, coalesce(j.from_state, 'nothing'), j.to_state)
@@ -4668,12 +4749,12 @@ AS $$
         ORDER BY q.order_id, q.detail ->> 'trade', q.seq DESC),
     f AS MATERIALIZED (
         SELECT q.order_id, q.trade_id, format('%s %s at %s, fee %s', q.settlement, q.size_micros, q.price_micros, q.fee_micros)
-            AS text, EXISTS (SELECT FROM ledger.archived_partition) AS archived
+            AS text, audit._archived_between(q.matched_at, NULL) AS archived
         FROM ledger.fill q WHERE q.account_id = p_account_id AND q.market_id = p_market_id)
     SELECT format('fill %s of order %s', coalesce(f.trade_id, j.trade_id), coalesce(f.order_id, j.order_id)),
         coalesce(j.text, 'no fill, for the journal has none'), coalesce(f.text, 'no fill')
     FROM f FULL JOIN j ON j.order_id = f.order_id AND j.trade_id = f.trade_id
-    WHERE f.text IS DISTINCT FROM j.text AND NOT (j.text IS NULL AND f.archived)
+    WHERE f.text IS DISTINCT FROM j.text AND NOT coalesce(f.archived, false)
 $$;
 COMMENT ON FUNCTION audit._check_fill_journal(bigint, bigint) IS 'Each fill is what the journal''s last row of its trade says.';
 
@@ -4682,17 +4763,17 @@ RETURNS TABLE (subject text, expected text, found text)
 LANGUAGE sql STABLE
 AS $$
     WITH numbered AS (
-        SELECT j.seq, lag(j.seq) OVER (ORDER BY j.seq, j.at) AS before FROM ledger.journal j WHERE j.account_id = p_account_id)
-    SELECT 'seq ' || n.seq, format('seq %s after %s', coalesce(n.before, 0) + 1, coalesce(n.before, 0)), n.seq::text
-    FROM numbered n
-    WHERE n.seq <> coalesce(n.before, 0) + 1
-      AND (n.before IS NOT NULL OR NOT EXISTS (SELECT FROM ledger.archived_partition))
+        SELECT j.seq AS n, j.at, lag(j.seq) OVER w AS before, lag(j.at) OVER w AS before_at
+        FROM ledger.journal j WHERE j.account_id = p_account_id WINDOW w AS (ORDER BY j.seq, j.at))
+    SELECT 'seq ' || q.n, format('seq %s after %s', coalesce(q.before, 0) + 1, coalesce(q.before, 0)), q.n::text
+    FROM numbered q
+    WHERE q.n <> coalesce(q.before, 0) + 1 AND NOT (q.n > coalesce(q.before, 0) AND audit._archived_between(q.before_at, q.at))
     UNION ALL
-    SELECT 'last seq', coalesce(s.last::text, 'no counter'), coalesce(n.last::text, 'no rows')
+    SELECT 'last seq', coalesce(s.last::text, 'no counter'), coalesce(q.last::text, 'no rows')
     FROM (SELECT max(x.journal_seq) AS last FROM ledger.account_state x WHERE x.account_id = p_account_id) s
-    CROSS JOIN (SELECT max(numbered.seq) AS last FROM numbered) n
-    WHERE s.last IS NULL OR s.last <> coalesce(n.last, 0)
-      AND (n.last IS NOT NULL OR NOT EXISTS (SELECT FROM ledger.archived_partition))
+    CROSS JOIN (SELECT max(numbered.n) AS last, max(numbered.at) AS at FROM numbered) q
+    WHERE s.last IS NULL
+       OR s.last <> coalesce(q.last, 0) AND NOT (s.last > coalesce(q.last, 0) AND audit._archived_between(q.at, NULL))
 $$;
 COMMENT ON FUNCTION audit._check_journal(bigint) IS 'The journal''s numbers of the account have no gap and end at its counter.';
 

@@ -73,9 +73,13 @@ async def test_resuming_without_a_version_resumes_nothing(life: Life) -> None:
     assert await life.halts() == ["one"]
 
 
-async def test_a_version_ahead_of_the_newest_ends_what_is_there(life: Life) -> None:
+async def test_a_version_that_no_standing_halt_has_resumes_nothing(life: Life) -> None:
     version = await life.call("set_halt", "global", None, "one", "tester")
-    assert await life.call("clear_halt", "global", None, version + 100) == 1
+    with pytest.raises(asyncpg.PostgresError, match="STALE_VERSION"):
+        await life.call("clear_halt", "global", None, version + 100)
+    assert await life.call("clear_halt", "global", None, version) == 1
+    with pytest.raises(asyncpg.PostgresError, match="STALE_VERSION"):
+        await life.call("clear_halt", "global", None, version)
 
 
 async def test_anyone_may_halt_and_only_risk_resumes(

@@ -426,10 +426,16 @@ class Rig:
             "AND (coalesce(v.status, '') = 'LIVE' OR o.state = 'LIVE'))"
         )
         assert unlike == [], "\n".join(map(str, unlike))
+        left_open = await self.owner.fetch(
+            "SELECT t.order_id, t.attempt, o.state FROM ledger.attempt t "
+            "JOIN ledger.orders o USING (account_id, order_id) "
+            "WHERE t.outcome = 'open' AND o.state <> 'SENDING'"
+        )
+        assert left_open == [], f"attempts that nobody ends: {left_open}"
         money = await self.owner.fetch(
             "SELECT a.name, b.available + b.locked AS total, b.locked,"
             " (SELECT coalesce(sum(e.available_delta), 0) FROM ledger.balance_entry e WHERE"
-            "  e.account_id = a.account_id AND e.asset = 'collateral' AND e.cause = 'opening')"
+            "  e.account_id = a.account_id AND e.asset = 'collateral' AND e.order_id IS NULL)"
             " - (SELECT coalesce(sum(f.cash_micros + f.fee_micros), 0) FROM ledger.fill f"
             "    WHERE f.account_id = a.account_id AND f.side = 'BUY' AND f.settlement <> 'failed') AS due,"
             " (SELECT coalesce(sum(r.held_micros), 0) FROM ledger.reservation r"

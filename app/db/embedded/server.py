@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import asyncpg
-from sqlalchemy.engine import URL
 
 from app.db.credentials import Credentials, set_role_password
 from app.db.embedded.config import ADMIN_ROLE, PORT, EmbeddedConfig
 from app.db.embedded.probe import Liveness, probe
 from app.db.url import parse
 from app.errors import Code, DatabaseProblem
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
 
 
 @dataclass(frozen=True, slots=True)

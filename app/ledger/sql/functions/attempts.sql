@@ -12,10 +12,6 @@ AS $$
         AND b.claimed_until > ledger.clock())
 $$;
 
-CREATE FUNCTION ledger._order(p_order_id bigint) RETURNS ledger.orders
-LANGUAGE sql VOLATILE
-AS $$ SELECT o FROM ledger.orders o WHERE o.order_id = p_order_id $$;
-
 CREATE FUNCTION ledger._ids(p_items jsonb) RETURNS bigint[]
 LANGUAGE plpgsql IMMUTABLE
 AS $$
@@ -35,6 +31,7 @@ CREATE FUNCTION ledger.prepare(p_items jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_locked bigint[];
     x jsonb;
     o ledger.orders;
     s ledger.signed_order;
@@ -42,11 +39,11 @@ DECLARE
     v_answer jsonb;
     i integer := 0;
 BEGIN
-    PERFORM ledger._lock_lanes(ledger._ids(p_items));
+    v_locked := ledger._lock_lanes(ledger._ids(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
-        o := ledger._order(ledger._whole(x -> 'order_id'));
+        o := ledger._order(ledger._whole(x -> 'order_id'), v_locked);
         IF o.order_id IS NULL THEN
-            v_answer := ledger._refusal(i, 'UNKNOWN_ORDER', 'there is no such order');
+            v_answer := ledger._no_order(i, ledger._whole(x -> 'order_id'));
         ELSIF NOT ledger._claim_holds(o, (x ->> 'incarnation')::uuid, ledger._whole(x -> 'claim_no')) THEN
             v_answer := ledger._refusal(i, 'STALE_ATTEMPT', 'the claim is not this worker''s any more; nothing was stored');
         ELSIF o.state <> 'RESERVED' THEN
@@ -74,6 +71,7 @@ CREATE FUNCTION ledger.open_attempt(p_items jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_locked bigint[];
     x jsonb;
     o ledger.orders;
     e ledger.exposure;
@@ -83,11 +81,11 @@ DECLARE
     v_answer jsonb;
     i integer := 0;
 BEGIN
-    PERFORM ledger._lock_lanes(ledger._ids(p_items));
+    v_locked := ledger._lock_lanes(ledger._ids(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
-        o := ledger._order(ledger._whole(x -> 'order_id'));
+        o := ledger._order(ledger._whole(x -> 'order_id'), v_locked);
         IF o.order_id IS NULL THEN
-            v_answer := ledger._refusal(i, 'UNKNOWN_ORDER', 'there is no such order');
+            v_answer := ledger._no_order(i, ledger._whole(x -> 'order_id'));
         ELSIF NOT ledger._claim_holds(o, (x ->> 'incarnation')::uuid, ledger._whole(x -> 'claim_no')) THEN
             v_answer := ledger._refusal(i, 'STALE_ATTEMPT', 'the claim is not this worker''s any more; send nothing');
         ELSIF o.state NOT IN ('PREPARED', 'HELD_BACK', 'UNKNOWN') THEN
@@ -149,6 +147,7 @@ CREATE FUNCTION ledger._complete(
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
+    v_locked bigint[];
     x jsonb;
     o ledger.orders;
     v_now timestamptz;
@@ -159,12 +158,12 @@ DECLARE
     v_answer jsonb;
     i integer := 0;
 BEGIN
-    PERFORM ledger._lock_lanes(ledger._ids(p_items));
+    v_locked := ledger._lock_lanes(ledger._ids(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
-        o := ledger._order(ledger._whole(x -> 'order_id'));
+        o := ledger._order(ledger._whole(x -> 'order_id'), v_locked);
         v_code := left(coalesce(x ->> 'code', ''), 200);
         IF o.order_id IS NULL THEN
-            v_answers := v_answers || ledger._refusal(i, 'UNKNOWN_ORDER', 'there is no such order');
+            v_answers := v_answers || ledger._no_order(i, ledger._whole(x -> 'order_id'));
             i := i + 1;
             CONTINUE;
         END IF;
@@ -205,7 +204,7 @@ BEGIN
                 WHERE account_id = o.account_id AND order_id = o.order_id AND status = 'claimed';
                 IF o.cancel_asked_at IS NOT NULL THEN
                     -- Known unsent again: the cancel that had to wait for this answer ends it here.
-                    v_state := ledger._settle(ledger._order(o.order_id), 'WITHDRAW', 'CANCEL_ASKED', v_now);
+                    v_state := ledger._settle(ledger._order(o.order_id, v_locked), 'WITHDRAW', 'CANCEL_ASKED', v_now);
                 END IF;
             END IF;
             v_answer := ledger._ok(i, o, v_state);
@@ -269,18 +268,18 @@ CREATE FUNCTION ledger.release_pending(p_items jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_locked bigint[];
     x jsonb;
     o ledger.orders;
     v_answers jsonb := '[]';
     v_answer jsonb;
     i integer := 0;
 BEGIN
-    PERFORM ledger._lock_lanes(ledger._ids(p_items));
+    v_locked := ledger._lock_lanes(ledger._ids(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
-        o := ledger._order(ledger._whole(x -> 'order_id'));
+        o := ledger._order(ledger._whole(x -> 'order_id'), v_locked);
         v_answer := CASE
-            WHEN o.order_id IS NULL THEN ledger._refusal(i, 'UNKNOWN_ORDER', 'there is no such order')
-            WHEN NOT ledger._may_act_for(o.account_id) THEN ledger._refusal(i, 'NOT_GRANTED', 'this login was not granted the account')
+            WHEN o.order_id IS NULL THEN ledger._no_order(i, ledger._whole(x -> 'order_id'))
             WHEN ledger._ended(o.state) THEN ledger._ok(i, o, o.state) || '{"replay": true}'
             WHEN o.state IN ('RESERVED', 'PREPARED', 'HELD_BACK') THEN ledger._ok(i, o, ledger._settle(o, 'WITHDRAW',
                 left(coalesce(x ->> 'cause', 'RELEASED'), 200), ledger._lane_time(o.account_id, o.market_id)))

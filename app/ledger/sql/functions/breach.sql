@@ -39,14 +39,13 @@ LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
     e ledger.exposure;
-    l record;
+    l ledger.limits := ledger._effective_limits(p_account_id, p_market_id);
     v_up bigint;
     v_down bigint;
     v_why text;
     v_until timestamptz;
 BEGIN
     SELECT * INTO e FROM ledger.exposure x WHERE x.account_id = p_account_id AND x.market_id = p_market_id;
-    SELECT * INTO l FROM ledger._effective_limits(p_account_id, p_market_id);
     v_up := ledger._effective(e, 1);
     v_down := ledger._effective(e, 2);
     v_why := CASE
@@ -170,7 +169,10 @@ BEGIN
     ORDER BY h.halt_id FOR UPDATE;
     SELECT max(h.halt_id) INTO v_newest FROM ledger.halt h
     WHERE h.scope = p_scope AND h.scope_id = v_scope_id AND h.cleared_at IS NULL;
-    IF v_newest > p_version THEN
+    IF v_newest IS NULL OR v_newest < p_version THEN
+        RAISE EXCEPTION 'STALE_VERSION: no halt of this scope with version % stands; nothing was resumed', p_version
+            USING ERRCODE = 'LG005', HINT = 'ledger-worker status lists the standing halts with their versions.';
+    ELSIF v_newest > p_version THEN
         RAISE EXCEPTION 'STALE_VERSION: a newer halt (version %) of this scope stands; nothing was resumed', v_newest
             USING ERRCODE = 'LG005', HINT = 'Read its reason with ledger-worker status, then name that version.';
     END IF;

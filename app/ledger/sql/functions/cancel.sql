@@ -27,6 +27,7 @@ CREATE FUNCTION ledger.request_cancel(p_items jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_locked bigint[];
     x jsonb;
     o ledger.orders;
     e ledger.exposure;
@@ -34,14 +35,12 @@ DECLARE
     v_answer jsonb;
     i integer := 0;
 BEGIN
-    PERFORM ledger._lock_lanes(ledger._ids(p_items));
+    v_locked := ledger._lock_lanes(ledger._ids(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
-        o := ledger._order(ledger._whole(x -> 'order_id'));
+        o := ledger._order(ledger._whole(x -> 'order_id'), v_locked);
         SELECT * INTO e FROM ledger.exposure q WHERE q.account_id = o.account_id AND q.market_id = o.market_id;
         IF o.order_id IS NULL THEN
-            v_answer := ledger._refusal(i, 'UNKNOWN_ORDER', 'there is no such order');
-        ELSIF NOT ledger._may_act_for(o.account_id) THEN
-            v_answer := ledger._refusal(i, 'NOT_GRANTED', 'this login was not granted the account');
+            v_answer := ledger._no_order(i, ledger._whole(x -> 'order_id'));
         ELSIF x ? 'mutex_term' AND (ledger._whole(x -> 'mutex_term') IS DISTINCT FROM e.mutex_term
               OR e.mutex_holder IS NULL OR e.mutex_until <= ledger.clock()) THEN
             -- Only a cancel that belongs to an evaluation names a term; a protective one never does.
@@ -86,6 +85,7 @@ CREATE FUNCTION ledger.sweep_cancels() RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_locked bigint[];
     o ledger.orders;
     v_ids bigint[];
     v_now timestamptz;
@@ -103,7 +103,7 @@ BEGIN
     IF v_ids IS NULL THEN
         RETURN 0;
     END IF;
-    PERFORM ledger._lock_lanes(v_ids);
+    v_locked := ledger._lock_lanes(v_ids);
     FOR o IN SELECT * FROM ledger.orders q WHERE q.order_id = ANY (v_ids) AND q.cancel_asked_at IS NULL LOOP
         v_now := ledger._lane_time(o.account_id, o.market_id);
         PERFORM ledger._cancel_one(o, coalesce('halted: ' || ledger._halted_by(o.account_id, o.market_id), 'suspended'), v_now);
@@ -141,15 +141,16 @@ CREATE FUNCTION ledger.record_cancel_answers(p_items jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_locked bigint[];
     x jsonb;
     o ledger.orders;
     v_now timestamptz;
     v_answers jsonb := '[]';
     i integer := 0;
 BEGIN
-    PERFORM ledger._lock_lanes(ledger._ids(p_items));
+    v_locked := ledger._lock_lanes(ledger._ids(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
-        o := ledger._order(ledger._whole(x -> 'order_id'));
+        o := ledger._order(ledger._whole(x -> 'order_id'), v_locked);
         IF o.order_id IS NULL OR coalesce(x ->> 'answer', '') NOT IN ('accepted', 'refused', 'not_sent', 'unknown') THEN
             v_answers := v_answers || ledger._refusal(i, 'BAD_REQUEST', 'unknown order or answer');
             i := i + 1;

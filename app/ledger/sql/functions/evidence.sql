@@ -7,15 +7,16 @@ CREATE FUNCTION ledger.record_evidence(p_items jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_locked bigint[];
     x jsonb;
     o ledger.orders;
     v_answers jsonb := '[]';
     i integer := 0;
 BEGIN
     -- Each row checks that its order exists, which locks the order: without the fixed order first, two batches deadlock.
-    PERFORM ledger._lock_lanes(ledger._ids(p_items));
+    v_locked := ledger._lock_lanes(ledger._ids(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
-        o := ledger._order(ledger._whole(x -> 'order_id'));
+        o := ledger._order(ledger._whole(x -> 'order_id'), v_locked);
         IF o.order_id IS NULL OR coalesce(x ->> 'kind', '') NOT IN ('order_absent', 'trades_absent', 'late_answer', 'sighting') THEN
             v_answers := v_answers || ledger._refusal(i, 'BAD_REQUEST', 'unknown order or kind of evidence');
         ELSE
@@ -64,6 +65,7 @@ CREATE FUNCTION ledger.prove_absent(p_items jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_locked bigint[];
     x jsonb;
     o ledger.orders;
     v_now timestamptz;
@@ -71,11 +73,11 @@ DECLARE
     v_answers jsonb := '[]';
     i integer := 0;
 BEGIN
-    PERFORM ledger._lock_lanes(ledger._ids(p_items));
+    v_locked := ledger._lock_lanes(ledger._ids(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
-        o := ledger._order(ledger._whole(x -> 'order_id'));
+        o := ledger._order(ledger._whole(x -> 'order_id'), v_locked);
         IF o.order_id IS NULL THEN
-            v_answers := v_answers || ledger._refusal(i, 'UNKNOWN_ORDER', 'there is no such order');
+            v_answers := v_answers || ledger._no_order(i, ledger._whole(x -> 'order_id'));
         ELSE
             v_now := ledger._lane_time(o.account_id, o.market_id);
             v_missing := ledger._missing_proof(o, v_now);
@@ -94,14 +96,15 @@ RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_locked bigint[];
     o ledger.orders;
     v_now timestamptz;
     v_event text := CASE p_as WHEN 'not_placed' THEN 'ABSENT' WHEN 'cancelled' THEN 'END_CANCELLED' WHEN 'live' THEN 'SEE' END;
 BEGIN
-    PERFORM ledger._lock_lanes(ARRAY[p_order_id]);
-    o := ledger._order(p_order_id);
+    v_locked := ledger._lock_lanes(ARRAY[p_order_id]);
+    o := ledger._order(p_order_id, v_locked);
     IF o.order_id IS NULL THEN
-        RETURN ledger._refusal(0, 'UNKNOWN_ORDER', 'there is no such order; nothing was changed');
+        RETURN ledger._no_order(0, p_order_id);
     ELSIF v_event IS NULL OR coalesce(p_why, '') = '' THEN
         RETURN ledger._refusal(0, 'BAD_REQUEST', 'resolve as not_placed, cancelled or live, and say why; nothing was changed');
     ELSIF p_final_size_micros IS NOT NULL AND (p_as <> 'cancelled' OR p_final_size_micros NOT BETWEEN 0 AND o.size_micros) THEN

@@ -49,6 +49,7 @@ CREATE FUNCTION ledger.observe_orders(p_items jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_locked bigint[];
     x jsonb;
     o ledger.orders;
     v_now timestamptz;
@@ -58,10 +59,14 @@ DECLARE
     i integer := 0;
 BEGIN
     PERFORM ledger._ids(p_items);
-    PERFORM ledger._lock_lanes(ledger._orders_of_facts(p_items), ledger._named_accounts(p_items));
+    v_locked := ledger._lock_lanes(ledger._orders_of_facts(p_items), ledger._named_accounts(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
         SELECT q.* INTO o FROM ledger.orders q JOIN ledger.account a USING (account_id)
         WHERE a.name = x ->> 'account' AND q.venue_order_id = lower(x ->> 'venue_order_id');
+        IF o.order_id IS NOT NULL AND o.order_id <> ALL (v_locked) THEN
+            -- Its id was stored after the locks were taken: neither a stranger nor ours to touch without them.
+            RAISE EXCEPTION 'order % appeared meanwhile; nothing was booked', o.order_id USING ERRCODE = '40001';
+        END IF;
         IF ledger._unplaceable(x) THEN
             v_answer := ledger._refusal(i, 'BAD_REQUEST', 'an observation names a known account and an order');
         ELSIF o.order_id IS NULL THEN
@@ -101,7 +106,7 @@ DECLARE
     v_status text := x ->> 'status';
     v_read boolean := x ->> 'source' = 'read';
     v_matched bigint := greatest(o.size_matched_micros, o.traded_micros);
-    v_before ledger.orders := ledger._order(o.order_id);
+    v_before ledger.orders := ledger._order(o.order_id, ARRAY[o.order_id]);
     v_news boolean;
     v_dead boolean := x ->> 'status' IN ('CANCELLED', 'EXPIRED', 'REJECTED');
     v_since timestamptz := ledger.clock() - make_interval(secs => ledger._whole(x -> 'took_ms') / 1000.0);
@@ -133,6 +138,7 @@ CREATE FUNCTION ledger.record_fills(p_items jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_locked bigint[];
     x jsonb;
     o ledger.orders;
     v_answers jsonb := '[]';
@@ -140,10 +146,14 @@ DECLARE
     i integer := 0;
 BEGIN
     PERFORM ledger._ids(p_items);
-    PERFORM ledger._lock_lanes(ledger._orders_of_facts(p_items), ledger._named_accounts(p_items));
+    v_locked := ledger._lock_lanes(ledger._orders_of_facts(p_items), ledger._named_accounts(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
         SELECT q.* INTO o FROM ledger.orders q JOIN ledger.account a USING (account_id)
         WHERE a.name = x ->> 'account' AND q.venue_order_id = lower(x ->> 'venue_order_id');
+        IF o.order_id IS NOT NULL AND o.order_id <> ALL (v_locked) THEN
+            -- Its id was stored after the locks were taken: neither a stranger nor ours to touch without them.
+            RAISE EXCEPTION 'order % appeared meanwhile; nothing was booked', o.order_id USING ERRCODE = '40001';
+        END IF;
         IF ledger._unplaceable(x) THEN
             v_answer := ledger._refusal(i, 'BAD_REQUEST', 'a trade names a known account and an order');
         ELSIF o.order_id IS NULL THEN

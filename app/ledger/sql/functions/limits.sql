@@ -3,22 +3,30 @@
 -- index:   limits by primary key, four probes.
 -- fence:   none; a change is effective for the next decision in every process.
 
-CREATE FUNCTION ledger._effective_limits(p_account_id bigint, p_market_id bigint)
-RETURNS TABLE (max_outcome_micros bigint, max_market_micros bigint, burst_per_minute integer,
-               burst_gap_ms integer, burst_counts_sells boolean)
-LANGUAGE sql VOLATILE
+CREATE FUNCTION ledger._effective_limits(p_account_id bigint, p_market_id bigint) RETURNS ledger.limits
+LANGUAGE plpgsql VOLATILE
 AS $$
-    SELECT coalesce(am.max_outcome_micros, m.max_outcome_micros, a.max_outcome_micros, d.max_outcome_micros),
-           coalesce(am.max_market_micros, m.max_market_micros, a.max_market_micros, d.max_market_micros),
-           coalesce(am.burst_per_minute, m.burst_per_minute, a.burst_per_minute, d.burst_per_minute),
-           coalesce(am.burst_gap_ms, m.burst_gap_ms, a.burst_gap_ms, d.burst_gap_ms),
-           coalesce(am.burst_counts_sells, m.burst_counts_sells, a.burst_counts_sells, d.burst_counts_sells, false)
-    FROM (SELECT) AS one
-    LEFT JOIN ledger.limits d ON d.account_id = 0 AND d.market_id = 0
-    LEFT JOIN ledger.limits a ON a.account_id = p_account_id AND a.market_id = 0
-    LEFT JOIN ledger.limits m ON m.account_id = 0 AND m.market_id = p_market_id
-    LEFT JOIN ledger.limits am ON am.account_id = p_account_id AND am.market_id = p_market_id
-$$;
+DECLARE
+    -- plpgsql keeps the plan; as a plain SQL function it was planned anew at each of three calls per reservation.
+    d ledger.limits;
+    a ledger.limits;
+    m ledger.limits;
+    am ledger.limits;
+BEGIN
+    SELECT * INTO d FROM ledger.limits x WHERE x.account_id = 0 AND x.market_id = 0;
+    SELECT * INTO a FROM ledger.limits x WHERE x.account_id = p_account_id AND x.market_id = 0;
+    SELECT * INTO m FROM ledger.limits x WHERE x.account_id = 0 AND x.market_id = p_market_id;
+    SELECT * INTO am FROM ledger.limits x WHERE x.account_id = p_account_id AND x.market_id = p_market_id;
+    RETURN ROW(p_account_id, p_market_id,
+        coalesce(am.max_outcome_micros, m.max_outcome_micros, a.max_outcome_micros, d.max_outcome_micros),
+        coalesce(am.max_market_micros, m.max_market_micros, a.max_market_micros, d.max_market_micros),
+        coalesce(am.burst_per_minute, m.burst_per_minute, a.burst_per_minute, d.burst_per_minute),
+        coalesce(am.burst_gap_ms, m.burst_gap_ms, a.burst_gap_ms, d.burst_gap_ms),
+        coalesce(am.burst_counts_sells, m.burst_counts_sells, a.burst_counts_sells, d.burst_counts_sells, false)
+    )::ledger.limits;
+END $$;
+COMMENT ON FUNCTION ledger._effective_limits(bigint, bigint) IS
+    'The most specific value that is set: account and market, then market, then account, then default.';
 
 CREATE FUNCTION ledger.set_limit(p_account text, p_market text, p_name text, p_value text, p_why text) RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp

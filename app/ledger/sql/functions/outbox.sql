@@ -128,16 +128,18 @@ CREATE FUNCTION ledger.drop_claims(p_items jsonb) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_locked bigint[];
     v_count integer;
 BEGIN
     -- The full locks: an attempt opened meanwhile must be seen, or a claim on the wire would be given away.
-    PERFORM ledger._lock_lanes(ledger._ids(p_items));
+    v_locked := ledger._lock_lanes(ledger._ids(p_items));
     UPDATE ledger.outbox b SET claimed_by = NULL, claimed_until = NULL,
         status = CASE b.status WHEN 'claimed' THEN 'ready' ELSE b.status END,
         not_before = greatest(b.not_before,
             ledger.clock() + make_interval(secs => coalesce(ledger._whole(x -> 'after_ms'), 0) / 1000.0))
     FROM jsonb_array_elements(p_items) x
-    WHERE b.order_id = ledger._whole(x -> 'order_id') AND b.claimed_by = (x ->> 'incarnation')::uuid
+    WHERE b.order_id = ledger._whole(x -> 'order_id') AND b.order_id = ANY (v_locked)
+      AND b.claimed_by = (x ->> 'incarnation')::uuid
       AND b.claim_no = ledger._whole(x -> 'claim_no')
       AND EXISTS (SELECT FROM ledger.orders o WHERE o.account_id = b.account_id AND o.order_id = b.order_id
                   AND o.state <> 'SENDING');
@@ -151,6 +153,7 @@ CREATE FUNCTION ledger.sweep_lapsed() RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_locked bigint[];
     o ledger.orders;
     b ledger.outbox;
     v_ids bigint[];
@@ -160,16 +163,20 @@ DECLARE
 BEGIN
     PERFORM ledger._enter();
     SELECT array_agg(q.order_id) INTO v_ids FROM (
-        SELECT c.order_id FROM ledger.outbox c WHERE c.status = 'claimed' AND c.claimed_until <= ledger.clock()
-        LIMIT 200) q;
+        (SELECT c.order_id FROM ledger.outbox c WHERE c.status = 'claimed' AND c.claimed_until <= ledger.clock() LIMIT 200)
+        UNION
+        -- Evidence was faster than the sender, who then died: its attempt would stand open for ever.
+        (SELECT t.order_id FROM ledger.attempt t JOIN ledger.orders n USING (account_id, order_id)
+         WHERE t.outcome = 'open' AND t.deadline <= ledger.clock() AND n.state <> 'SENDING' LIMIT 200)) q;
     IF v_ids IS NOT NULL THEN
-        PERFORM ledger._lock_lanes(v_ids);
+        v_locked := ledger._lock_lanes(v_ids);
         FOR o IN SELECT * FROM ledger.orders q WHERE q.order_id = ANY (v_ids) ORDER BY q.order_id LOOP
             SELECT * INTO b FROM ledger.outbox c WHERE c.account_id = o.account_id AND c.order_id = o.order_id FOR UPDATE;
-            CONTINUE WHEN b.status <> 'claimed' OR b.claimed_until > ledger.clock();
             v_now := ledger._lane_time(o.account_id, o.market_id);
             UPDATE ledger.attempt SET outcome = 'lapsed', ended_at = v_now
-            WHERE account_id = o.account_id AND order_id = o.order_id AND outcome = 'open';
+            WHERE account_id = o.account_id AND order_id = o.order_id AND outcome = 'open'
+              AND (b.status = 'claimed' AND b.claimed_until <= v_now OR o.state <> 'SENDING' AND deadline <= v_now);
+            CONTINUE WHEN b.status <> 'claimed' OR b.claimed_until > v_now;
             IF o.state = 'SENDING' THEN
                 o.fate_open := true;
                 PERFORM ledger._settle(o, 'LOSE', 'LEASE_LAPSED', v_now, p_attempt => o.attempts);
@@ -190,6 +197,7 @@ CREATE FUNCTION ledger.sweep_expired() RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_locked bigint[];
     o ledger.orders;
     v_ids bigint[];
     v_count integer := 0;
@@ -202,7 +210,7 @@ BEGIN
     IF v_ids IS NULL THEN
         RETURN 0;
     END IF;
-    PERFORM ledger._lock_lanes(v_ids);
+    v_locked := ledger._lock_lanes(v_ids);
     FOR o IN SELECT * FROM ledger.orders q WHERE q.order_id = ANY (v_ids)
              AND q.state IN ('RESERVED', 'PREPARED', 'HELD_BACK') ORDER BY q.order_id LOOP
         PERFORM ledger._settle(o, 'WITHDRAW', 'EXPIRED', ledger._lane_time(o.account_id, o.market_id));
@@ -217,14 +225,15 @@ RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_locked bigint[];
     b ledger.outbox;
 BEGIN
-    PERFORM ledger._lock_lanes(ARRAY[p_order_id]);
+    v_locked := ledger._lock_lanes(ARRAY[p_order_id]);
     UPDATE ledger.outbox c SET failures = c.failures + 1, claimed_by = NULL, claimed_until = NULL,
         status = CASE WHEN c.failures + 1 >= 5 THEN 'dead' ELSE 'ready' END,
         not_before = ledger.clock() + make_interval(secs => least(power(2, c.failures), 30))
     WHERE c.order_id = p_order_id AND c.status = 'claimed' AND c.claimed_by = p_incarnation AND c.claim_no = p_claim_no
-      AND (ledger._order(p_order_id)).state <> 'SENDING'
+      AND (ledger._order(p_order_id, v_locked)).state <> 'SENDING'
     RETURNING * INTO b;
     IF b.status = 'dead' THEN
         INSERT INTO ledger.dead_letter (account_id, source, subject, problem, failures, at)

@@ -7,7 +7,7 @@ CREATE FUNCTION ledger._show(o ledger.orders) RETURNS jsonb
 LANGUAGE sql VOLATILE
 AS $$
     SELECT jsonb_build_object('order_id', o.order_id, 'account', a.name, 'market', m.condition_id, 'slug', m.slug,
-        'outcome', o.outcome, 'token_id', o.token_id, 'side', o.side, 'price_micros', o.price_micros,
+        'outcome', o.outcome, 'outcome_label', c.label, 'token_id', o.token_id, 'side', o.side, 'price_micros', o.price_micros,
         'size_micros', o.size_micros, 'order_type', o.order_type, 'post_only', o.post_only, 'class', o.class,
         'key', o.key, 'state', o.state, 'cause', o.cause, 'ended', ledger._ended(o.state),
         'settled', r.phase = 'released',
@@ -15,8 +15,9 @@ AS $$
         'traded_micros', o.traded_micros, 'confirmed_micros', o.confirmed_micros, 'failed_micros', o.failed_micros,
         'held_micros', r.held_micros, 'attempts', o.attempts, 'cancel_asked', o.cancel_asked_at IS NOT NULL,
         'seen_at_venue', o.seen_at_venue, 'valid_until', o.valid_until, 'created_at', o.created_at, 'state_at', o.state_at)
-    FROM ledger.account a, ledger.market m, ledger.reservation r
+    FROM ledger.account a, ledger.market m, ledger.outcome c, ledger.reservation r
     WHERE a.account_id = o.account_id AND m.market_id = o.market_id
+      AND c.market_id = o.market_id AND c.outcome = o.outcome
       AND r.account_id = o.account_id AND r.order_id = o.order_id
 $$;
 

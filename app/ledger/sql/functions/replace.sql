@@ -7,18 +7,17 @@ CREATE FUNCTION ledger.replace_order(p_order_id bigint, p_request jsonb) RETURNS
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_locked bigint[];
     o ledger.orders;
     r ledger.request;
     e ledger.exposure;
     v_now timestamptz;
     v_id bigint;
 BEGIN
-    PERFORM ledger._lock_lanes(ARRAY[p_order_id]);
-    o := ledger._order(p_order_id);
+    v_locked := ledger._lock_lanes(ARRAY[p_order_id]);
+    o := ledger._order(p_order_id, v_locked);
     IF o.order_id IS NULL THEN
-        RETURN ledger._refusal(0, 'UNKNOWN_ORDER', 'there is no such order; nothing was changed');
-    ELSIF NOT ledger._may_act_for(o.account_id) THEN
-        RETURN ledger._refusal(0, 'NOT_GRANTED', 'this login was not granted the account');
+        RETURN ledger._no_order(0, p_order_id);
     END IF;
     r := ledger._parse_request(p_request || jsonb_build_object('replaces_order_id', p_order_id), 0);
     IF r.answer IS NULL THEN
@@ -46,7 +45,8 @@ BEGIN
         WHEN ledger._halted_by(o.account_id, o.market_id) IS NOT NULL THEN ledger._refusal(0, 'HALTED',
             'halted: ' || ledger._halted_by(o.account_id, o.market_id) || '; the order was left alone')
         WHEN e.suspended_until > v_now THEN ledger._refusal(0, 'SUSPENDED', e.suspended_why || '; the order was left alone')
-        ELSE ledger._limiter_refusal(r, e, v_now) END;
+        ELSE coalesce(ledger._market_refusal(r), ledger._limiter_refusal(r, e,
+            ledger._effective_limits(r.account_id, r.market_id), v_now)) END;
     IF r.answer IS NOT NULL THEN
         RETURN r.answer;
     END IF;
@@ -59,7 +59,7 @@ BEGIN
     VALUES (o.account_id, r.key, r.fingerprint, 'replacement', v_id, v_now);
     PERFORM ledger._journal(o.account_id, o.market_id, v_now, 'REPLACE_ASKED', o.order_id, NULL, o.state, o.state,
                             jsonb_build_object('replacement', v_id, 'key', r.key));
-    PERFORM ledger._cancel_one(ledger._order(p_order_id), 'replaced', v_now);
+    PERFORM ledger._cancel_one(ledger._order(p_order_id, v_locked), 'replaced', v_now);
     RETURN jsonb_build_object('item', 0, 'status', 'asked', 'replay', false, 'replacement_id', v_id);
 END $$;
 COMMENT ON FUNCTION ledger.replace_order(bigint, jsonb) IS
@@ -94,7 +94,10 @@ BEGIN
             v_answer := ledger._refusal(0, 'ALREADY_ENDED', 'the old order filled what the new one asked for');
         ELSE
             SELECT * INTO e FROM ledger.exposure x WHERE x.account_id = o.account_id AND x.market_id = o.market_id;
-            r := ledger._judge(r, e, p_now);
+            r.answer := ledger._market_refusal(r);
+            IF r.answer IS NULL THEN
+                r := ledger._judge(r, e, p_now);
+            END IF;
             v_answer := coalesce(r.answer, ledger._admit(r, v_asked, p_now));
         END IF;
     ELSIF v_answer IS NULL THEN

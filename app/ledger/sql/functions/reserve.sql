@@ -17,13 +17,20 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT jsonb_build_object('item', p_item, 'status', 'refused', 'code', p_code, 'detail', p_detail) $$;
 
 CREATE FUNCTION ledger._market_id(p_market text) RETURNS bigint
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 AS $$
-    SELECT m.market_id FROM ledger.market m WHERE m.condition_id = lower(p_market)
-    UNION ALL
-    (SELECT m.market_id FROM ledger.market m WHERE m.slug = p_market ORDER BY m.tradable DESC, m.market_id DESC LIMIT 1)
-    LIMIT 1
-$$;
+DECLARE
+    v_id bigint;
+BEGIN
+    SELECT m.market_id INTO v_id FROM ledger.market m WHERE m.condition_id = lower(p_market);
+    IF NOT FOUND THEN
+        SELECT m.market_id INTO v_id FROM ledger.market m WHERE m.slug = p_market
+        ORDER BY m.tradable DESC, m.market_id DESC LIMIT 1;
+    END IF;
+    RETURN v_id;
+END $$;
+COMMENT ON FUNCTION ledger._market_id(text) IS
+    'By condition id, else by slug: the tradable one, else the newest. NULL if there is none.';
 
 CREATE FUNCTION ledger._parse_request(p jsonb, p_item integer) RETURNS ledger.request
 LANGUAGE plpgsql STABLE
@@ -146,14 +153,41 @@ BEGIN
             FROM ledger.orders o WHERE o.account_id = k.account_id AND o.order_id = k.subject_id);
 END $$;
 
-CREATE FUNCTION ledger._limiter_refusal(r ledger.request, e ledger.exposure, p_now timestamptz) RETURNS jsonb
+CREATE FUNCTION ledger._market_refusal(r ledger.request) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
-    l record;
+    m ledger.market;
+    v_now timestamptz := ledger.clock();
+    v_code text;
+    v_detail text;
+BEGIN
+    SELECT * INTO m FROM ledger.market x WHERE x.market_id = r.market_id;
+    IF NOT m.tradable THEN
+        v_code := 'NOT_TRADABLE'; v_detail := 'the market is not tradable: ' || array_to_string(m.untradable_reasons, ', ');
+    ELSIF m.window_end <= v_now THEN
+        v_code := 'NOT_TRADABLE'; v_detail := 'the market''s window ended at ' || m.window_end::text;
+    ELSIF r.price_micros % m.tick_micros <> 0 THEN
+        v_code := 'OFF_TICK'; v_detail := format('price_micros must be a multiple of the tick %s', m.tick_micros);
+    ELSIF r.price_micros < m.tick_micros OR r.price_micros > 1000000 - m.tick_micros THEN
+        v_code := 'BAD_PRICE'; v_detail := format('price_micros must lie within %s and %s', m.tick_micros, 1000000 - m.tick_micros);
+    ELSIF r.size_micros < m.min_size_micros THEN
+        v_code := 'BELOW_MINIMUM'; v_detail := format('size_micros must be at least %s', m.min_size_micros);
+    ELSIF r.expires_at_s > 0 AND to_timestamp(r.expires_at_s) < v_now + interval '180 seconds' THEN
+        v_code := 'BAD_VALIDITY'; v_detail := 'expires_at_s must lie at least 180 s ahead: the venue refuses less';
+    END IF;
+    RETURN CASE WHEN v_code IS NOT NULL THEN ledger._refusal(r.item, v_code, v_detail) END;
+END $$;
+COMMENT ON FUNCTION ledger._market_refusal(ledger.request) IS
+    'What the market''s own terms forbid. Judged before any lock is taken, so that such a request writes nothing at all.';
+
+CREATE FUNCTION ledger._limiter_refusal(
+    r ledger.request, e ledger.exposure, l ledger.limits, p_now timestamptz) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
     v_recent integer;
 BEGIN
-    SELECT * INTO l FROM ledger._effective_limits(r.account_id, r.market_id);
     v_recent := (SELECT count(*) FROM unnest(e.admitted_at) t WHERE t > p_now - interval '1 minute');
     IF r.side = 'SELL' AND NOT l.burst_counts_sells THEN
         RETURN NULL;
@@ -172,9 +206,8 @@ CREATE FUNCTION ledger._count_admission(r ledger.request, p_now timestamptz) RET
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
-    l record;
+    l ledger.limits := ledger._effective_limits(r.account_id, r.market_id);
 BEGIN
-    SELECT * INTO l FROM ledger._effective_limits(r.account_id, r.market_id);
     IF r.side = 'BUY' OR l.burst_counts_sells THEN
         UPDATE ledger.exposure e SET last_admitted_at = p_now, last_set_id = r.set_id,
             -- Only what the limit can count is remembered: at most 600 a minute, nothing where there is no limit.
@@ -190,7 +223,7 @@ CREATE FUNCTION ledger._judge(INOUT r ledger.request, e ledger.exposure, p_now t
 AS $$
 DECLARE
     m ledger.market;
-    l record;
+    l ledger.limits := ledger._effective_limits(r.account_id, r.market_id);
     v_room bigint;
     v_code text;
     v_detail text;
@@ -200,9 +233,8 @@ DECLARE
     v_limited jsonb;
 BEGIN
     SELECT * INTO m FROM ledger.market x WHERE x.market_id = r.market_id;
-    SELECT * INTO l FROM ledger._effective_limits(r.account_id, r.market_id);
     v_halt := ledger._halted_by(r.account_id, r.market_id);
-    v_limited := CASE WHEN r.replaces_order_id IS NULL THEN ledger._limiter_refusal(r, e, p_now) END;
+    v_limited := CASE WHEN r.replaces_order_id IS NULL THEN ledger._limiter_refusal(r, e, l, p_now) END;
     v_room := CASE r.side WHEN 'SELL' THEN r.size_micros ELSE least(
         coalesce(l.max_outcome_micros - ledger._effective(e, r.outcome + 1), r.size_micros),
         coalesce(l.max_market_micros - ledger._effective(e, 1) - ledger._effective(e, 2), r.size_micros)) END;
@@ -216,18 +248,6 @@ BEGIN
         v_code := 'HALTED'; v_detail := 'halted: ' || v_halt;
     ELSIF e.suspended_until > p_now THEN
         v_code := 'SUSPENDED'; v_detail := format('suspended until %s: %s', e.suspended_until, e.suspended_why);
-    ELSIF NOT m.tradable THEN
-        v_code := 'NOT_TRADABLE'; v_detail := 'the market is not tradable: ' || array_to_string(m.untradable_reasons, ', ');
-    ELSIF m.window_end <= p_now THEN
-        v_code := 'NOT_TRADABLE'; v_detail := 'the market''s window ended at ' || m.window_end::text;
-    ELSIF r.price_micros % m.tick_micros <> 0 THEN
-        v_code := 'OFF_TICK'; v_detail := format('price_micros must be a multiple of the tick %s', m.tick_micros);
-    ELSIF r.price_micros < m.tick_micros OR r.price_micros > 1000000 - m.tick_micros THEN
-        v_code := 'BAD_PRICE'; v_detail := format('price_micros must lie within %s and %s', m.tick_micros, 1000000 - m.tick_micros);
-    ELSIF r.size_micros < m.min_size_micros THEN
-        v_code := 'BELOW_MINIMUM'; v_detail := format('size_micros must be at least %s', m.min_size_micros);
-    ELSIF r.expires_at_s > 0 AND to_timestamp(r.expires_at_s) < p_now + interval '180 seconds' THEN
-        v_code := 'BAD_VALIDITY'; v_detail := 'expires_at_s must lie at least 180 s ahead: the venue refuses less';
     ELSIF v_limited IS NOT NULL THEN
         r.answer := v_limited;
         RETURN;
@@ -253,7 +273,7 @@ BEGIN
     END IF;
 END $$;
 COMMENT ON FUNCTION ledger._judge(ledger.request, ledger.exposure, timestamptz) IS
-    'Every check of an intent, in one place, read under the locks. Sets answer if refused; clamps size if asked to.';
+    'Every check that needs the locks: mutex, halts, limiter, caps, balance. Sets answer if refused; clamps size if asked to.';
 
 CREATE FUNCTION ledger._admit(r ledger.request, p_asked_size bigint, p_now timestamptz) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE
@@ -340,7 +360,7 @@ BEGIN
         END IF;
         -- A binding never changes, so a replay needs no lock. It is answered first, also under a halt.
         IF r.answer IS NULL THEN
-            r.answer := ledger._replay(r);
+            r.answer := coalesce(ledger._replay(r), ledger._market_refusal(r));
         END IF;
         -- Sets are numbered here, per call: a caller that repeated its own number would escape the gap.
         IF r.set_id IS NOT NULL THEN

@@ -5,7 +5,7 @@
 -- Everything an order contributes to a counter or balance is a function of its row, so each change books the
 -- difference between what it contributed before and after: nothing is counted twice or not at all.
 
-CREATE FUNCTION ledger._lock_lanes(p_order_ids bigint[], p_accounts text[] DEFAULT '{}') RETURNS void
+CREATE FUNCTION ledger._lock_lanes(p_order_ids bigint[], p_accounts text[] DEFAULT '{}') RETURNS bigint[]
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
@@ -25,9 +25,24 @@ BEGIN
     ORDER BY s.account_id FOR UPDATE;
     PERFORM FROM ledger.orders o WHERE o.order_id = ANY (v_ids)
     ORDER BY o.account_id, o.order_id FOR UPDATE;
+    RETURN v_ids;
 END $$;
 COMMENT ON FUNCTION ledger._lock_lanes(bigint[], text[]) IS
-    'Takes every lock a set of orders (and of accounts by name) needs, in the fixed order, before anything is decided.';
+    'Takes every lock a set of orders (and of accounts by name) needs, in the fixed order, before anything is decided. '
+    'Returns the orders it locked: one that is committed a moment later is visible then, and must be left alone.';
+
+CREATE FUNCTION ledger._order(p_order_id bigint, p_locked bigint[]) RETURNS ledger.orders
+LANGUAGE sql VOLATILE
+AS $$ SELECT o FROM ledger.orders o WHERE o.order_id = p_order_id AND p_order_id = ANY (p_locked) $$;
+
+CREATE FUNCTION ledger._no_order(p_item integer, p_order_id bigint) RETURNS jsonb
+LANGUAGE sql VOLATILE
+AS $$
+    SELECT CASE WHEN EXISTS (SELECT FROM ledger.orders o WHERE o.order_id = p_order_id
+                             AND NOT ledger._may_act_for(o.account_id))
+        THEN ledger._refusal(p_item, 'NOT_GRANTED', 'this login was not granted the account')
+        ELSE ledger._refusal(p_item, 'UNKNOWN_ORDER', 'there is no such order') END
+$$;
 
 CREATE FUNCTION ledger._lane_time(p_account_id bigint, p_market_id bigint) RETURNS timestamptz
 LANGUAGE plpgsql VOLATILE
