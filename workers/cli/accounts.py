@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from app.errors import BadInput, Code
 from workers.cli.connect import check_filters, read, with_ledger
-from workers.cli.output import decimal, emit, field, micros, say, table
+from workers.cli.output import Row, decimal, emit, field, micros, say, table
 from workers.cli.state import Json, state
 from workers.cli.values import NOTHING
 
@@ -23,7 +23,7 @@ OPENING_KEY: Final = "opening"
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 
 
-class Venue(str, Enum):
+class Venue(StrEnum):
     """Where an account trades. Never changes."""
 
     PAPER = "paper"
@@ -120,9 +120,7 @@ def grant(
 ) -> None:
     """Let a login reserve and ask for cancels for an account."""
     if not role or len(role.encode()) > 63:
-        raise BadInput(
-            Code.BAD_REQUEST, f"{role[:80]!r} is no name of a role", not_done=NOTHING
-        )
+        raise BadInput(Code.BAD_REQUEST, f"{role[:80]!r} is no name of a role", not_done=NOTHING)
 
     async def work(calls: LedgerCalls) -> None:
         await calls.value("grant_account", name, role)
@@ -148,7 +146,7 @@ def balances(
     emit(rows, lambda: table(_BALANCES, rows, empty="no balances"))
 
 
-def _asset(row: dict[str, Any]) -> str:
+def _asset(row: Row) -> str:
     if row["asset"] == "collateral":
         return "collateral"
     return f"{row['slug'] or row['market']} {row['outcome']}" if row["market"] else row["asset"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -12,10 +12,11 @@ from workers.cli.output import emit, pairs, progress, say
 from workers.cli.state import Json, state
 
 if TYPE_CHECKING:
+    from app.db.access import Role
     from app.db.embedded import EmbeddedConfig
 
 
-class Login(str, Enum):
+class Login(StrEnum):
     """Whom an address is for."""
 
     OWNER = "owner"
@@ -25,7 +26,7 @@ class Login(str, Enum):
     AUDITOR = "auditor"
 
 
-class Mode(str, Enum):
+class Mode(StrEnum):
     """How the server is stopped."""
 
     SMART = "smart"
@@ -78,7 +79,10 @@ def status(as_json: Json = False) -> None:
             "state": "configured",
             "url": masked(settings.database_url.get_secret_value()),
         }
-        emit(found, lambda: say(f"LEDGER_DATABASE_URL is used, not the embedded server: {found['url']}"))
+        emit(
+            found,
+            lambda: say(f"LEDGER_DATABASE_URL is used, not the embedded server: {found['url']}"),
+        )
         return
     from app.db import embedded
     from app.db.access import embedded_config
@@ -108,7 +112,7 @@ def url(
         if role is Login.OWNER or settings.database_url is not None:
             address = owner_url(settings, tell)
         else:
-            address = role_url(settings, role.value, tell)
+            address = role_url(settings, cast("Role", role.value), tell)
     emit({"url": address, "role": role.value}, lambda: say(address))
 
 

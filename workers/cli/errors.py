@@ -12,8 +12,9 @@ import typer
 
 from app.errors import BadInput, Code, LedgerError, Refused
 from app.money import format_micros
-from workers.cli.output import clean, write_json
+from workers.cli.output import note, write_json
 from workers.cli.state import state
+from workers.cli.values import NOTHING
 
 DONE: Final = 0
 REFUSED: Final = 1
@@ -70,6 +71,8 @@ _NEXT: Final[dict[Code, str]] = {
     Code.INSUFFICIENT_TOKENS: "ask for less; only confirmed tokens can be sold",
     Code.LOCKED: "repeat with the same key once the evaluation has ended",
     Code.BUSY: "repeat with the same key",
+    Code.UNKNOWN_ACCOUNT: "ledger-worker account list shows the names",
+    Code.ILLEGAL_TRANSITION: "ledger-worker order show tells what became of it",
     Code.NOT_PROVEN: "give it the evidence it lacks, or resolve it as another state",
     Code.ALREADY_ENDED: "place a new order",
 }
@@ -90,6 +93,7 @@ def in_decimals(code: Code, detail: str) -> str:
     detail = detail.replace("share micros", "shares")
     detail = detail.replace("price_micros", "the price").replace("size_micros", "the size")
     detail = re.sub(r"\d+", lambda number: format_micros(int(number[0])), detail)
+    detail = detail.replace("must be a whole number between", "must lie between")
     return re.sub(r"a positive whole number of .*", "positive, with at most two decimals", detail)
 
 
@@ -108,13 +112,40 @@ NOTHING_DONE: Final = "nothing was read or changed"
 
 def show_error(error: LedgerError) -> int:
     """Tell it, and return the exit code."""
-    _show(str(error.code), error.wrong, error.not_done, error.next_step)
+    wrong, not_done = _parted(error)
+    if error.code in _NAMES and " " not in wrong:  # the ledger says the name alone
+        wrong = f"there is no {_NAMES[error.code]} {wrong}"
+    if isinstance(error, BadInput) and not not_done:
+        not_done = NOTHING  # it is refused before anything is written
+    _show(str(error.code), wrong, not_done, error.next_step or _NEXT.get(error.code, ""))
     return REFUSED if isinstance(error, Refused) or error.code == Code.STALE_VERSION else COULD_NOT
+
+
+_NAMES: Final = {
+    Code.UNKNOWN_ACCOUNT: "account",
+    Code.UNKNOWN_MARKET: "market",
+    Code.UNKNOWN_OUTCOME: "outcome",
+}
+
+
+def _parted(error: LedgerError) -> tuple[str, str]:
+    """What was wrong and what was not done; functions of the ledger say both in one sentence."""
+    wrong = error.wrong.partition("\nHINT:")[0].partition("\nDETAIL:")[0]
+    match = re.fullmatch(r"(.+)[;.] (nothing was [a-z]+)", wrong, re.DOTALL | re.IGNORECASE)
+    if match is None:
+        return wrong, error.not_done
+    return match[1], error.not_done or match[2].lower()
 
 
 def show_usage(error: Exception) -> int:
     """A command line that Typer could not read."""
-    said = str(getattr(error, "format_message", error.__str__)()) or "no command was given"
+    said = str(getattr(error, "format_message", error.__str__)())
+    if type(error).__name__ == "NoArgsIsHelpError":  # then what it says is the whole help
+        if not state().as_json:
+            sys.stderr.write(said + "\n")
+            return COULD_NOT
+        said = "no command was given"
+    said = said.replace("Value error, ", "")
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "ledger-worker"
     _show(str(Code.BAD_REQUEST), said, NOTHING_DONE, f"see {path} --help")
@@ -148,4 +179,5 @@ def _show(code: str, wrong: str, not_done: str, next_step: str, **more: str) -> 
     lines = [f"{code}: {wrong}"]
     lines += [f"  not done: {not_done}"] if not_done else []
     lines += [f"  next: {next_step}"] if next_step else []
-    print("\n".join(clean(line) for line in lines), file=sys.stderr)  # noqa: T201
+    for line in lines:
+        note(line)

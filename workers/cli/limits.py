@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from app.errors import BadInput, Code
 from workers.cli.connect import read, with_ledger
-from workers.cli.output import emit, field, micros, table
+from workers.cli.output import Column, Row, decimal, emit, field, micros, table
 from workers.cli.state import Json
 from workers.cli.values import NOTHING, parse_count
 
@@ -99,7 +100,22 @@ def set_limits(
     emit(value, lambda: table(_CHANGED, done, empty=""))
 
 
-_CHANGED = [("limit", field("name")), ("before", field("before")), ("after", field("after"))]
+def _value(name: str) -> Callable[[Row], object]:
+    """Caps are kept in micros and shown as shares."""
+
+    def show(row: Row) -> object:
+        given = row[name]
+        in_micros = row["name"].endswith("_micros") and given is not None
+        return decimal(int(given)) if in_micros else given or UNSET
+
+    return show
+
+
+_CHANGED: list[Column] = [
+    ("limit", lambda row: row["name"].removesuffix("_micros")),
+    ("before", _value("before")),
+    ("after", _value("after")),
+]
 
 
 def changes(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -75,17 +74,12 @@ def run(arguments: Sequence[str]) -> int:
     begin(State(as_json="--json" in arguments, debug="--debug" in arguments))
     try:
         code = app(args=list(arguments), prog_name="ledger-worker", standalone_mode=False)
-        sys.stdout.flush()
     except LedgerError as error:
         return show_error(error)
     except CLICK_ERROR as error:
         return show_usage(error)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
-    except BrokenPipeError:
-        # the reader has seen enough (`ledger-worker orders | head`)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
     except Exception as error:  # noqa: BLE001 - the last place where anything can be said about it
         return show_unexpected(error)
     return code if isinstance(code, int) else DONE

@@ -11,7 +11,7 @@ import typer
 from app.errors import BadInput, Code
 from workers.cli.connect import check_filters, read, with_ledger
 from workers.cli.errors import not_in_this_release
-from workers.cli.output import emit, field, micros, note, progress, say, table
+from workers.cli.output import Row, emit, field, micros, note, progress, say, table
 from workers.cli.state import Json, state
 
 if TYPE_CHECKING:
@@ -99,8 +99,12 @@ def _show_import(done: dict[str, Any]) -> None:
 
 def list_markets(
     market: Annotated[str | None, typer.Option("--market", help="Condition id or slug.")] = None,
-    tradable: Annotated[bool, typer.Option("--tradable", help="Only those that trade now.")] = False,
-    search: Annotated[str | None, typer.Option("--search", help="Part of slug or question.")] = None,
+    tradable: Annotated[
+        bool, typer.Option("--tradable", help="Only those that trade now.")
+    ] = False,
+    search: Annotated[
+        str | None, typer.Option("--search", help="Part of slug or question.")
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=100_000)] = 100,
     as_json: Json = False,
 ) -> None:
@@ -114,7 +118,7 @@ def list_markets(
     emit(rows, lambda: table(_COLUMNS, rows, empty="no markets; see ledger-worker markets import"))
 
 
-def _trades(row: dict[str, Any]) -> str:
+def _trades(row: Row) -> str:
     if not row["tradable"]:
         return "no: " + ", ".join(row["untradable_reasons"])
     return "no: its window ended" if row["window_ended"] else "yes"

@@ -61,7 +61,9 @@ LANES = [
 def release(
     market: Annotated[str, typer.Option("--market", help="Condition id or slug.")],
     why: Annotated[str, typer.Option("--why", help="The reason, for the journal.")],
-    account: Annotated[str | None, typer.Option("--account", help="Default: LEDGER_ACCOUNT.")] = None,
+    account: Annotated[
+        str | None, typer.Option("--account", help="Default: LEDGER_ACCOUNT.")
+    ] = None,
     operator: Operator = None,
     as_json: Json = False,
 ) -> None:

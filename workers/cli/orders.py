@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,15 +23,15 @@ from workers.cli.output import (
     table,
     text,
 )
+from workers.cli.people import Operator, operator_name
 from workers.cli.references import order_numbers
 from workers.cli.state import Json
-from workers.cli.people import Operator, operator_name
 
 if TYPE_CHECKING:
     from app.ledger.calls import LedgerCalls
 
 
-class OrderState(str, Enum):
+class OrderState(StrEnum):
     """As in docs/state-machine.md."""
 
     RESERVED = "RESERVED"
@@ -48,7 +48,7 @@ class OrderState(str, Enum):
     NOT_PLACED = "NOT_PLACED"
 
 
-class Fate(str, Enum):
+class Fate(StrEnum):
     """What an operator may decide."""
 
     NOT_PLACED = "not_placed"
@@ -75,7 +75,9 @@ def orders(
         list[OrderState] | None,
         typer.Option("--state", case_sensitive=False, help="May be repeated."),
     ] = None,
-    standing: Annotated[bool, typer.Option("--open", help="Only those that have not ended.")] = False,
+    standing: Annotated[
+        bool, typer.Option("--open", help="Only those that have not ended.")
+    ] = False,
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000)] = 50,
     as_json: Json = False,
 ) -> None:
@@ -175,7 +177,10 @@ def _show_order(order: Mapping[str, Any]) -> None:
             ("account", order["account"]),
             ("market", order["slug"] or order["market"]),
             ("terms", f"{terms} of {order['outcome']}, {order['order_type']}{post_only}"),
-            ("state", f"{order['state']} since {text(order['state_at'])}: {order['state_meaning']}"),
+            (
+                "state",
+                f"{order['state']} since {text(order['state_at'])}: {order['state_meaning']}",
+            ),
             ("cause", order["cause"]),
             ("matched", decimal(order["matched_micros"])),
             ("confirmed", decimal(order["confirmed_micros"])),

@@ -7,11 +7,12 @@ cursor of whoever looks, so they are shown as question marks.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Any, Final, TextIO, TypeAlias
 
 from app.money import format_micros
 from workers.cli.state import state
@@ -21,10 +22,13 @@ Column: TypeAlias = tuple[str, Callable[[Row], object]]
 """Title, and how its cell is read from a row."""
 
 
+_SHORT: Final = 12
+
+
 def write_json(value: object) -> None:
     """One JSON value on standard output, on one line where it is not shown to a person."""
     indent = 2 if sys.stdout.isatty() else None
-    print(json.dumps(value, default=_plain, indent=indent, ensure_ascii=True))  # noqa: T201
+    _write(sys.stdout, json.dumps(value, default=_plain, indent=indent))
 
 
 def emit(value: object, show: Callable[[], None]) -> None:
@@ -37,12 +41,12 @@ def emit(value: object, show: Callable[[], None]) -> None:
 
 def say(text: str = "") -> None:
     """A line on standard output."""
-    print(clean(text))  # noqa: T201
+    _write(sys.stdout, clean(text))
 
 
 def note(text: str) -> None:
     """A line on standard error, for what is not the answer. Also with ``--json``."""
-    print(clean(text), file=sys.stderr)  # noqa: T201
+    _write(sys.stderr, clean(text))
 
 
 def table(columns: Sequence[Column], rows: Iterable[Row], *, empty: str) -> None:
@@ -87,7 +91,11 @@ def age(seconds: int | None) -> str:
     """A duration a person can take in: ``42s``, ``3m05s``, ``7h12m``, ``4d03h``."""
     if seconds is None:
         return ""
-    for unit, size, below, part in (("d", 86_400, "h", 3_600), ("h", 3_600, "m", 60), ("m", 60, "s", 1)):
+    for unit, size, below, part in (
+        ("d", 86_400, "h", 3_600),
+        ("h", 3_600, "m", 60),
+        ("m", 60, "s", 1),
+    ):
         if seconds >= size:
             return f"{seconds // size}{unit}{seconds % size // part:02d}{below}"
     return f"{seconds}s"
@@ -135,14 +143,27 @@ def progress(what: str) -> Iterator[Callable[[str, float], None]]:
     yield tell
 
 
+def _write(stream: TextIO, line: str) -> None:
+    """A line, at once. A reader that left early (``orders | head``) is no error, and takes nothing
+    from the exit code.
+    """
+    try:
+        stream.write(line + "\n")
+        stream.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def _rich_table(titles: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for title in titles:
-        shown.add_column(title, overflow="fold")
+    for i, title in enumerate(titles):
+        # a narrow terminal folds the long texts and leaves the numbers whole
+        short = max(len(line[i]) for line in (titles, *cells)) <= _SHORT
+        shown.add_column(title, overflow="fold", no_wrap=short)
     for line in cells:
         shown.add_row(*(Text(cell) for cell in line))
     Console().print(shown)

@@ -7,7 +7,7 @@ same command again is answered with the first order, so a script may retry whate
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from app.ledger.calls import LedgerCalls
 
 
-class Side(str, Enum):
+class Side(StrEnum):
     """Of an order."""
 
     BUY = "BUY"
     SELL = "SELL"
 
 
-class OrderType(str, Enum):
+class OrderType(StrEnum):
     """How long an order stands."""
 
     GTC = "GTC"
@@ -41,7 +41,7 @@ class OrderType(str, Enum):
     FAK = "FAK"
 
 
-class OrderClass(str, Enum):
+class OrderClass(StrEnum):
     """What an order is for. All but entries pass a blocked lane."""
 
     ENTRY = "entry"
@@ -194,7 +194,8 @@ def replace(
     size: Size,
     key: Key,
     order_type: Annotated[
-        OrderType | None, typer.Option("--type", case_sensitive=False, help="Default: the old one's.")
+        OrderType | None,
+        typer.Option("--type", case_sensitive=False, help="Default: the old one's."),
     ] = None,
     post_only: Annotated[
         bool | None, typer.Option("--post-only/--no-post-only", help="Default: the old one's.")
@@ -285,9 +286,10 @@ def _placing_refused(answer: Mapping[str, Any], account: str) -> Exception:
 
 
 def _replacement_refused(known: Mapping[str, Any]) -> Exception:
-    detail = f"the old order {known['old_order_id']} was ended, the new one was not admitted"
-    not_done = "no new order was reserved"
-    return refusal({"code": known["code"], "detail": detail}, not_done)
+    error = refusal({"code": known["code"], "detail": ""}, "no new order was reserved")
+    old = known["old_order_id"]
+    error.wrong = f"the old order {old} was ended, and the new one was not admitted"
+    return error
 
 
 def _show_placed(answer: Mapping[str, Any]) -> None:
@@ -304,7 +306,8 @@ def _show_placed(answer: Mapping[str, Any]) -> None:
 def _show_waited(answer: Mapping[str, Any]) -> None:
     if "order" in answer:
         order = answer["order"]
-        cause = f" ({order['cause']})" if order["cause"] else ""
+        told = order["cause"].upper() in ("", order["state"])
+        cause = "" if told else f" ({order['cause']})"
         say(f"{order['state']}{cause}, {decimal(order['matched_micros'])} matched")
     if answer.get("waited") == "timed_out":
         note("Its fate is not known yet. It stays reserved; see ledger-worker order show.")
@@ -322,7 +325,7 @@ def _show_cancelled(answers: list[dict[str, Any]]) -> None:
 
 def _cancel_words(order_state: str) -> str:
     if order_state == "NOT_PLACED":
-        return "NOT_PLACED, it was never sent"
+        return "NOT_PLACED, nothing of it is at the venue"
     if order_state in ("FILLED", "CANCELLED", "EXPIRED", "REJECTED"):
         return f"{order_state}, it has ended already"
     return f"{order_state}, its cancel is queued"

@@ -72,7 +72,8 @@ def _trading(found: dict[str, Any]) -> str:
     ready = sum(row["ready"] and row["alive"] for row in found["workers"])
     if any(row["scope"] == "global" for row in found["halts"]):
         return "trading is halted everywhere"
-    halted = f", {len(found['halts'])} halts stand" if found["halts"] else ""
+    count = len(found["halts"])
+    halted = f", {count} {'halt stands' if count == 1 else 'halts stand'}" if count else ""
     if not ready:
         return f"no worker is ready: nothing is sent{halted}"
     return f"{ready} {'worker is' if ready == 1 else 'workers are'} ready{halted}"

@@ -4,7 +4,8 @@
 -- fence:   none; it only reads.
 
 SELECT a.name AS account, r.run_id, r.kind, r.result, r.started_at, r.ended_at,
-       greatest(floor(extract(epoch FROM ledger.clock() - r.ended_at)), 0)::bigint AS age_s,
+       CASE WHEN r.ended_at IS NOT NULL
+           THEN greatest(floor(extract(epoch FROM ledger.clock() - r.ended_at)), 0)::bigint END AS age_s,
        (SELECT count(*) FROM ledger.drift d WHERE d.account_id = a.account_id AND d.resolved_at IS NULL
             AND d.run_id = r.run_id) AS drift
 FROM ledger.account a
