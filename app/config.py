@@ -68,9 +68,6 @@ class Settings(BaseSettings):
     claim_lease_ms: int = Field(
         5_000, ge=1_000, le=120_000, description="How long a worker's claim lives without renewal."
     )
-    mutex_ttl_ms: int = Field(
-        10_000, ge=100, le=60_000, description="How long a market mutex lives without renewal."
-    )
     poll_ms: int = Field(
         100, ge=5, le=10_000, description="How often a worker looks for work when nothing wakes it."
     )
@@ -78,10 +75,6 @@ class Settings(BaseSettings):
         300, ge=1, le=86_400, description="Pause between periodic reconciliations."
     )
     cancel_on_stop: bool = Field(False, description="Cancel open orders at a graceful stop.")
-    foreign_orders: Literal["halt", "adopt_cancel"] = Field(
-        "halt",
-        description="What is done with venue orders that no intent explains: halt only, or halt and cancel them.",
-    )
     private_key: SecretStr | None = Field(
         None, description="Signing key (0x...). Only the worker needs it."
     )

@@ -1,0 +1,36 @@
+"""README's examples are run as they stand: what is shown there is what happens."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.tour import ROOT, console_blocks, tour
+
+pytestmark = pytest.mark.acceptance
+
+README = (ROOT / "README.md").read_text("utf-8")
+TESTED_ELSEWHERE = ("make ",)
+"""The demo has tests of its own, and this is a part of ``make test``."""
+
+
+def test_the_console_examples_of_the_readme_work_as_shown(tmp_path: Path) -> None:
+    steps = console_blocks(README)
+    assert len(steps) > 10
+    with tour(tmp_path) as shell:
+        for line, shown in steps:
+            if line.startswith(TESTED_ELSEWHERE):
+                continue
+            if line == "ledger-worker start":
+                shell.start_worker()
+                continue
+            done = shell.run(line)
+            assert done.returncode == 0, f"$ {line}\n{done.stdout}\n{done.stderr}"
+            assert shown in done.stdout, f"$ {line}\n{done.stdout}\n{done.stderr}"
+
+
+def test_the_bot_in_the_readme_is_the_one_in_examples() -> None:
+    shown = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    assert shown == [(ROOT / "examples/bot.py").read_text("utf-8")]

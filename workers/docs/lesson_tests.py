@@ -1,0 +1,414 @@
+"""Which named test shows which lesson. The names are checked against ``tests/`` whenever the page is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """One fault, what happens here instead, and the tests that show it."""
+
+    number: int
+    subject: str
+    fault: str
+    here: str
+    tests: tuple[str, ...] = ()
+    open: str = "Open"
+
+
+_LIVE: Final = "Open: needs the live adapter"
+_SENDING: Final = "Sending"
+_LOOKING: Final = "Looking up"
+_FILLS: Final = "Fills"
+_CANCELLING: Final = "Cancelling"
+_STARTING: Final = "Starting"
+_DATABASE: Final = "Database"
+_LIMITS: Final = "Markets and limits"
+
+LESSONS: Final = (
+    Lesson(
+        1,
+        _SENDING,
+        "A timeout was taken for a failure; three tries, three fills.",
+        "Only the same bytes go again; nothing is signed anew while the fate is open.",
+        (
+            "test_an_unknown_order_is_sent_again_only_as_the_same_bytes",
+            "test_a_lost_answer_ends_in_the_order_that_the_venue_has",
+        ),
+    ),
+    Lesson(
+        2,
+        _SENDING,
+        '"It never arrived"; 40 s later a confirmation came.',
+        "No class of error is believed; absence waits for a quarantine.",
+        (
+            "test_absence_is_not_concluded_within_the_quarantine",
+            "test_an_order_may_appear_late_and_only_once",
+        ),
+    ),
+    Lesson(
+        3,
+        _SENDING,
+        "A lease ran out; the next worker signed anew.",
+        "A takeover makes the same bytes; the zombie's completion is refused.",
+        (
+            "test_a_takeover_signs_with_the_same_salt_and_time",
+            "test_a_zombies_late_answer_is_refused_and_kept_as_evidence",
+        ),
+    ),
+    Lesson(
+        4,
+        _SENDING,
+        'A retry was still scheduled after the stream had said "accepted".',
+        "Evidence ends pending retries and look-ups.",
+        (
+            "test_evidence_cancels_a_retry_that_is_still_scheduled",
+            "test_evidence_cancels_the_look_up_of_an_unknown_order",
+        ),
+    ),
+    Lesson(
+        5,
+        _SENDING,
+        "A retry built a new random id into the body.",
+        "Salt and timestamp come from the intent, once.",
+        (
+            "test_a_takeover_signs_with_the_same_salt_and_time",
+            "test_building_twice_gives_the_same_bytes",
+        ),
+    ),
+    Lesson(
+        6,
+        _SENDING,
+        "A batch raised on one bad item and lost the ids of the accepted.",
+        "Each item is answered.",
+        (
+            "test_a_batch_answers_per_item",
+            "test_a_batch_keeps_accepted_and_refused_apart_in_order",
+            "test_a_poisonous_request_in_a_shared_call_fails_alone",
+        ),
+    ),
+    Lesson(
+        7,
+        _SENDING,
+        "HTTP 200 and `success: true` with an error text.",
+        "Accepted only with no error, our id and a known status.",
+        open=_LIVE,
+    ),
+    Lesson(
+        8,
+        _SENDING,
+        "`null` in an error field raised after the order was live.",
+        "What cannot be read is UNKNOWN, its raw text kept.",
+        open=_LIVE,
+    ),
+    Lesson(
+        9,
+        _SENDING,
+        '`delayed` was read as "nothing filled".',
+        "In flight, and counted as open.",
+        ("test_a_delayed_order_is_in_flight_and_counts_as_open",),
+    ),
+    Lesson(
+        10,
+        _SENDING,
+        "The edge closes connections every 10,000 requests.",
+        "UNKNOWN, then resolved.",
+        open=_LIVE,
+    ),
+    Lesson(
+        11,
+        _SENDING,
+        "Orders went out after the heartbeat had failed.",
+        "Checked when sending.",
+        open=_LIVE,
+    ),
+    Lesson(
+        12,
+        _SENDING,
+        "Two engines were started and both traded.",
+        "They share the work; nothing doubles.",
+        (
+            "test_who_lost_the_claim_can_neither_prepare_nor_open",
+            "test_copies_sent_at_once_from_many_processes_make_one_order",
+        ),
+    ),
+    Lesson(
+        13,
+        _SENDING,
+        "Rejects hammered a venue whose counter was stuck.",
+        "A pause by class of reason.",
+        open="Open: comes with the breakers",
+    ),
+    Lesson(
+        14,
+        _LOOKING,
+        "A matched order was missing from the look-up, present in trades.",
+        "Absence needs both, and age.",
+        ("test_absence_needs_every_kind_of_evidence", "test_reads_can_lie_or_fail_once"),
+    ),
+    Lesson(
+        15,
+        _LOOKING,
+        "A failed read returned an empty list; everything was placed again.",
+        "Reads are found, absent or unread.",
+        ("test_a_database_that_is_gone_makes_everything_unknown",),
+    ),
+    Lesson(
+        16,
+        _LOOKING,
+        "A page of a listing failed or shifted.",
+        "The whole read is unread.",
+        open=_LIVE,
+    ),
+    Lesson(
+        17,
+        _LOOKING,
+        "Recovery by look-alike attached the wrong order.",
+        "By identity only.",
+        (
+            "test_two_intents_never_share_salt_and_time",
+            "test_what_no_intent_explains_halts_the_account_once",
+        ),
+    ),
+    Lesson(
+        18,
+        _LOOKING,
+        'A zero row of the positions API was taken for "flat".',
+        "It proves nothing.",
+        open=_LIVE,
+    ),
+    Lesson(
+        19,
+        _FILLS,
+        "One trade id for several of our maker orders.",
+        "The key is (trade, order).",
+        ("test_one_trade_may_fill_several_of_our_orders",),
+    ),
+    Lesson(
+        20,
+        _FILLS,
+        "A maker fill was booked with the taker's side or token.",
+        "Both come from our own row.",
+        ("test_side_and_token_come_from_our_own_order",),
+    ),
+    Lesson(
+        21,
+        _FILLS,
+        "MATCHED counted as final; a third failed to settle.",
+        "Provisional until confirmed; a failure is reversed.",
+        (
+            "test_a_failed_settlement_is_reversed",
+            "test_bought_tokens_can_be_sold_only_once_confirmed",
+        ),
+    ),
+    Lesson(
+        22,
+        _FILLS,
+        "The fill in one commit, the position in the next.",
+        "One function, one commit.",
+        ("test_a_partial_fill_shrinks_the_hold_by_exactly_its_size",),
+    ),
+    Lesson(
+        23,
+        _FILLS,
+        "A late fill of a closed order was dropped.",
+        "Legal in every state.",
+        (
+            "test_a_fill_is_booked_in_every_state",
+            "test_a_fill_after_absence_reopens_and_queues_a_cancel",
+        ),
+    ),
+    Lesson(
+        24,
+        _FILLS,
+        "Trades, updates and answers out of order gave a wrong remainder.",
+        "Any order of arrival gives the same rows.",
+        ("test_all_orders_of_arrival_give_the_same_rows",),
+    ),
+    Lesson(
+        25,
+        _FILLS,
+        "An overfill by rounding stopped the system.",
+        "Booked; the market is suspended; the writer lives.",
+        ("test_a_fill_after_the_last_fill_is_an_overfill_that_halts",),
+    ),
+    Lesson(
+        26,
+        _FILLS,
+        "Dust kept an order open for ever; a terminated partial was reported MATCHED.",
+        "Ended by state with a tolerance of a hundredth of a share.",
+        (
+            "test_dust_does_not_keep_an_order_open",
+            "test_a_terminated_partial_reported_matched_is_cancelled",
+        ),
+    ),
+    Lesson(
+        27,
+        _CANCELLING,
+        "A phantom cancel freed the hold while the order lived.",
+        "Released on proof only.",
+        ("test_a_phantom_cancel_frees_nothing", "test_the_stream_alone_ends_nothing"),
+    ),
+    Lesson(
+        28,
+        _CANCELLING,
+        "Cancel-all missed an order in flight.",
+        "Repeated until the fate is known.",
+        (
+            "test_a_cancel_of_an_unknown_order_repeats_until_its_fate_is_known",
+            "test_a_cancel_asked_while_sending_ends_what_is_then_held_back",
+        ),
+    ),
+    Lesson(
+        29,
+        _CANCELLING,
+        '"Cancelled: true" without reading the result per id.',
+        "Each id is read.",
+        ("test_cancels_can_miss_or_get_lost_or_be_put_off",),
+    ),
+    Lesson(
+        30,
+        _CANCELLING,
+        "A back-off held cancels back.",
+        "Nothing of ours delays a cancel.",
+        (
+            "test_a_cancel_leaves_at_once_under",
+            "test_a_protective_cancel_leaves_at_once_while_the_market_is_locked",
+        ),
+    ),
+    Lesson(
+        31,
+        _CANCELLING,
+        "Cancelling what does not exist looped or killed the process.",
+        "Ends by proof or by an operator.",
+        (
+            "test_an_order_is_absent_once_every_proof_is_there",
+            "test_an_operator_may_end_what_evidence_cannot",
+        ),
+    ),
+    Lesson(
+        32,
+        _STARTING,
+        "Cancel-all failed at start; the bot went on.",
+        "Not ready until a complete comparison.",
+    ),
+    Lesson(
+        33,
+        _STARTING,
+        "After SIGKILL working orders were thrown away.",
+        "Nothing is deleted.",
+        ("test_a_death_ends_in_one_venue_order_or_a_proven_none",),
+    ),
+    Lesson(
+        34,
+        _STARTING,
+        "Starting twice gave different rows.",
+        "A second start changes nothing.",
+        ("test_a_second_start_changes_nothing",),
+    ),
+    Lesson(
+        35,
+        _STARTING,
+        "The draining process took back what the new one had queued.",
+        "Incarnation ids; recovery is a sweep that repeats.",
+        (
+            "test_a_drained_worker_takes_nothing_back_from_its_successor",
+            "test_a_lapsed_attempt_is_unknown_and_a_live_colleagues_is_left_alone",
+        ),
+    ),
+    Lesson(
+        36,
+        _STARTING,
+        "Fills from before the restart were forgiven a grace.",
+        "No second look at a start.",
+    ),
+    Lesson(
+        37,
+        _DATABASE,
+        "One idle transaction stopped the queue.",
+        "A watchdog ends who sits on a ledger lock.",
+    ),
+    Lesson(
+        38,
+        _DATABASE,
+        "A half-open LISTEN socket slept for ever.",
+        "The poll is the truth; the session is asked every 5 s.",
+    ),
+    Lesson(
+        39,
+        _DATABASE,
+        "Contended writers collapsed after a minor release.",
+        "A contended benchmark.",
+        open="Open: comes with the benchmarks",
+    ),
+    Lesson(
+        40,
+        _DATABASE,
+        "Deadlocks between writers.",
+        "One order of locks.",
+        (
+            "test_two_batches_over_the_same_markets_in_opposite_order_do_not_deadlock",
+            "test_no_functions_deadlock_and_the_sums_hold",
+        ),
+    ),
+    Lesson(
+        41,
+        _DATABASE,
+        "A dropped session lost its advisory lock and did not know.",
+        "Leases with terms.",
+        ("test_a_lease_has_one_holder_and_a_growing_term",),
+    ),
+    Lesson(
+        42,
+        _DATABASE,
+        "Old code on a new schema broke in a rolling deploy.",
+        "The previous release on the new schema.",
+        open="Open: there is no previous release",
+    ),
+    Lesson(
+        43,
+        _LIMITS,
+        "A stale tick was cached for ever; a fee ceiling taken for the fee.",
+        "Tick from the market row at each decision; fee from the market's schedule.",
+        ("test_a_changed_tick_is_taken_over",),
+    ),
+    Lesson(
+        44,
+        _LIMITS,
+        "Millions of orders left that nobody compared with what was meant.",
+        "Each venue order has one intent; the bytes are checked against it.",
+        (
+            "test_the_audit_names_a_corrupted_row",
+            "test_true_duplicates_are_found_in_the_venues_own_book",
+        ),
+    ),
+    Lesson(
+        45,
+        _LIMITS,
+        "Own resting opposite orders matched each other.",
+        "A self-match check.",
+        open="Open: comes with the risk layer",
+    ),
+    Lesson(
+        46,
+        _LIMITS,
+        "A limit was checked before the lock.",
+        "Checked under the lock.",
+        (
+            "test_64_callers_of_7_shares_under_a_cap_of_100_get_exactly_14_in",
+            "test_64_callers_under_the_default_limiter_get_exactly_one_in",
+        ),
+    ),
+    Lesson(
+        47,
+        _LIMITS,
+        "A kill switch was cleared by the next start.",
+        "Durable and versioned; a person ends it.",
+        (
+            "test_a_halt_survives_every_session",
+            "test_resume_is_refused_while_a_newer_halt_stands",
+        ),
+    ),
+)

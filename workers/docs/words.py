@@ -1,0 +1,329 @@
+"""What the names in the generated pages mean, and what to do about each. The names come from the code."""
+
+from __future__ import annotations
+
+from typing import Final
+
+PLACES: Final[dict[str, tuple[str, ...]]] = {
+    "EXPIRED": ("ledger._no_longer_wanted", "ledger.sweep_expired"),
+    "SUSPENDED": ("ledger._judge", "ledger._no_longer_wanted"),
+    "HALTED": ("ledger._judge", "ledger._no_longer_wanted"),
+}
+"""Where a code is decided, if its name is also an ordinary word of the SQL."""
+
+CODES: Final[dict[str, tuple[str, str]]] = {
+    "BAD_REQUEST": (
+        (
+            "The request or the command cannot be read as one: a wrong type, an unknown field, a "
+            "missing reason."
+        ),
+        "Correct it; the detail names the part.",
+    ),
+    "BAD_NUMBER": (
+        (
+            "Text that is not an exact number of micros: an exponent, `NaN`, more than six "
+            "decimals, too large."
+        ),
+        "Give decimal text such as `0.45`.",
+    ),
+    "BAD_PRICE": (
+        "The price is not between one tick and one less a tick.",
+        "Give a price on the market's ticks.",
+    ),
+    "OFF_TICK": (
+        "The price is not a multiple of the market's tick.",
+        "Round it; `markets list` shows the tick.",
+    ),
+    "BAD_SIZE": (
+        (
+            "The size is not a positive whole number of hundredths of a share, or lies outside "
+            "the order."
+        ),
+        "Give at most two decimals.",
+    ),
+    "BELOW_MINIMUM": (
+        "The size is below the market's minimum.",
+        "Ask for more; `markets list` shows the minimum.",
+    ),
+    "BAD_KEY": ("The key is not text of 1 to 200 bytes.", "Give another key."),
+    "BAD_VALIDITY": (
+        "How long the intent or the order lives is out of bounds, or an expiry without GTD.",
+        "1 ms to 24 h; a GTD expiry at least 180 s ahead.",
+    ),
+    "UNKNOWN_ACCOUNT": (
+        "There is no such account.",
+        "`account list` shows them; `account open` opens one.",
+    ),
+    "UNKNOWN_MARKET": ("There is no such market.", "Import it: `markets import FILE`."),
+    "UNKNOWN_OUTCOME": (
+        "The market has no such outcome, or no market has such a token.",
+        "Name a label, `0`, `1` or a token id of the market.",
+    ),
+    "UNKNOWN_ORDER": (
+        (
+            "There is no such order, or this login may not see it. As an answer to a fact: no intent "
+            "explains it, and the account is halted."
+        ),
+        "`orders` shows the numbers; for a fact see `FOREIGN_ORDER`.",
+    ),
+    "NOT_TRADABLE": (
+        "The market lacks what trading needs, is closed, or its window has ended.",
+        "`markets list` shows the reason; import newer data.",
+    ),
+    "NOT_GRANTED": (
+        "This login was not granted the account.",
+        "An operator runs `account grant ACCOUNT ROLE`.",
+    ),
+    "KEY_REUSED": (
+        "The key is bound to another request.",
+        "Use a new key for a new intent; the first one stands.",
+    ),
+    "HALTED": (
+        "A halt covers the market. The detail names its scope and reason.",
+        "Read `status`; a person ends it with `resume SCOPE --version N`.",
+    ),
+    "SUSPENDED": (
+        "The market is suspended, mostly after a breach.",
+        "Wait: it ends by itself. Find out why first.",
+    ),
+    "CAP_OUTCOME": (
+        "The order would take the outcome over its cap; the detail says what is left.",
+        "Ask for less, or with `clamp`.",
+    ),
+    "CAP_MARKET": (
+        "The order would take both outcomes together over the market's cap.",
+        "Ask for less, or with `clamp`.",
+    ),
+    "BURST_GAP": (
+        "The last order of this market was admitted too short a time ago.",
+        "Repeat with the same key after the gap.",
+    ),
+    "BURST_MINUTE": (
+        "As many orders as allowed were admitted in the last minute.",
+        "Repeat with the same key later.",
+    ),
+    "INSUFFICIENT_COLLATERAL": (
+        "Less collateral is available than price times size and the highest fee.",
+        "Ask for less, or cancel what holds it.",
+    ),
+    "INSUFFICIENT_TOKENS": (
+        "Fewer confirmed tokens are available than would be sold.",
+        "Wait for the purchase to be confirmed.",
+    ),
+    "LOCKED": (
+        "Another evaluation of the market is under way.",
+        "Drop the tick, or repeat with the same key.",
+    ),
+    "MUTEX_LOST": (
+        "The evaluation's hold on the market ran out or was taken over.",
+        "Evaluate again; nothing of it counts.",
+    ),
+    "BUSY": (
+        (
+            "Another transaction holds the market (in a call over several), or a replacement is "
+            "already waiting."
+        ),
+        "Repeat with the same key; the Python client does it by itself.",
+    ),
+    "DEFERRED": (
+        "The rest of a desired set, for which the minute has no room.",
+        "The next tick posts it.",
+    ),
+    "EXPIRED": (
+        "The intent's `valid_until`, or the expiry of the order, passed before it was sent.",
+        "Place a new one, with a longer `valid_for` if needed.",
+    ),
+    "CANCEL_ASKED": (
+        "A cancel was asked for, so it is not sent (again).",
+        "Nothing; this is what was asked.",
+    ),
+    "STALE_ATTEMPT": (
+        "The claim or the attempt is no longer this worker's. Its answer is kept as evidence.",
+        "Nothing. Often: see why a worker was paused longer than its lease.",
+    ),
+    "ILLEGAL_TRANSITION": (
+        "The order's state does not allow it.",
+        "Read `order show ID`; the refusal is journaled.",
+    ),
+    "NOT_PROVEN": (
+        "A copy may be at the venue, or a proof of absence is missing; the detail says which.",
+        "Ask for a cancel, wait for the quarantine, or `order resolve`.",
+    ),
+    "ALREADY_ENDED": ("The order to be replaced has ended.", "Place a new one."),
+    "ID_MISMATCH": (
+        (
+            "The venue answered with another order id than the hash of what was sent. The account "
+            "is halted."
+        ),
+        "Stop. Compare the two ids in `order show ID` before anything else.",
+    ),
+    "ISOLATION": (
+        "The transaction is not READ COMMITTED, or a durable call was made inside one.",
+        "Use READ COMMITTED and a session without an open transaction.",
+    ),
+    "DATABASE_UNREACHABLE": (
+        "No connection, or a server older than Postgres 15.",
+        "See the address and the server's log.",
+    ),
+    "DATABASE_BUSY": (
+        "It is starting or stopping, or takes no more sessions.",
+        "Wait, then repeat.",
+    ),
+    "DATABASE_DAMAGED": (
+        "The embedded data folder is incomplete, gone, or of another version. It was not touched.",
+        "Copy it away as it is, then restore a backup.",
+    ),
+    "DATABASE_NOT_OURS": (
+        "The folder holds something else than an embedded ledger.",
+        "Set `LEDGER_DATA_DIR` to an empty folder.",
+    ),
+    "DATABASE_PRIVILEGE": (
+        "The login may not do this, or its password is wrong.",
+        "See the role in the address and its grants.",
+    ),
+    "SCHEMA_MISSING": ("The database has no ledger schema.", "`alembic upgrade head`"),
+    "SCHEMA_OLD": ("The schema is older than this release.", "`alembic upgrade head`"),
+    "SCHEMA_NEW": (
+        "The schema is newer than this release.",
+        "Install the release that made it, or a newer one.",
+    ),
+    "NOT_DURABLE": (
+        (
+            "The commit happened or not, and may still be lost. Nothing was sent on the strength "
+            "of it."
+        ),
+        "See that the synchronous standby is connected; the step is repeated.",
+    ),
+    "BAD_FILE": (
+        "A file that is damaged, truncated or of another kind; it is named.",
+        "Fetch it again.",
+    ),
+    "BAD_SETTING": (
+        "A setting cannot be right; it is named, its value is not.",
+        "See [configuration.md](configuration.md).",
+    ),
+    "LIVE_NOT_ALLOWED": (
+        "The venue is `polymarket` and `LEDGER_LIVE` is not set.",
+        "Set it only to trade with real money.",
+    ),
+    "SIGNING_FAILED": (
+        "The key cannot sign this order. It is tried five times, then a dead letter.",
+        "See the key, wallet and signature type; `dead-letters retry`.",
+    ),
+    "STALE_VERSION": (
+        "A newer halt of the scope stands than the one named.",
+        "Read its reason in `status`, then name that version.",
+    ),
+}
+"""Code to what it means and what to do."""
+
+LOGS: Final[dict[str, str]] = {
+    "ACCOUNT_READY": "The start comparison was complete; placements of this account begin.",
+    "ATTEMPT_DROPPED": (
+        "More than 2 s passed between the attempt's commit and the send: nothing was sent. "
+        "The machine or the database was paused."
+    ),
+    "BURST_BLOCKED": "The limiter refused; nothing was reserved or placed. `reason` is the code.",
+    "CANCELS_SWEPT": "Cancels asked for because a halt or a suspension stands.",
+    "CANCEL_ANSWERED": (
+        "What the venue said to a cancel. Not yet a cancel: the read that follows decides."
+    ),
+    "CLAIMS_TAKEN_BACK": "A worker died before it sent these; they are ready again.",
+    "DATABASE_PROBLEM": (
+        "A pass failed on the database and is repeated with growing pauses. Nothing is sent "
+        "meanwhile."
+    ),
+    "EVENT_NOT_APPLIED": (
+        "A stored venue event cannot be booked. It stays stored; see `dead-letters`."
+    ),
+    "EVENT_UNREADABLE": "A stored venue event cannot be read. It stays stored; see `dead-letters`.",
+    "FATE_UNKNOWN": (
+        "The lease of a worker lapsed while it was sending. The orders stay in exposure until "
+        "evidence settles them."
+    ),
+    "INTENTS_EXPIRED": (
+        "Intents whose time ran out before anything was sent. Often: too few workers, or a "
+        "blocked lane."
+    ),
+    "INVARIANT_BREACH_HALT": (
+        "The sweep found markets over a cap or below zero and suspended them; everything "
+        "there is being cancelled. Look at once: `status`, `audit.cap_breaches`."
+    ),
+    "LOCK_HOLDERS_ENDED": (
+        "A session sat in an idle transaction on a ledger lock for more than 500 ms and was "
+        "ended. Find the client that does it."
+    ),
+    "LOOK_UP_FAILED": "The venue could not be read, so nothing was concluded. Repeated.",
+    "MARKET_LOCK_ACQUIRED": "An evaluation of the market begins.",
+    "MARKET_LOCK_RELEASED": "It ended. `lost`: its lease had run out before.",
+    "MARKET_LOCK_SKIPPED": (
+        "The market was being evaluated; this tick was dropped (`reason=LOCKED`)."
+    ),
+    "MARKET_LOCK_UNRELEASED": (
+        "The release could not be told to the database; the lease runs out by itself."
+    ),
+    "NOT_PROVEN": "Absence cannot be concluded yet; `missing` says what lacks.",
+    "NOT_READY": (
+        "The start comparison could not be made; nothing is placed for this account. Repeated."
+    ),
+    "NOT_SENT": "The attempt was not opened, so nothing was sent. `code` says why.",
+    "ORDER_ANSWERED": "How an attempt ended. `outcome` is the function that recorded it.",
+    "ORDER_FOUND": "An order whose fate was unknown was found at the venue.",
+    "PREPARE_REFUSED": (
+        "The signed bytes were not stored: the claim was not this worker's any more."
+    ),
+    "PROVEN_ABSENT": "Every proof is there; the order ended as NOT_PLACED.",
+    "RECONCILED": "A comparison with the venue ended: clean, drift or incomplete.",
+    "RECONCILE_PAUSED": (
+        "A periodic comparison failed on the database; the next one is made in time."
+    ),
+    "RECORD_DELAYED": (
+        "The outcome of a send cannot be written yet. It is repeated until it can. If the "
+        "lease lapses meanwhile the order is UNKNOWN and this becomes evidence."
+    ),
+    "RECORD_REFUSED": "An outcome came too late to complete its attempt; it was kept as evidence.",
+    "SENDING_SAME_BYTES": "An order of unknown fate was not found; its stored bytes go again.",
+    "SEND_GIVEN_UP": (
+        "The database failed before the attempt was opened. Nothing was sent; the claim lapses."
+    ),
+    "SIGNING_FAILED": (
+        "An order could not be signed. The fifth failure is a dead letter and blocks the lane."
+    ),
+    "STARTED": "A worker started. It is not ready yet.",
+    "STOPPED": "The worker stopped in order; its leases are given back.",
+    "STOPPED_WITHOUT_DATABASE": (
+        "The worker stopped and could not say so to the database. As safe; its leases run out."
+    ),
+    "STOPPING": "A signal was received: no new work, what is in flight is recorded.",
+    "STREAM_PAUSED": "The user stream stopped on a database problem and is taken up again.",
+    "WAKE_LOST": "The wake-up session died. The poll finds the work.",
+    "WAKE_UNAVAILABLE": "No wake-up session could be opened. The poll finds the work.",
+    "WRONG_KEY": (
+        "The key signs for other addresses than the account's. The account is not served. See "
+        "the key before anything else."
+    ),
+}
+"""Event of a log line to what it means."""
+
+JOURNAL: Final[dict[str, str]] = {
+    "CANCEL_ANSWERED": "The venue's answer to a cancel.",
+    "CANCEL_ASKED": "A cancel was asked for an order that may be at the venue.",
+    "FOREIGN_ORDER": (
+        "The venue shows an order under our account that no intent explains. The account is halted."
+    ),
+    "ILLEGAL_TRANSITION": (
+        "An event arrived in a state that does not take it; nothing else changed."
+    ),
+    "INVARIANT_BREACH_HALT": (
+        "A cap or a position was found broken; the market is suspended in the same commit."
+    ),
+    "LANE_RELEASED": "An operator let a lane go on behind its blocked head.",
+    "MOVEMENT": "An opening balance, deposit, withdrawal or correction.",
+    "REFUSED_COMPLETION": (
+        "The outcome of an attempt that was no longer open for that worker; kept as evidence."
+    ),
+    "REPLACE_ASKED": "A replacement waits for the proven end of the old order.",
+    "REPLACE_ENDED": "The replacement was made or refused, in the commit of the old order's end.",
+    "RESERVE": "An intent was admitted: reservation, order, key and outbox row.",
+}
+"""Event of a journal row that is no event of the state machine to what it means."""
