@@ -69,6 +69,8 @@ class _Views:
     fills: list[OurFill] = field(default_factory=list)
     open_orders: dict[str, VenueOrder] = field(default_factory=dict)
     trades: dict[tuple[str, str], VenueTrade] = field(default_factory=dict)
+    absent: set[str] = field(default_factory=set)
+    """Live by our rows, and the venue cleanly answers that it knows no such order."""
     orders: Plan = NO_PLAN
     settled: Plan = NO_PLAN
 
@@ -135,7 +137,7 @@ class Reconciler:
         self._context.reached("start.apply.after")
         if unread:
             return ReconcileReport(self._account, "incomplete", unread, differences)
-        differences = await self._still_meant(differences)
+        differences = await self._still_meant(differences, views.absent)
         return ReconcileReport(
             self._account,
             "drift" if differences else "clean",
@@ -145,25 +147,23 @@ class Reconciler:
             len(views.trades),
         )
 
-    async def _still_meant(self, differences: Sequence[Difference]) -> tuple[Difference, ...]:
-        """An order that only moved between the list and our rows (and by id reads as we hold it) is no drift."""
-        moved = [one.subject for one in differences if one.kind == "order_not_listed"]
-        states = (
-            {row["venue_order_id"]: row["state"] for row in await self._rows(moved)}
-            if moved
-            else {}
-        )
+    async def _still_meant(
+        self, differences: Sequence[Difference], absent: set[str]
+    ) -> tuple[Difference, ...]:
+        """An order that is not in the list, but by id reads as we hold it, is no drift: lists lag."""
+        unlisted = {one.subject for one in differences if one.kind == "order_not_listed"} - absent
+        rows = await self._rows(sorted(unlisted)) if unlisted else []
+        as_held = {row["venue_order_id"] for row in rows if row["state"] in AT_VENUE} & unlisted
         return tuple(
             one
             for one in differences
-            if one.kind != "order_not_listed" or states.get(one.subject) not in AT_VENUE
+            if one.kind != "order_not_listed" or one.subject not in as_held
         )
 
     async def _views(self) -> _Views | str:
         """Both views, or which read failed. The venue first: an order that ends in between is then seen by both."""
         context, views = self._context, _Views(self._context.ports.clock.monotonic_ns())
-        watermark = await context.calls.value("move_cursor", self._account, "trades", 0)
-        trades = await context.venue.trades(self._account, max(0, watermark - OVERLAP_MS))
+        trades = await context.venue.trades(self._account, await self._trades_since_ms())
         if isinstance(trades, Unread):
             return f"trades: {trades.reason}"
         open_orders = await context.venue.open_orders(self._account)
@@ -216,11 +216,29 @@ class Reconciler:
                 await observe(
                     context, self._account, [answer.value], source="read", since_ns=started_ns
                 )
-            # Absent: live by our rows, unknown to the look-up. That proves nothing; it stays, as drift.
+            else:
+                # That proves nothing: the order stays, as drift.
+                views.absent.add(venue_order_id)
         if views.trades:
             newest = max(trade.matched_at_ms for trade in views.trades.values())
             await context.calls.value("move_cursor", self._account, "trades", newest)
         return ""
+
+    async def _trades_since_ms(self) -> int:
+        """From the watermark, but never later than a trade that is not settled in our rows.
+
+        Later trades move the watermark on, and a settlement that took longer would never be read.
+        """
+        calls = self._context.calls
+        watermark: int = await calls.value("move_cursor", self._account, "trades", 0)
+        [row] = await calls.rows(
+            "SELECT floor(extract(epoch FROM min(f.matched_at)) * 1000)::bigint AS oldest "
+            "FROM ledger.fill f JOIN ledger.account a USING (account_id) "
+            "WHERE a.name = $1 AND f.settlement = 'provisional'",
+            self._account,
+        )
+        since = watermark - OVERLAP_MS
+        return max(0, since if row["oldest"] is None else min(since, row["oldest"]))
 
     async def _rows(self, venue_order_ids: Sequence[str]) -> list[dict[str, Any]]:
         return await self._context.calls.rows(

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Final
 
-from app.errors import Code, DatabaseProblem, LedgerError
+from app.errors import BadInput, Code, DatabaseProblem, LedgerError
 from app.ledger.calls import Item
 from app.venue.interface import (
     Accepted,
@@ -75,6 +75,9 @@ class Sender:
             self._context.host.note_market(work["token_id"], neg_risk=work["neg_risk"])
             try:
                 signed = _sign(key, work)
+            except BadInput as error:
+                await self._withdraw(account, work, error)
+                continue
             except LedgerError as error:
                 self._log.error(
                     "SIGNING_FAILED",
@@ -108,6 +111,22 @@ class Sender:
         answers = await self._context.calls.items("prepare", items)
         self._context.reached("prepare.after")
         return self._kept(signed_works, answers, "PREPARE_REFUSED")
+
+    async def _withdraw(self, account: str, work: Work, error: BadInput) -> None:
+        """What cannot be written as an order of the venue never can be: a retry, and a dead letter at
+        the lane's head in the end, would only hold up the orders behind it until they expire.
+        """
+        self._log.error(
+            "INTENT_NOT_SIGNABLE",
+            order=work["order_id"],
+            account=account,
+            code=error.code,
+            problem=error.wrong,
+        )
+        await self._context.calls.items(
+            "release_pending",
+            [{"order_id": work["order_id"], "cause": f"NOT_SIGNABLE: {error.code}"}],
+        )
 
     async def _open(self, key: AccountKey, works: Sequence[Work]) -> list[Work]:
         timeout_ms = self._context.settings.request_timeout_ms

@@ -31,12 +31,12 @@ class Stream:
         self._context = context
         self._account = account
         self._lease = f"stream:{account}"
+        self._failures = 0
         self._log = context.named("stream").bind(account=account)
 
     async def run(self) -> None:
         """Follow whenever the lease is ours; until the worker stops."""
         context = self._context
-        failures = 0
         while not context.shared.stopping.is_set():
             try:
                 if (
@@ -48,11 +48,10 @@ class Stream:
                     await pause(context, LEASE_MS // 3)
                     continue
                 await self._follow()
-                failures = 0
             except DatabaseProblem as problem:
-                failures += 1
+                self._failures += 1
                 self._log.warning("STREAM_PAUSED", code=problem.code, problem=problem.wrong)
-                await pause(context, context.backoff_ms(failures, most_ms=3_000))
+                await pause(context, context.backoff_ms(self._failures, most_ms=3_000))
 
     async def _follow(self) -> None:
         context = self._context
@@ -106,6 +105,7 @@ class Stream:
             position = max(event.position for event in events)
             if position:
                 await context.calls.value("move_cursor", self._account, "stream", position)
+            self._failures = 0
 
     async def apply(self, events: Sequence[VenueEvent]) -> None:
         """Book the events; one that cannot be booked is kept, named in a dead letter, and holds up none."""

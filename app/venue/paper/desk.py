@@ -146,11 +146,12 @@ class Desk:
             await save(conn, session, self.rules)
         return len(session.books)
 
-    async def arrive_later(self, account: str, body: bytes, late_ms: int) -> None:
-        """Keep a request that is still under way."""
+    async def arrive_later(self, account: str, request: Received, late_ms: int) -> None:
+        """Keep a request that is still under way. Its market is opened now: nobody asks for it later."""
+        await self._find_markets([request])
         due = self._clock.now_ms() + late_ms
         async with self._pool.acquire() as conn:
-            await conn.execute(SQL["insert_arrival"], account, body, due)
+            await conn.execute(SQL["insert_arrival"], account, request.body, due)
 
     async def deliver(self, hash_body: HashBody) -> int:
         """Let late requests reach the engine; nobody hears the answers. Returns how many there

@@ -88,7 +88,7 @@ class PaperVenue:
         await self._wait(struck, "before_ms")
         for one, fault in zip(received, struck, strict=True):
             if fault is not None and fault.kind == "appear_late":
-                await self._desk.arrive_later(account, one.body, fault.late_ms)
+                await self._desk.arrive_later(account, one, fault.late_ms)
         through = [i for i, fault in enumerate(struck) if _carried_out(fault)]
         answers = await self._desk.place([received[i] for i in through]) if through else []
         outcomes: list[PlaceOutcome | None] = [None] * len(received)
