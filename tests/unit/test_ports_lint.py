@@ -98,6 +98,9 @@ ALLOWED: dict[str, Allowance] = {
         "the database is reached from here: the driver, the embedded server's processes and"
         " sockets, and waiting for a server that no simulator owns",
     ),
+    "workers/demo/processes.py": Allowance(
+        frozenset({"processes"}), "the demo starts real workers and writers, and kills them"
+    ),
     "app/db/migrate.py": Allowance(
         frozenset({"tasks"}),
         "Alembic brings an event loop of its own, which needs a thread where one already runs",

@@ -266,6 +266,9 @@ LOGS: Final[dict[str, str]] = {
     "NOT_READY": (
         "The start comparison could not be made; nothing is placed for this account. Repeated."
     ),
+    "INTENT_NOT_SIGNABLE": (
+        "The intent cannot be written as an order of the venue, and never can be: it was released."
+    ),
     "NOT_SENT": "The attempt was not opened, so nothing was sent. `code` says why.",
     "ORDER_ANSWERED": "How an attempt ended. `outcome` is the function that recorded it.",
     "ORDER_FOUND": "An order whose fate was unknown was found at the venue.",
