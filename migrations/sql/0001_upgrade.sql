@@ -1210,6 +1210,9 @@ BEGIN
         v_code := 'BAD_PRICE'; v_detail := format('price_micros must lie within %s and %s', m.tick_micros, 1000000 - m.tick_micros);
     ELSIF r.size_micros < m.min_size_micros THEN
         v_code := 'BELOW_MINIMUM'; v_detail := format('size_micros must be at least %s', m.min_size_micros);
+    ELSIF r.order_type IN ('FOK', 'FAK') AND r.side = 'BUY' AND r.price_micros::numeric * r.size_micros % 10000000000 <> 0 THEN
+        -- The venue takes such an order as an amount to spend, and that has two decimals (polymarket.md 3.5).
+        v_code := 'BAD_SIZE'; v_detail := 'a FOK or FAK BUY must cost a whole number of hundredths of collateral';
     ELSIF r.expires_at_s > 0 AND to_timestamp(r.expires_at_s) < v_now + interval '180 seconds' THEN
         v_code := 'BAD_VALIDITY'; v_detail := 'expires_at_s must lie at least 180 s ahead: the venue refuses less';
     END IF;
@@ -1288,7 +1291,7 @@ BEGIN
     ELSIF v_limited IS NOT NULL THEN
         r.answer := v_limited;
         RETURN;
-    ELSIF v_room < r.size_micros AND NOT (r.clamp AND v_room / 10000 * 10000 >= m.min_size_micros) THEN
+    ELSIF v_room < r.size_micros AND NOT (r.clamp AND r.order_type IN ('GTC', 'GTD') AND v_room / 10000 * 10000 >= m.min_size_micros) THEN
         v_code := CASE WHEN v_room = l.max_outcome_micros - ledger._effective(e, r.outcome + 1) THEN 'CAP_OUTCOME' ELSE 'CAP_MARKET' END;
         v_detail := format('%s share micros are left under the cap', greatest(v_room, 0));
     END IF;

@@ -32,6 +32,10 @@ BAD: dict[str, tuple[dict[str, Any], Code]] = {
     "size huge": ({"size_micros": 10**18}, Code.BAD_SIZE),
     "size beyond all numbers": ({"size_micros": 10**5000}, Code.BAD_REQUEST),
     "size of a fraction of a cent": ({"size_micros": 10_000_001}, Code.BAD_SIZE),
+    "FOK to spend a fraction of a cent": (
+        {"order_type": "FOK", "size_micros": 10_010_000},
+        Code.BAD_SIZE,
+    ),
     "size NaN": ({"size_micros": float("nan")}, Code.BAD_REQUEST),
     "size infinite": ({"size_micros": float("inf")}, Code.BAD_REQUEST),
     "size below the market's minimum": ({"size_micros": 4_990_000}, Code.BELOW_MINIMUM),
@@ -176,3 +180,15 @@ async def test_a_pool_that_leaves_no_connection_for_cancels_is_refused(world: Wo
         async with Ledger.open(world.database.url_for("trader"), pool_size=1):
             pass
     assert caught.value.code is Code.BAD_SETTING
+
+
+async def test_what_the_market_itself_forbids_leaves_not_even_a_counter_row(world: World) -> None:
+    ledger = await world.ledger()
+    await world.life.add_market("never traded")
+    counted = "SELECT count(*) FROM ledger.exposure"
+    before = await world.owner.fetchval(counted)
+    for name in ("price off the tick", "size below the market's minimum"):
+        answer = await ledger.try_reserve(bad({**BAD[name][0], "market": "never traded"}))
+        assert isinstance(answer, Refusal)
+        assert answer.code == BAD[name][1]
+    assert await world.owner.fetchval(counted) == before

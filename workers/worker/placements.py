@@ -41,6 +41,8 @@ class Placements:
                 BATCH * IN_FLIGHT,
             )
         context.reached("claim.after")
+        # From here on these are being worked on, also those that still wait for a slot.
+        context.shared.holding |= {work["order_id"] for work in claimed}
         by_account: dict[str, list[Work]] = defaultdict(list)
         for work in claimed:
             by_account[work["account"]].append(work)
@@ -71,6 +73,7 @@ class Placements:
                 problem=problem.wrong,
             )
         finally:
+            self._context.shared.holding -= {work["order_id"] for work in works}
             self._slots.release()
 
     def _raise_failure(self) -> None:
