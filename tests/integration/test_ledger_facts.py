@@ -6,6 +6,8 @@ that failed, late fills, overfills, dust, phantom cancels.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.support.life import SHARE, Life, token, venue_id
@@ -436,7 +438,7 @@ async def test_a_malformed_observation_does_not_void_the_others(
      {"status": "SETTLED"}, {"status": None}, {"fee_micros": None}],
 )  # fmt: skip
 async def test_what_else_is_odd_about_a_trade_never_keeps_it_out(
-    life: Life, odd: dict[str, object]
+    life: Life, odd: dict[str, Any]
 ) -> None:
     order_id = await life.live()
     answer = await life.fill(order_id, SHARE, **({"status": "MATCHED"} | odd))

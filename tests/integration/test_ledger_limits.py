@@ -4,6 +4,8 @@ market mutex. Durable, and the same for every process.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from tests.support.life import SHARE, Life, incarnation
@@ -17,7 +19,7 @@ async def _limited(life: Life) -> Life:
     return life
 
 
-async def codes(life: Life, *requests: dict[str, object]) -> list[str]:
+async def codes(life: Life, *requests: Mapping[str, object]) -> list[str]:
     answers = await life.call("reserve_pending", [life.request(**r) for r in requests])
     return [answer.get("code", answer["status"]) for answer in answers]
 

@@ -427,9 +427,11 @@ def _module_database(database_server: TestServer, template_database: str) -> Ite
 @pytest.fixture(name="life")
 async def _life(module_database: TestDatabase) -> AsyncIterator[Life]:
     """An account and a market in an empty ledger, nothing limited, time standing still."""
-    yield await Life.begin(module_database)
-    await module_database.disconnect()
-    module_database._opened.clear()
+    try:
+        yield await Life.begin(module_database)
+    finally:
+        await module_database.disconnect()
+        module_database._opened.clear()
 
 
 @pytest.fixture(name="second")

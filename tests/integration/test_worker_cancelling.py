@@ -1,0 +1,205 @@
+"""Cancels leave at once, whatever else stands still, and only a read ends an order."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from tests.support.life import call
+from tests.support.worker import Rig, rig_fixture  # noqa: F401
+
+
+async def hold_mutex(rig: Rig) -> None:
+    holder = "00000000-0000-0000-0000-0000000000bb"
+    answer = await call(rig.owner, "take_mutex", "main", "m1", holder, 60_000)
+    assert answer["status"] == "ok"
+
+
+async def suspend(rig: Rig) -> None:
+    await rig.owner.execute(
+        "UPDATE ledger.exposure SET suspended_until = clock_timestamp() + interval '1 hour', "
+        "suspended_why = 'test'"
+    )
+
+
+async def block_lane(rig: Rig) -> None:
+    head = await rig.reserve("m1")
+    await rig.fault("place", "lost_request", head, times=10_000)
+    await rig.until_state(head, "UNKNOWN")
+
+
+async def clog_sending(rig: Rig) -> None:
+    """Every request for a placement hangs."""
+    await rig.fault("place", "delay", times=10_000, before_ms=5_000)
+    slugs = [f"clog {n}" for n in range(8)]
+    await rig.markets(*slugs)
+    sending = [await rig.reserve(slug) for slug in slugs]
+    await rig.until_state(sending[0], "SENDING")
+
+
+async def refuse_placements(rig: Rig) -> None:
+    """The venue restarts: placements are held back for a long while."""
+    await rig.fault("place", "http", times=10_000, http_status=425, retry_after_ms=30_000)
+    held = await rig.reserve("m1")
+    await rig.until_state(held, "HELD_BACK")
+
+
+async def halt_by(rig: Rig, scope: str, subject: str | None) -> None:
+    await call(rig.owner, "set_halt", scope, subject, "test", "test")
+
+
+async def nothing(rig: Rig) -> None:
+    pass
+
+
+STANDSTILLS: dict[str, Callable[[Rig], Awaitable[None]]] = {
+    "nothing": nothing,
+    "mutex held": hold_mutex,
+    "suspended": suspend,
+    "lane blocked": block_lane,
+    "sending clogged": clog_sending,
+    "placements refused": refuse_placements,
+    "halted globally": lambda rig: halt_by(rig, "global", None),
+    "account halted": lambda rig: halt_by(rig, "account", "main"),
+    "market halted": lambda rig: halt_by(rig, "market", "m1"),
+}
+
+
+@pytest.mark.parametrize("standstill", STANDSTILLS)
+async def test_a_cancel_leaves_at_once(rig: Rig, standstill: str) -> None:
+    order_id = await rig.reserve("m1")
+    async with rig.inside(request_timeout_ms=100):
+        await rig.until_state(order_id, "LIVE")
+        await STANDSTILLS[standstill](rig)
+        if "halted" not in standstill:
+            await rig.cancel(order_id)
+        await rig.until_state(order_id, "CANCELLED", within_s=5)
+        took = await rig.owner.fetchval(
+            "SELECT extract(epoch FROM o.state_at - o.cancel_asked_at)::float FROM ledger.orders o "
+            "WHERE order_id = $1",
+            order_id,
+        )
+        assert took < 2.0
+        await rig.venue.faults.clear()
+    [found] = await rig.at_venue(order_id)
+    assert found["status"] == "CANCELED"
+
+
+async def test_a_cancel_leaves_before_the_account_is_ready(rig: Rig) -> None:
+    order_id = await rig.reserve()
+    async with rig.inside():
+        await rig.until_state(order_id, "LIVE")
+    await rig.fault("trades", "unread", times=10_000)
+    await rig.cancel(order_id)
+    async with rig.inside() as context:
+        await rig.until_state(order_id, "CANCELLED")
+        assert context.shared.ready == set()
+    await rig.check_sound()
+
+
+@pytest.mark.parametrize(
+    ("scope", "subject"), [("global", None), ("account", "main"), ("market", "m1")]
+)
+async def test_a_halt_ends_what_is_live_and_what_waits(
+    rig: Rig, scope: str, subject: str | None
+) -> None:
+    live = [await rig.reserve("m1") for _ in range(3)]
+    elsewhere = await rig.reserve("m2")
+    async with rig.inside():
+        for order_id in (*live, elsewhere):
+            await rig.until_state(order_id, "LIVE")
+        await rig.fault("place", "http", times=10_000, http_status=503, retry_after_ms=60_000)
+        waiting = await rig.reserve("m1")
+        await rig.until_state(waiting, "HELD_BACK")
+        await halt_by(rig, scope, subject)
+        for order_id in live:
+            await rig.until_state(order_id, "CANCELLED")
+        await rig.until_state(waiting, "NOT_PLACED")
+        if scope == "market":
+            assert (await rig.order(elsewhere))["state"] == "LIVE"
+        else:
+            await rig.until_state(elsewhere, "CANCELLED")
+    await rig.check_sound()
+
+
+async def test_a_cancelled_order_is_one_that_a_read_shows_cancelled(rig: Rig) -> None:
+    order_id = await rig.reserve()
+    async with rig.inside():
+        await rig.until_state(order_id, "LIVE")
+        await rig.fault("order", "unread", order_id, times=10_000)
+        await rig.cancel(order_id)
+        await rig.until(
+            "SELECT last_answer LIKE 'accepted%' FROM ledger.cancel_request WHERE order_id = $1",
+            order_id,
+        )
+        assert (await rig.order(order_id))["state"] == "LIVE"
+        held = "SELECT held_micros FROM ledger.reservation WHERE order_id = $1"
+        assert await rig.owner.fetchval(held, order_id) > 0
+        await rig.venue.faults.clear()
+        await rig.until_state(order_id, "CANCELLED")
+        assert await rig.owner.fetchval(held, order_id) == 0
+    await rig.check_sound()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "cancel_miss", "times": 2},
+        {"kind": "lost_request", "times": 2},
+        {"kind": "drop_answer"},
+        {"kind": "http", "http_status": 425, "retry_after_ms": 200, "times": 3},
+        {"kind": "http", "http_status": 500, "times": 2},
+    ],
+    ids=lambda fault: f"{fault['kind']}{fault.get('http_status', '')}",
+)
+async def test_a_cancel_is_repeated_until_a_read_shows_the_end(
+    rig: Rig, fault: dict[str, Any]
+) -> None:
+    order_id = await rig.reserve()
+    async with rig.inside():
+        await rig.until_state(order_id, "LIVE")
+        await rig.fault("cancel", order_id=order_id, **fault)
+        await rig.cancel(order_id)
+        await rig.until_state(order_id, "CANCELLED")
+    await rig.check_sound()
+
+
+async def test_a_cancel_of_an_order_in_flight_is_repeated_until_its_fate_is_known(rig: Rig) -> None:
+    """It may arrive after the DELETE: then the next one finds it."""
+    order_id = await rig.reserve()
+    await rig.fault("place", "appear_late", order_id, late_ms=2_500)
+    async with rig.inside():
+        await rig.until_state(order_id, "UNKNOWN")
+        await rig.cancel(order_id)
+        await rig.until_state(order_id, "CANCELLED")
+    tries = await rig.owner.fetchval(
+        "SELECT tries FROM ledger.cancel_request WHERE order_id = $1", order_id
+    )
+    assert tries > 1
+    [found] = await rig.at_venue(order_id)
+    assert (found["status"], found["times_received"]) == ("CANCELED", 1)
+    await rig.check_sound()
+
+
+async def test_a_fill_that_crossed_the_cancel_is_booked(rig: Rig) -> None:
+    order_id = await rig.reserve()
+    async with rig.inside():
+        await rig.until_state(order_id, "LIVE")
+        await rig.fault("cancel", "delay", times=1, before_ms=3_000)
+        await rig.cancel(order_id)
+        await rig.fill_at_venue("m1", cents=4)
+        await rig.until_state(order_id, "FILLED")
+        await rig.until_resolved()
+    await rig.check_sound()
+
+
+async def test_a_worker_told_to_cancels_everything_when_it_stops(rig: Rig) -> None:
+    orders = [await rig.reserve(market) for market in ("m1", "m2", "m3")]
+    async with rig.inside(cancel_on_stop=True):
+        for order_id in orders:
+            await rig.until_state(order_id, "LIVE")
+    for order_id in orders:
+        assert (await rig.order(order_id))["state"] == "CANCELLED"
+    await rig.check_sound()
