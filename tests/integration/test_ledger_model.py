@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from tests.support import steps
+from tests.support import standing_steps, steps
 from tests.support.chooser import MARKETS, NUMBERS, Chooser
 from tests.support.clock import START
 from tests.support.database import TestDatabase
@@ -165,6 +165,27 @@ class LedgerMachine(RuleBasedStateMachine):
     def one_more(self, numbers: list[int]) -> None:
         self.runner.run(self.alone(Chooser(numbers, self.model).step()))
 
+    @rule(numbers=choices)
+    def place(self, numbers: list[int]) -> None:
+        """The whole way out at a stretch: by single steps few orders get far."""
+        self.runner.run(self.way_out(Chooser(numbers, self.model), look_ups=False))
+
+    @rule(numbers=choices)
+    def resend(self, numbers: list[int]) -> None:
+        """What is unknown is looked up and, where it is still wanted, sent again."""
+        self.runner.run(self.way_out(Chooser(numbers, self.model), look_ups=True))
+
+    async def way_out(self, chooser: Chooser, *, look_ups: bool) -> None:
+        await self.alone(standing_steps.Wait(1_000) if look_ups else chooser.reserve())
+        worker = chooser.of((1, 2))
+        await self.alone(steps.Claim(worker, look_ups))
+        for order in [o for o in self.model.orders.values() if o.claimed_by == worker]:
+            if not order.signed:
+                await self.alone(steps.Prepare(order.order_id, worker, order.claim_no))
+            await self.alone(steps.Open(order.order_id, worker, order.claim_no))
+            if order.state == "SENDING" and chooser.below(4):
+                await self.alone(chooser.complete(order))
+
     @rule(first=choices, other=choices)
     def two_at_once(self, first: list[int], other: list[int]) -> None:
         both = [Chooser(numbers, self.model).step() for numbers in (first, other)]
@@ -172,7 +193,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(milliseconds=st.sampled_from((100, 1_000, 3_000, 10_000, 60_000, 135_000)))
     def wait(self, milliseconds: int) -> None:
-        self.runner.run(self.alone(steps.Wait(milliseconds)))
+        self.runner.run(self.alone(standing_steps.Wait(milliseconds)))
 
     async def alone(self, step: Step) -> None:
         answer = await step.perform(self.life)

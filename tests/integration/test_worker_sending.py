@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from app.errors import BadInput, Code, DatabaseProblem
+from app.errors import BadInput, Code, DatabaseProblem, LedgerError
 from app.ledger.calls import LedgerCalls
 from app.venue.polymarket.body import with_owner
 from tests.support.clock import SettableClock
@@ -136,7 +136,7 @@ async def test_what_cannot_be_signed_becomes_a_dead_letter_and_frees_its_lane_wh
 
         def fail(key: Any, work: Any) -> Any:
             if work["order_id"] == poisoned:
-                raise BadInput(Code.BAD_REQUEST, "the key is locked away")
+                raise LedgerError(Code.BAD_SETTING, "the key is locked away")
             return sign(key, work)
 
         monkeypatch.setattr(sending, "_sign", fail)
@@ -159,6 +159,25 @@ async def test_what_cannot_be_signed_becomes_a_dead_letter_and_frees_its_lane_wh
             await rig.until_state(behind, "LIVE")
             assert await rig.owner.fetchval(held) == 250_000
         assert await rig.at_venue(poisoned) == []
+    await rig.check_sound()
+
+
+async def test_what_can_never_be_signed_ends_at_once_and_holds_up_nobody(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hopeless, behind = await rig.reserve("m1"), await rig.reserve("m1")
+    sign = sending._sign
+
+    def fail(key: Any, work: Any) -> Any:
+        if work["order_id"] == hopeless:
+            raise BadInput(Code.BAD_SIZE, "no such amounts")
+        return sign(key, work)
+
+    monkeypatch.setattr(sending, "_sign", fail)
+    async with rig.inside():
+        await rig.until_state(behind, "LIVE")
+    order = await rig.order(hopeless)
+    assert (order["state"], order["cause"]) == ("NOT_PLACED", "NOT_SIGNABLE: BAD_SIZE")
     await rig.check_sound()
 
 

@@ -124,10 +124,12 @@ async def test_a_lost_wake_up_only_delays_to_the_poll(rig: Rig) -> None:
         assert await latency_ms(rig, order_id) < 700 + 1_500
 
 
+@pytest.mark.filterwarnings("ignore::asyncpg.exceptions.InterfaceWarning")
 @pytest.mark.parametrize("ends", ["worker", "paper venue"])
 async def test_sessions_that_are_ended_are_made_anew(rig: Rig, ends: str) -> None:
     """An operator, a watchdog or a pooler ends the sessions of a running worker."""
-    async with rig.inside():
+    async with rig.inside() as context:
+        await until(lambda: context.shared.ready, "the account is ready")
         for market in ("m1", "m2", "m3"):
             order_id = await rig.reserve(market)
             await rig.owner.fetch(

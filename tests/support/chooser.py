@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
-from tests.support import steps
+from tests.support import standing_steps, steps
 from tests.support.life import SHARE
 from tests.support.model import Model, Order, Request
 from tests.support.steps import Step
@@ -139,13 +139,13 @@ class Chooser:
     def world(self) -> Step:
         kind = self.below(8)
         if kind < 4:
-            return steps.Sweep(self.of(("lapsed", "lapsed", "expired", "cancels")))
+            return standing_steps.Sweep(self.of(("lapsed", "lapsed", "expired", "cancels")))
         if kind == 4:
             return steps.ClaimCancels()
         if kind == 5:
-            return steps.ReleaseLane(self.of(MARKETS))
+            return standing_steps.ReleaseLane(self.of(MARKETS))
         scope = self.of(("global", "account", *MARKETS))
-        return steps.Halt(scope) if kind == 6 else steps.Resume(scope)
+        return standing_steps.Halt(scope) if kind == 6 else standing_steps.Resume(scope)
 
     def step(self) -> Step:
         makers: list[Callable[[], Step | None]] = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import app
@@ -139,6 +139,7 @@ async def serve(context: Context, url: str) -> None:
 async def _stop_in_order(
     context: Context, placements: Placements, serving: Serving, tasks: list[asyncio.Task[Any]]
 ) -> None:
+    beating = context.ports.tasks.spawn(_beat_on(context), name="beat while stopping")
     try:
         await asyncio.wait(tasks, timeout=context.settings.request_timeout_ms / 1000)
         await placements.drain()
@@ -151,9 +152,18 @@ async def _stop_in_order(
     except DatabaseProblem as problem:
         context.log.warning("STOPPED_WITHOUT_DATABASE", code=problem.code, problem=problem.wrong)
     finally:
-        for task in tasks:
+        for task in (beating, *tasks):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(beating, *tasks, return_exceptions=True)
+
+
+async def _beat_on(context: Context) -> None:
+    """Keep the claims of what is still in flight: lapsed, its answer would come too late to count."""
+    beat = Beat(context)
+    while True:
+        with suppress(DatabaseProblem):
+            await beat.one_pass()
+        await context.ports.clock.sleep(context.lease_ms / 5_000)
 
 
 async def _cancel_everything(context: Context) -> None:

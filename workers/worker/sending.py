@@ -30,7 +30,9 @@ from app.venue.polymarket.order import SignedOrder, build_order
 from workers.worker.context import AccountKey, Context
 
 SEND_WITHIN_NS: Final = 2_000_000_000
-"""After this the attempt is dropped: a process that was paused must not write bytes later (design section 2)."""
+"""After this the attempt is dropped: a process that was paused must not write bytes later. The ledger
+answers with less where the intent's validity ends sooner.
+"""
 
 Work = dict[str, Any]
 """A claimed order as ``ledger._work`` shows it."""
@@ -62,7 +64,7 @@ class Sender:
         if not ready:
             return
         started_ns = self._context.ports.clock.monotonic_ns()
-        opened = await self._open(key, ready)
+        opened = await self._open(key, ready, started_ns)
         if opened:
             await self._attempt(account, key, opened, started_ns)
 
@@ -128,7 +130,7 @@ class Sender:
             [{"order_id": work["order_id"], "cause": f"NOT_SIGNABLE: {error.code}"}],
         )
 
-    async def _open(self, key: AccountKey, works: Sequence[Work]) -> list[Work]:
+    async def _open(self, key: AccountKey, works: Sequence[Work], started_ns: int) -> list[Work]:
         timeout_ms = self._context.settings.request_timeout_ms
         items = [
             self._fenced(work) | {"owner": key.owner, "request_timeout_ms": timeout_ms}
@@ -139,6 +141,8 @@ class Sender:
         self._context.reached("open.after")
         for work, answer in zip(works, answers, strict=True):
             work["attempt"] = answer.get("attempt")
+            allowed_ns = answer.get("send_within_ms", 0) * 1_000_000
+            work["send_until_ns"] = started_ns + min(SEND_WITHIN_NS, allowed_ns)
         return self._kept(works, answers, "NOT_SENT")
 
     def _kept(self, works: Sequence[Work], answers: Sequence[Item], event: str) -> list[Work]:
@@ -164,19 +168,21 @@ class Sender:
     async def _attempt(
         self, account: str, key: AccountKey, works: Sequence[Work], started_ns: int
     ) -> None:
-        clock = self._context.ports.clock
         self._context.reached("send.before")
-        if clock.monotonic_ns() - started_ns > SEND_WITHIN_NS:
+        now_ns = self._context.ports.clock.monotonic_ns()
+        late = [work for work in works if now_ns > work["send_until_ns"]]
+        timely = [work for work in works if now_ns <= work["send_until_ns"]]
+        if late:
             self._log.warning(
-                "ATTEMPT_DROPPED", orders=[work["order_id"] for work in works], account=account
+                "ATTEMPT_DROPPED", orders=[work["order_id"] for work in late], account=account
             )
-            outcomes: Sequence[PlaceOutcome] = [NotPlaced("SEND_BY_PASSED", 0, "") for _ in works]
-        else:
-            requests = [
-                PlaceRequest(work["venue_order_id"], base64.b64decode(work["body"]), key.owner)
-                for work in works
-            ]
-            outcomes = await self._context.venue.place(account, requests)
+        requests = [
+            PlaceRequest(work["venue_order_id"], base64.b64decode(work["body"]), key.owner)
+            for work in timely
+        ]
+        answered = await self._context.venue.place(account, requests) if requests else []
+        works = [*timely, *late]
+        outcomes = [*answered, *(NotPlaced("SEND_BY_PASSED", 0, "") for _ in late)]
         self._context.reached("send.after")
         latency_ms = self._context.elapsed_ms(started_ns)
         by_call: dict[str, list[Item]] = defaultdict(list)

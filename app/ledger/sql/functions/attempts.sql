@@ -113,7 +113,8 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION ledger.open_attempt(jsonb) IS
     'Items {order_id, incarnation, claim_no, owner, request_timeout_ms}. Bytes may leave only after this has returned '
-    'ok, and only until 2 s after a monotonic clock reading taken before the call.';
+    'ok, and only until send_within_ms after a monotonic clock reading taken before the call (2 s, or what remains of '
+    'valid_until).';
 
 CREATE FUNCTION ledger._no_longer_wanted(o ledger.orders, e ledger.exposure, p_now timestamptz) RETURNS text
 LANGUAGE sql VOLATILE
@@ -129,7 +130,8 @@ CREATE FUNCTION ledger._open(p_item integer, o ledger.orders, x jsonb, p_now tim
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
-    v_send_by timestamptz := p_now + interval '2 seconds';
+    -- An intent is not sent late: what remains of its validity may be less than the two seconds.
+    v_send_by timestamptz := least(p_now + interval '2 seconds', o.valid_until);
 BEGIN
     o.attempts := o.attempts + 1;
     o.last_deadline := greatest(o.last_deadline,
@@ -139,7 +141,8 @@ BEGIN
             p_now, v_send_by, o.last_deadline);
     UPDATE ledger.outbox SET status = 'claimed' WHERE account_id = o.account_id AND order_id = o.order_id;
     RETURN ledger._ok(p_item, o, ledger._settle(o, 'OPEN', '', p_now, '{}', p_attempt => o.attempts))
-        || jsonb_build_object('attempt', o.attempts);
+        || jsonb_build_object('attempt', o.attempts,
+            'send_within_ms', floor(extract(epoch FROM v_send_by - p_now) * 1000)::bigint);
 END $$;
 
 CREATE FUNCTION ledger._complete(

@@ -24,6 +24,8 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger,
 AS $$
 BEGIN
     PERFORM ledger._enter();
+    PERFORM FROM ledger.venue_event v JOIN ledger.account a USING (account_id)
+    WHERE a.name = p_account AND v.event_id = ANY (p_event_ids) ORDER BY v.event_id FOR UPDATE OF v;
     UPDATE ledger.venue_event v SET applied_at = CASE WHEN p_problem IS NULL THEN ledger.clock() END, problem = left(p_problem, 2000)
     FROM ledger.account a
     WHERE a.name = p_account AND v.account_id = a.account_id AND v.event_id = ANY (p_event_ids) AND v.applied_at IS NULL;
