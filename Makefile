@@ -39,8 +39,8 @@ $(STAMP): requirements-dev.lock pyproject.toml
 demo: $(STAMP) ## The whole life of some hundred orders, with kills, on a throw-away database
 	@$(BIN)/ledger-worker demo $(ARGS)
 
-test: $(STAMP) ## All tests
-	$(BIN)/python -m pytest $(or $(ARGS),tests/)
+test: $(STAMP) ## All tests, one process per core, each with a server of its own
+	$(BIN)/python -m pytest $(or $(ARGS),-n auto --dist loadfile tests/)
 
 check: $(STAMP) ## Lint, format, types, contracts, generated documents
 	$(BIN)/ruff check .
