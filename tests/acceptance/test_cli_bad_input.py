@@ -135,7 +135,7 @@ OTHERS: list[tuple[tuple[str, ...], str, int]] = [
     (("halt", "account:nobody", "--why", "x"), "BAD_REQUEST", 2),
     (("halt", "market:no-such-market", "--why", "x"), "BAD_REQUEST", 2),
     (("halt", "group:", "--why", "x"), "BAD_REQUEST", 2),
-    (("resume", "global", "--version", "1"), "BAD_REQUEST", 2),
+    (("resume", "global", "--version", "1"), "STALE_VERSION", 1),
     (("resume", "global", "--version", "0"), "BAD_REQUEST", 2),
     (("resume", "global"), "BAD_REQUEST", 2),
     (("limits", "set", "--why", "x"), "BAD_REQUEST", 2),

@@ -169,7 +169,10 @@ class Campaign:
 
     async def _reserve(self, death: Death, fate: str) -> int:
         cents = CENTS_THAT_CROSS if fate == "matched" else CENTS_THAT_REST
-        return await self.rig.reserve(death.market(fate), cents, account=death.account)
+        # wanted for longer than the whole campaign takes on a busy machine
+        return await self.rig.reserve(
+            death.market(fate), cents, account=death.account, valid_for_ms=600_000
+        )
 
     async def _reserve_with_fault(self, death: Death) -> None:
         for fate in fates_of(death.point):
