@@ -916,7 +916,9 @@ DECLARE
     v_name text;
     v_made integer := 0;
 BEGIN
-    PERFORM pg_advisory_xact_lock(7316040);
+    IF NOT pg_try_advisory_xact_lock(7316040) THEN
+        RETURN 0;  -- somebody else is at it; anybody may hold this lock, so nobody waits for it
+    END IF;
     FOR i IN 1 .. least(p_months_ahead, 24) LOOP
         v_from := date_trunc('month', ledger.clock() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'
                   + make_interval(months => i);
@@ -2268,6 +2270,7 @@ DECLARE
     x jsonb;
     o ledger.orders;
     v_now timestamptz;
+    v_entered timestamptz := ledger.clock();
     v_event text;
     v_answers jsonb := '[]';
     v_answer jsonb;
@@ -2294,7 +2297,7 @@ BEGIN
             v_now := ledger._lane_time(o.account_id, o.market_id);
             o.size_matched_micros := greatest(o.size_matched_micros, coalesce(ledger._whole(x -> 'size_matched_micros'), 0));
             o.seen_at_venue := true;
-            v_event := ledger._event_of(o, x);
+            v_event := ledger._event_of(o, x, v_entered);
             IF v_event IS NULL THEN
                 UPDATE ledger.orders SET seen_at_venue = true
                 WHERE account_id = o.account_id AND order_id = o.order_id AND NOT seen_at_venue
@@ -2314,7 +2317,7 @@ COMMENT ON FUNCTION ledger.observe_orders(jsonb) IS
     'Items {account, venue_order_id, status (LIVE, DELAYED, MATCHED, CANCELLED, EXPIRED, REJECTED, OTHER), raw_status, '
     'size_matched_micros, source (read, stream), took_ms (of a read)}. Only a read by id ends an order; the stream only shows that it lives or fills.';
 
-CREATE FUNCTION ledger._event_of(o ledger.orders, x jsonb) RETURNS text
+CREATE FUNCTION ledger._event_of(o ledger.orders, x jsonb, p_entered timestamptz) RETURNS text
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
@@ -2324,7 +2327,8 @@ DECLARE
     v_before ledger.orders := ledger._order(o.order_id, ARRAY[o.order_id]);
     v_news boolean;
     v_dead boolean := x ->> 'status' IN ('CANCELLED', 'EXPIRED', 'REJECTED');
-    v_since timestamptz := ledger.clock() - make_interval(secs => ledger._whole(x -> 'took_ms') / 1000.0);
+    -- From before the wait for the lock: a read that queued does not grow younger by it.
+    v_since timestamptz := p_entered - make_interval(secs => ledger._whole(x -> 'took_ms') / 1000.0);
 BEGIN
     v_news := o.size_matched_micros <> v_before.size_matched_micros OR NOT v_before.seen_at_venue
               OR o.state IN ('PREPARED', 'SENDING', 'HELD_BACK', 'UNKNOWN', 'REJECTED', 'NOT_PLACED');
@@ -2346,7 +2350,7 @@ BEGIN
         WHEN v_news THEN 'SEE'
         WHEN v_status = 'LIVE' AND o.state = 'DELAYED' THEN 'SEE' END;
 END $$;
-COMMENT ON FUNCTION ledger._event_of(ledger.orders, jsonb) IS
+COMMENT ON FUNCTION ledger._event_of(ledger.orders, jsonb, timestamptz) IS
     'Which event an observation is, or NULL if it says nothing new: repeating a read changes no row.';
 
 CREATE FUNCTION ledger.record_fills(p_items jsonb) RETURNS jsonb
@@ -2424,7 +2428,8 @@ BEGIN
         f.cash_micros := CASE o.side WHEN 'BUY' THEN ledger.cost_of(f.price_micros, f.size_micros)
             ELSE floor(f.price_micros::numeric * f.size_micros / 1000000)::bigint END;
         f.is_maker := coalesce(x -> 'is_maker' = 'true', false);
-        f.matched_at := coalesce(to_timestamp(ledger._whole(x -> 'matched_at_ms') / 1000.0), v_now);
+        f.matched_at := coalesce(CASE WHEN ledger._whole(x -> 'matched_at_ms') BETWEEN 0 AND 4102444800000
+            THEN to_timestamp(ledger._whole(x -> 'matched_at_ms') / 1000.0) END, v_now);
         f.settlement := 'provisional';
         o.traded_micros := o.traded_micros + f.size_micros;
         v_provisional := f.size_micros;
@@ -2484,6 +2489,7 @@ CREATE FUNCTION ledger.record_evidence(p_items jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_entered timestamptz := ledger.clock();
     v_locked bigint[];
     x jsonb;
     o ledger.orders;
@@ -2500,7 +2506,7 @@ BEGIN
             INSERT INTO ledger.evidence (account_id, order_id, kind, started_at, at, incarnation, owner, detail)
             VALUES (o.account_id, o.order_id, x ->> 'kind',
                     -- The look-up's own duration is subtracted on the database's clock: no other clock is compared with it.
-                    ledger.clock() - make_interval(secs => greatest(coalesce(ledger._whole(x -> 'took_ms'), 0), 0) / 1000.0),
+                    v_entered - make_interval(secs => greatest(coalesce(ledger._whole(x -> 'took_ms'), 0), 0) / 1000.0),
                     ledger.clock(), (x ->> 'incarnation')::uuid, coalesce(x ->> 'owner', ''), left(coalesce(x ->> 'detail', ''), 2000));
             v_answers := v_answers || ledger._ok(i, o, o.state);
         END IF;
@@ -2670,8 +2676,10 @@ DECLARE
     v_account_id bigint;
 BEGIN
     SELECT a.account_id INTO v_account_id FROM ledger.account a WHERE a.name = p_account;
-    IF v_account_id IS NULL THEN
-        RAISE EXCEPTION 'UNKNOWN_ACCOUNT: %; nothing was cancelled', p_account USING ERRCODE = 'LG004';
+    IF v_account_id IS NULL OR NOT ledger._may_act_for(v_account_id) THEN
+        -- One answer for both: a login learns nothing about accounts it was not granted.
+        RAISE EXCEPTION 'UNKNOWN_ACCOUNT: % is not an account of this login; nothing was cancelled', p_account
+            USING ERRCODE = 'LG004';
     ELSIF p_market IS NOT NULL AND v_market_id IS NULL THEN
         RAISE EXCEPTION 'UNKNOWN_MARKET: %; nothing was cancelled', p_market USING ERRCODE = 'LG004';
     END IF;
@@ -2746,6 +2754,7 @@ CREATE FUNCTION ledger.record_cancel_answers(p_items jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_entered timestamptz := ledger.clock();
     v_locked bigint[];
     x jsonb;
     o ledger.orders;
@@ -2770,7 +2779,7 @@ BEGIN
         IF x ->> 'answer' IN ('accepted', 'refused') THEN
             INSERT INTO ledger.evidence (account_id, order_id, kind, started_at, at, incarnation, owner, detail)
             VALUES (o.account_id, o.order_id, 'delete_answered',
-                    v_now - make_interval(secs => greatest(coalesce(ledger._whole(x -> 'took_ms'), 0), 0) / 1000.0),
+                    v_entered - make_interval(secs => greatest(coalesce(ledger._whole(x -> 'took_ms'), 0), 0) / 1000.0),
                     v_now, (x ->> 'incarnation')::uuid, coalesce(x ->> 'owner', ''), left(coalesce(x ->> 'raw', ''), 2000));
         END IF;
         PERFORM ledger._journal(o.account_id, o.market_id, v_now, 'CANCEL_ANSWERED', o.order_id, NULL, o.state, o.state,
@@ -2807,6 +2816,8 @@ BEGIN
         RETURN ledger._no_order(0, p_order_id);
     END IF;
     r := ledger._parse_request(p_request || jsonb_build_object('replaces_order_id', p_order_id), 0);
+    -- Sets belong to reserve_pending, which numbers them itself; a caller's own number would escape the gap.
+    r.set_id := NULL;
     IF r.answer IS NULL THEN
         r.answer := ledger._replay(r);
     END IF;
@@ -2840,7 +2851,10 @@ BEGIN
     PERFORM ledger._count_admission(r, v_now);
     v_id := nextval('ledger.order_id_seq');
     INSERT INTO ledger.replacement (account_id, replacement_id, old_order_id, request, filled_at_ask, state, asked_at)
-    VALUES (o.account_id, v_id, o.order_id, p_request - 'mutex_term' - 'set_id',
+    VALUES (o.account_id, v_id, o.order_id,
+            -- By identity, not by the name that was used: a slug may mean another market by the time the old order ends.
+            (p_request - 'mutex_term' - 'set_id') || jsonb_build_object('outcome', o.outcome::text,
+                'market', (SELECT m.condition_id FROM ledger.market m WHERE m.market_id = o.market_id)),
             greatest(o.size_matched_micros, o.traded_micros), 'waiting', v_now);
     INSERT INTO ledger.idempotency_key (account_id, key, fingerprint, kind, subject_id, bound_at)
     VALUES (o.account_id, r.key, r.fingerprint, 'replacement', v_id, v_now);
@@ -2873,6 +2887,7 @@ BEGIN
     v_answer := CASE WHEN r.answer ->> 'code' = 'NOT_GRANTED' THEN NULL ELSE r.answer END;
     -- Who asked was granted the account; whoever books the end (an operator, say) need not be.
     r.answer := NULL;
+    r.account_id := o.account_id; r.market_id := o.market_id; r.outcome := o.outcome; r.token_id := o.token_id;
     v_filled := greatest(o.size_matched_micros, o.traded_micros) - q.filled_at_ask;
     v_asked := r.size_micros;
     IF v_answer IS NULL AND o.state <> 'FILLED' THEN
@@ -2881,11 +2896,16 @@ BEGIN
             v_answer := ledger._refusal(0, 'ALREADY_ENDED', 'the old order filled what the new one asked for');
         ELSE
             SELECT * INTO e FROM ledger.exposure x WHERE x.account_id = o.account_id AND x.market_id = o.market_id;
-            r.answer := ledger._market_refusal(r);
-            IF r.answer IS NULL THEN
-                r := ledger._judge(r, e, p_now);
-            END IF;
-            v_answer := coalesce(r.answer, ledger._admit(r, v_asked, p_now));
+            BEGIN
+                r.answer := ledger._market_refusal(r);
+                IF r.answer IS NULL THEN
+                    r := ledger._judge(r, e, p_now);
+                END IF;
+                v_answer := coalesce(r.answer, ledger._admit(r, v_asked, p_now));
+            EXCEPTION WHEN OTHERS THEN
+                -- The old order's end is a fact and must be booked whatever is wrong with what should follow it.
+                v_answer := ledger._refusal(0, 'BAD_REQUEST', 'the new order could not be reserved: ' || SQLERRM);
+            END;
         END IF;
     ELSIF v_answer IS NULL THEN
         v_answer := ledger._refusal(0, 'ALREADY_ENDED', 'the old order was filled');
@@ -2986,6 +3006,8 @@ BEGIN
     WITH due AS (
         SELECT b.account_id, b.outbox_id FROM ledger.outbox b
         WHERE b.status IN ('blocked', 'released') AND b.not_before <= ledger.clock()
+          AND EXISTS (SELECT FROM ledger.orders o WHERE o.account_id = b.account_id AND o.order_id = b.order_id
+                      AND o.state = 'UNKNOWN')
           AND (b.claimed_until IS NULL OR b.claimed_until <= ledger.clock())
           AND b.account_id IN (SELECT a.account_id FROM ledger.account a WHERE a.name = ANY (p_accounts))
         ORDER BY b.not_before LIMIT least(p_limit, 100) FOR UPDATE SKIP LOCKED
@@ -3216,7 +3238,7 @@ BEGIN
         RETURN ledger._refusal(0, CASE WHEN v_account_id IS NULL THEN 'UNKNOWN_ACCOUNT' ELSE 'UNKNOWN_MARKET' END, 'there is none');
     ELSIF NOT ledger._may_act_for(v_account_id) THEN
         RETURN ledger._refusal(0, 'NOT_GRANTED', 'this login was not granted the account');
-    ELSIF p_ttl_ms NOT BETWEEN 10 AND 60000 THEN
+    ELSIF p_ttl_ms IS NULL OR p_ttl_ms NOT BETWEEN 10 AND 60000 THEN
         RETURN ledger._refusal(0, 'BAD_REQUEST', 'a market mutex is held for 10 to 60000 ms at a time');
     END IF;
     INSERT INTO ledger.exposure (account_id, market_id, clock_at) VALUES (v_account_id, v_market_id, ledger.clock())
@@ -3332,8 +3354,10 @@ BEGIN
     WHERE s.datname = current_database() AND s.pid <> pg_backend_pid()
       AND (s.state LIKE 'idle in transaction%'
                AND s.state_change < clock_timestamp() - make_interval(secs => p_longer_than_ms / 1000.0)
-           -- A trader may also sit on a lock while busy (pg_sleep); one that waits for a lock itself is left alone.
-           OR s.state = 'active' AND s.wait_event_type IS DISTINCT FROM 'Lock'
+           -- A trader may also sit on a lock while busy (pg_sleep, an advisory lock of its own second session). Only one
+           -- that waits for a row, as every writer does now and then, is left alone: who holds that row is ended.
+           OR s.state = 'active'
+               AND NOT (s.wait_event_type = 'Lock' AND s.wait_event IN ('transactionid', 'tuple'))
                AND NOT pg_has_role(s.usesysid, '${role_worker}', 'MEMBER')
                AND s.xact_start < clock_timestamp() - make_interval(secs => p_longer_than_ms / 1000.0))
       AND EXISTS (SELECT FROM pg_locks k JOIN pg_class c ON c.oid = k.relation

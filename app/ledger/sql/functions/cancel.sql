@@ -65,8 +65,10 @@ DECLARE
     v_account_id bigint;
 BEGIN
     SELECT a.account_id INTO v_account_id FROM ledger.account a WHERE a.name = p_account;
-    IF v_account_id IS NULL THEN
-        RAISE EXCEPTION 'UNKNOWN_ACCOUNT: %; nothing was cancelled', p_account USING ERRCODE = 'LG004';
+    IF v_account_id IS NULL OR NOT ledger._may_act_for(v_account_id) THEN
+        -- One answer for both: a login learns nothing about accounts it was not granted.
+        RAISE EXCEPTION 'UNKNOWN_ACCOUNT: % is not an account of this login; nothing was cancelled', p_account
+            USING ERRCODE = 'LG004';
     ELSIF p_market IS NOT NULL AND v_market_id IS NULL THEN
         RAISE EXCEPTION 'UNKNOWN_MARKET: %; nothing was cancelled', p_market USING ERRCODE = 'LG004';
     END IF;
@@ -141,6 +143,7 @@ CREATE FUNCTION ledger.record_cancel_answers(p_items jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_entered timestamptz := ledger.clock();
     v_locked bigint[];
     x jsonb;
     o ledger.orders;
@@ -165,7 +168,7 @@ BEGIN
         IF x ->> 'answer' IN ('accepted', 'refused') THEN
             INSERT INTO ledger.evidence (account_id, order_id, kind, started_at, at, incarnation, owner, detail)
             VALUES (o.account_id, o.order_id, 'delete_answered',
-                    v_now - make_interval(secs => greatest(coalesce(ledger._whole(x -> 'took_ms'), 0), 0) / 1000.0),
+                    v_entered - make_interval(secs => greatest(coalesce(ledger._whole(x -> 'took_ms'), 0), 0) / 1000.0),
                     v_now, (x ->> 'incarnation')::uuid, coalesce(x ->> 'owner', ''), left(coalesce(x ->> 'raw', ''), 2000));
         END IF;
         PERFORM ledger._journal(o.account_id, o.market_id, v_now, 'CANCEL_ANSWERED', o.order_id, NULL, o.state, o.state,

@@ -7,6 +7,7 @@ CREATE FUNCTION ledger.record_evidence(p_items jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
+    v_entered timestamptz := ledger.clock();
     v_locked bigint[];
     x jsonb;
     o ledger.orders;
@@ -23,7 +24,7 @@ BEGIN
             INSERT INTO ledger.evidence (account_id, order_id, kind, started_at, at, incarnation, owner, detail)
             VALUES (o.account_id, o.order_id, x ->> 'kind',
                     -- The look-up's own duration is subtracted on the database's clock: no other clock is compared with it.
-                    ledger.clock() - make_interval(secs => greatest(coalesce(ledger._whole(x -> 'took_ms'), 0), 0) / 1000.0),
+                    v_entered - make_interval(secs => greatest(coalesce(ledger._whole(x -> 'took_ms'), 0), 0) / 1000.0),
                     ledger.clock(), (x ->> 'incarnation')::uuid, coalesce(x ->> 'owner', ''), left(coalesce(x ->> 'detail', ''), 2000));
             v_answers := v_answers || ledger._ok(i, o, o.state);
         END IF;

@@ -53,6 +53,7 @@ DECLARE
     x jsonb;
     o ledger.orders;
     v_now timestamptz;
+    v_entered timestamptz := ledger.clock();
     v_event text;
     v_answers jsonb := '[]';
     v_answer jsonb;
@@ -79,7 +80,7 @@ BEGIN
             v_now := ledger._lane_time(o.account_id, o.market_id);
             o.size_matched_micros := greatest(o.size_matched_micros, coalesce(ledger._whole(x -> 'size_matched_micros'), 0));
             o.seen_at_venue := true;
-            v_event := ledger._event_of(o, x);
+            v_event := ledger._event_of(o, x, v_entered);
             IF v_event IS NULL THEN
                 UPDATE ledger.orders SET seen_at_venue = true
                 WHERE account_id = o.account_id AND order_id = o.order_id AND NOT seen_at_venue
@@ -99,7 +100,7 @@ COMMENT ON FUNCTION ledger.observe_orders(jsonb) IS
     'Items {account, venue_order_id, status (LIVE, DELAYED, MATCHED, CANCELLED, EXPIRED, REJECTED, OTHER), raw_status, '
     'size_matched_micros, source (read, stream), took_ms (of a read)}. Only a read by id ends an order; the stream only shows that it lives or fills.';
 
-CREATE FUNCTION ledger._event_of(o ledger.orders, x jsonb) RETURNS text
+CREATE FUNCTION ledger._event_of(o ledger.orders, x jsonb, p_entered timestamptz) RETURNS text
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
@@ -109,7 +110,8 @@ DECLARE
     v_before ledger.orders := ledger._order(o.order_id, ARRAY[o.order_id]);
     v_news boolean;
     v_dead boolean := x ->> 'status' IN ('CANCELLED', 'EXPIRED', 'REJECTED');
-    v_since timestamptz := ledger.clock() - make_interval(secs => ledger._whole(x -> 'took_ms') / 1000.0);
+    -- From before the wait for the lock: a read that queued does not grow younger by it.
+    v_since timestamptz := p_entered - make_interval(secs => ledger._whole(x -> 'took_ms') / 1000.0);
 BEGIN
     v_news := o.size_matched_micros <> v_before.size_matched_micros OR NOT v_before.seen_at_venue
               OR o.state IN ('PREPARED', 'SENDING', 'HELD_BACK', 'UNKNOWN', 'REJECTED', 'NOT_PLACED');
@@ -131,7 +133,7 @@ BEGIN
         WHEN v_news THEN 'SEE'
         WHEN v_status = 'LIVE' AND o.state = 'DELAYED' THEN 'SEE' END;
 END $$;
-COMMENT ON FUNCTION ledger._event_of(ledger.orders, jsonb) IS
+COMMENT ON FUNCTION ledger._event_of(ledger.orders, jsonb, timestamptz) IS
     'Which event an observation is, or NULL if it says nothing new: repeating a read changes no row.';
 
 CREATE FUNCTION ledger.record_fills(p_items jsonb) RETURNS jsonb
@@ -209,7 +211,8 @@ BEGIN
         f.cash_micros := CASE o.side WHEN 'BUY' THEN ledger.cost_of(f.price_micros, f.size_micros)
             ELSE floor(f.price_micros::numeric * f.size_micros / 1000000)::bigint END;
         f.is_maker := coalesce(x -> 'is_maker' = 'true', false);
-        f.matched_at := coalesce(to_timestamp(ledger._whole(x -> 'matched_at_ms') / 1000.0), v_now);
+        f.matched_at := coalesce(CASE WHEN ledger._whole(x -> 'matched_at_ms') BETWEEN 0 AND 4102444800000
+            THEN to_timestamp(ledger._whole(x -> 'matched_at_ms') / 1000.0) END, v_now);
         f.settlement := 'provisional';
         o.traded_micros := o.traded_micros + f.size_micros;
         v_provisional := f.size_micros;

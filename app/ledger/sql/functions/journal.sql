@@ -87,7 +87,9 @@ DECLARE
     v_name text;
     v_made integer := 0;
 BEGIN
-    PERFORM pg_advisory_xact_lock(7316040);
+    IF NOT pg_try_advisory_xact_lock(7316040) THEN
+        RETURN 0;  -- somebody else is at it; anybody may hold this lock, so nobody waits for it
+    END IF;
     FOR i IN 1 .. least(p_months_ahead, 24) LOOP
         v_from := date_trunc('month', ledger.clock() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'
                   + make_interval(months => i);

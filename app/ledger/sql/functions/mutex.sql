@@ -19,7 +19,7 @@ BEGIN
         RETURN ledger._refusal(0, CASE WHEN v_account_id IS NULL THEN 'UNKNOWN_ACCOUNT' ELSE 'UNKNOWN_MARKET' END, 'there is none');
     ELSIF NOT ledger._may_act_for(v_account_id) THEN
         RETURN ledger._refusal(0, 'NOT_GRANTED', 'this login was not granted the account');
-    ELSIF p_ttl_ms NOT BETWEEN 10 AND 60000 THEN
+    ELSIF p_ttl_ms IS NULL OR p_ttl_ms NOT BETWEEN 10 AND 60000 THEN
         RETURN ledger._refusal(0, 'BAD_REQUEST', 'a market mutex is held for 10 to 60000 ms at a time');
     END IF;
     INSERT INTO ledger.exposure (account_id, market_id, clock_at) VALUES (v_account_id, v_market_id, ledger.clock())
@@ -135,8 +135,10 @@ BEGIN
     WHERE s.datname = current_database() AND s.pid <> pg_backend_pid()
       AND (s.state LIKE 'idle in transaction%'
                AND s.state_change < clock_timestamp() - make_interval(secs => p_longer_than_ms / 1000.0)
-           -- A trader may also sit on a lock while busy (pg_sleep); one that waits for a lock itself is left alone.
-           OR s.state = 'active' AND s.wait_event_type IS DISTINCT FROM 'Lock'
+           -- A trader may also sit on a lock while busy (pg_sleep, an advisory lock of its own second session). Only one
+           -- that waits for a row, as every writer does now and then, is left alone: who holds that row is ended.
+           OR s.state = 'active'
+               AND NOT (s.wait_event_type = 'Lock' AND s.wait_event IN ('transactionid', 'tuple'))
                AND NOT pg_has_role(s.usesysid, '${role_worker}', 'MEMBER')
                AND s.xact_start < clock_timestamp() - make_interval(secs => p_longer_than_ms / 1000.0))
       AND EXISTS (SELECT FROM pg_locks k JOIN pg_class c ON c.oid = k.relation

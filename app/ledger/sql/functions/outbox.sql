@@ -85,6 +85,8 @@ BEGIN
     WITH due AS (
         SELECT b.account_id, b.outbox_id FROM ledger.outbox b
         WHERE b.status IN ('blocked', 'released') AND b.not_before <= ledger.clock()
+          AND EXISTS (SELECT FROM ledger.orders o WHERE o.account_id = b.account_id AND o.order_id = b.order_id
+                      AND o.state = 'UNKNOWN')
           AND (b.claimed_until IS NULL OR b.claimed_until <= ledger.clock())
           AND b.account_id IN (SELECT a.account_id FROM ledger.account a WHERE a.name = ANY (p_accounts))
         ORDER BY b.not_before LIMIT least(p_limit, 100) FOR UPDATE SKIP LOCKED

@@ -20,6 +20,8 @@ BEGIN
         RETURN ledger._no_order(0, p_order_id);
     END IF;
     r := ledger._parse_request(p_request || jsonb_build_object('replaces_order_id', p_order_id), 0);
+    -- Sets belong to reserve_pending, which numbers them itself; a caller's own number would escape the gap.
+    r.set_id := NULL;
     IF r.answer IS NULL THEN
         r.answer := ledger._replay(r);
     END IF;
@@ -53,7 +55,10 @@ BEGIN
     PERFORM ledger._count_admission(r, v_now);
     v_id := nextval('ledger.order_id_seq');
     INSERT INTO ledger.replacement (account_id, replacement_id, old_order_id, request, filled_at_ask, state, asked_at)
-    VALUES (o.account_id, v_id, o.order_id, p_request - 'mutex_term' - 'set_id',
+    VALUES (o.account_id, v_id, o.order_id,
+            -- By identity, not by the name that was used: a slug may mean another market by the time the old order ends.
+            (p_request - 'mutex_term' - 'set_id') || jsonb_build_object('outcome', o.outcome::text,
+                'market', (SELECT m.condition_id FROM ledger.market m WHERE m.market_id = o.market_id)),
             greatest(o.size_matched_micros, o.traded_micros), 'waiting', v_now);
     INSERT INTO ledger.idempotency_key (account_id, key, fingerprint, kind, subject_id, bound_at)
     VALUES (o.account_id, r.key, r.fingerprint, 'replacement', v_id, v_now);
@@ -86,6 +91,7 @@ BEGIN
     v_answer := CASE WHEN r.answer ->> 'code' = 'NOT_GRANTED' THEN NULL ELSE r.answer END;
     -- Who asked was granted the account; whoever books the end (an operator, say) need not be.
     r.answer := NULL;
+    r.account_id := o.account_id; r.market_id := o.market_id; r.outcome := o.outcome; r.token_id := o.token_id;
     v_filled := greatest(o.size_matched_micros, o.traded_micros) - q.filled_at_ask;
     v_asked := r.size_micros;
     IF v_answer IS NULL AND o.state <> 'FILLED' THEN
@@ -94,11 +100,16 @@ BEGIN
             v_answer := ledger._refusal(0, 'ALREADY_ENDED', 'the old order filled what the new one asked for');
         ELSE
             SELECT * INTO e FROM ledger.exposure x WHERE x.account_id = o.account_id AND x.market_id = o.market_id;
-            r.answer := ledger._market_refusal(r);
-            IF r.answer IS NULL THEN
-                r := ledger._judge(r, e, p_now);
-            END IF;
-            v_answer := coalesce(r.answer, ledger._admit(r, v_asked, p_now));
+            BEGIN
+                r.answer := ledger._market_refusal(r);
+                IF r.answer IS NULL THEN
+                    r := ledger._judge(r, e, p_now);
+                END IF;
+                v_answer := coalesce(r.answer, ledger._admit(r, v_asked, p_now));
+            EXCEPTION WHEN OTHERS THEN
+                -- The old order's end is a fact and must be booked whatever is wrong with what should follow it.
+                v_answer := ledger._refusal(0, 'BAD_REQUEST', 'the new order could not be reserved: ' || SQLERRM);
+            END;
         END IF;
     ELSIF v_answer IS NULL THEN
         v_answer := ledger._refusal(0, 'ALREADY_ENDED', 'the old order was filled');
