@@ -80,6 +80,14 @@ class LedgerCalls:
         return answer
 
 
+def storable(text: str) -> str:
+    """Text of the outside world as the database can hold it: NUL and half characters become U+FFFD.
+
+    A venue's answer with a NUL byte must not keep its outcome from being recorded.
+    """
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
 def refused(answer: Mapping[str, Any]) -> bool:
     """Whether an item was refused (then ``code`` and ``detail`` say why)."""
     return bool(answer["status"] == "refused")

@@ -3181,7 +3181,9 @@ BEGIN
     END IF;
     IF d.source = 'outbox' THEN
         UPDATE ledger.outbox SET status = 'ready', failures = 0, not_before = ledger.clock()
-        WHERE account_id = d.account_id AND order_id = d.subject::bigint AND status = 'dead';
+        WHERE account_id = d.account_id AND order_id = d.subject::bigint AND status IN ('dead', 'released')
+          AND EXISTS (SELECT FROM ledger.orders o WHERE o.account_id = d.account_id AND o.order_id = d.subject::bigint
+                      AND o.state IN ('RESERVED', 'PREPARED', 'HELD_BACK'));
     ELSE
         UPDATE ledger.venue_event SET problem = NULL WHERE account_id = d.account_id AND event_id = d.subject;
     END IF;

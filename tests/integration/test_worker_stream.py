@@ -32,6 +32,7 @@ async def test_events_stored_and_not_applied_are_applied_once_at_the_next_start(
     order_id = await rig.reserve()
     async with rig.inside():
         await rig.until_state(order_id, "LIVE")
+        await rig.until_stream_is_read()
     await rig.fill_at_venue("m1", cents=4)
     events = await rig.owner.fetch(
         "SELECT seq, payload FROM paper.event WHERE seq > "

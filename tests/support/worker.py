@@ -343,7 +343,9 @@ class Rig:
                 " AND NOT EXISTS (SELECT FROM ledger.fill WHERE settlement = 'provisional')"
                 " AND NOT EXISTS (SELECT FROM ledger.venue_event WHERE applied_at IS NULL)"
                 " AND NOT EXISTS (SELECT FROM ledger.attempt WHERE outcome = 'open')"
-                " AND NOT EXISTS (SELECT FROM paper.arrival)",
+                " AND NOT EXISTS (SELECT FROM paper.arrival)"
+                " AND NOT EXISTS (SELECT FROM paper.venue_order v JOIN ledger.orders o USING (venue_order_id)"
+                "  WHERE v.matched_micros > greatest(o.traded_micros, o.size_matched_micros))",
                 list(UNRESOLVED),
                 within_s=within_s,
             )

@@ -266,6 +266,9 @@ LOGS: Final[dict[str, str]] = {
     "NOT_READY": (
         "The start comparison could not be made; nothing is placed for this account. Repeated."
     ),
+    "CANCEL_NOT_RECORDED": (
+        "The answer to a cancel could not be recorded; the cancel stays due and is sent again."
+    ),
     "INTENT_NOT_SIGNABLE": (
         "The intent cannot be written as an order of the venue, and never can be: it was released."
     ),

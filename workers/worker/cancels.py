@@ -1,16 +1,17 @@
 """The cancel path: its own queue, its own requests, never behind a placement.
 
+No request waits for another: each account's requests, and the reads that follow, run by themselves.
 "Cancel accepted" is not "cancelled": each answer is followed by a read of the order, and only that read
 ends it. Until it ends, the ledger keeps the cancel due and this task sends it again.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from typing import Any, Final
 
-from app.ledger.calls import Item
+from app.errors import DatabaseProblem
+from app.ledger.calls import Item, storable
 from app.venue.interface import (
     CancelAccepted,
     CancelNotSent,
@@ -18,6 +19,7 @@ from app.venue.interface import (
     CancelRefused,
     CancelUnknown,
 )
+from workers.worker.background import Background
 from workers.worker.context import Context
 from workers.worker.reading import read_orders
 
@@ -28,9 +30,12 @@ BATCH: Final = 100
 class Cancels:
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._background = Background(context)
         self._log = context.named("canceller")
 
     async def one_pass(self) -> bool:
+        """Send what is due, and wait for none of it; whether there was anything."""
+        self._background.check()
         context = self._context
         if not context.shared.known:
             return False
@@ -41,10 +46,25 @@ class Cancels:
         by_account: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for request in claimed:
             by_account[request["account"]].append(request)
-        await asyncio.gather(
-            *(self._cancel(account, requests) for account, requests in by_account.items())
-        )
+        for account, requests in by_account.items():
+            self._background.start(self._try(account, requests), name="cancel")
         return bool(claimed)
+
+    async def drain(self) -> None:
+        """Wait for the requests under way."""
+        await self._background.drain()
+
+    async def _try(self, account: str, requests: list[dict[str, Any]]) -> None:
+        try:
+            await self._cancel(account, requests)
+        except DatabaseProblem as problem:
+            # The cancels stay due in the ledger, and are sent again in a moment.
+            self._log.warning(
+                "CANCEL_NOT_RECORDED",
+                account=account,
+                orders=[request["order_id"] for request in requests],
+                code=problem.code,
+            )
 
     async def _cancel(self, account: str, requests: list[dict[str, Any]]) -> None:
         context = self._context
@@ -76,7 +96,7 @@ class Cancels:
         item: Item = {
             "order_id": request["order_id"],
             "incarnation": str(self._context.incarnation),
-            "raw": outcome.raw,
+            "raw": storable(outcome.raw),
             "took_ms": took_ms,
         }
         match outcome:

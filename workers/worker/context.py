@@ -63,6 +63,8 @@ class Shared:
 @dataclass(frozen=True, slots=True)
 class Context:
     calls: LedgerCalls
+    watch: LedgerCalls
+    """A connection of the watchdog's own."""
     host: Host
     ports: Ports
     settings: Settings

@@ -8,8 +8,9 @@ wanted, only look-ups and DELETE remain, until the ledger holds every proof of a
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Final
 
+from app.ledger.calls import storable
 from app.venue.interface import Absent, Found, Unread
 from workers.worker.context import Context
 from workers.worker.reading import book_trades, observe
@@ -69,7 +70,7 @@ class LookUps:
         elif work["wanted"]:
             await self._send_again(work)
         else:
-            await self._prove_absent(work, answer, context.elapsed_ms(started_ns))
+            await self._prove_absent(work, answer, started_ns)
 
     async def _send_again(self, work: Work) -> None:
         if work["fate_age_ms"] < RESEND_AFTER_MS:
@@ -79,20 +80,10 @@ class LookUps:
         await self._sender.send(work["account"], [work])
         await self._drop(work, self._context.backoff_ms(2))
 
-    async def _prove_absent(self, work: Work, absent: Absent, order_took_ms: int) -> None:
+    async def _prove_absent(self, work: Work, absent: Absent, started_ns: int) -> None:
         context = self._context
         account, order_id = work["account"], work["order_id"]
-        owner = self._owner(account)
-        evidence: list[dict[str, Any]] = [
-            {
-                "order_id": order_id,
-                "kind": "order_absent",
-                "took_ms": order_took_ms,
-                "owner": owner,
-                "incarnation": str(context.incarnation),
-                "detail": absent.raw,
-            },
-        ]
+        await self._record(work, "order_absent", started_ns, absent.raw)
         if not work["cancel_asked"]:
             await context.calls.items(
                 "request_cancel",
@@ -107,16 +98,7 @@ class LookUps:
             if ours:
                 await book_trades(context, account, ours)
             else:
-                evidence.append(
-                    {
-                        "order_id": order_id,
-                        "kind": "trades_absent",
-                        "owner": owner,
-                        "took_ms": context.elapsed_ms(started_ns),
-                        "incarnation": str(context.incarnation),
-                    }
-                )
-        await context.calls.items("record_evidence", evidence)
+                await self._record(work, "trades_absent", started_ns, "")
         context.reached("evidence.after")
         [answer] = await context.calls.items("prove_absent", [{"order_id": order_id}])
         if answer["status"] == "ok":
@@ -124,6 +106,18 @@ class LookUps:
         else:
             self._log.debug("NOT_PROVEN", account=account, order=order_id, missing=answer["detail"])
             await self._drop(work, context.jitter_ms(700))
+
+    async def _record(self, work: Work, kind: str, started_ns: int, detail: str) -> None:
+        """At once, so that nothing but the look-up itself lies between its begin and its record."""
+        evidence = {
+            "order_id": work["order_id"],
+            "kind": kind,
+            "took_ms": self._context.elapsed_ms(started_ns),
+            "owner": self._owner(work["account"]),
+            "incarnation": str(self._context.incarnation),
+            "detail": storable(detail),
+        }
+        await self._context.calls.items("record_evidence", [evidence])
 
     def _owner(self, account: str) -> str:
         key = self._context.host.key(account)

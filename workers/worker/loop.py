@@ -31,7 +31,8 @@ async def run(
             log.warning(
                 "DATABASE_PROBLEM", code=problem.code, problem=problem.wrong, failures=failures
             )
-            await pause(context, context.backoff_ms(failures, most_ms=5_000))
+            # The cancel path is never held back for long by a database that is just coming back.
+            await pause(context, context.backoff_ms(failures, first_ms=100, most_ms=1_000))
             continue
         if not more:
             await pause(context, idle_ms, wakes=wakes)

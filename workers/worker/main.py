@@ -31,10 +31,11 @@ from workers.worker.paper_host import PaperHost
 from workers.worker.placements import Placements
 from workers.worker.sending import Sender
 from workers.worker.serving import LOOK_FOR_ACCOUNTS_MS, Serving
-from workers.worker.sweeps import Beat, Sweeps
+from workers.worker.sweeps import Beat, Sweeps, Watchdog
 from workers.worker.wake import listen
 
 SWEEP_MS = 500
+WATCH_MS = 250
 PACE_MS = 200
 
 
@@ -70,6 +71,7 @@ async def open_context(
     """Connections, venue and incarnation of one worker. Raises if schema or venue do not fit."""
     pool = await open_pool(url, role_hint="worker", min_size=1, max_size=10)
     venue_pool = await open_pool(url, role_hint="paper venue", min_size=1, max_size=6)
+    watch_pool = await open_pool(url, role_hint="watchdog", min_size=1, max_size=1)
     try:
         async with pool.acquire() as connection:
             await check_version(connection)
@@ -78,9 +80,11 @@ async def open_context(
         host = _host(settings, venue_pool, calls, ports)
         incarnation = ports.rng.uuid()
         log = logs.get_logger("worker").bind(incarnation=str(incarnation)[:8])
-        yield Context(calls, host, ports, settings, incarnation, log, reached)
+        yield Context(
+            calls, LedgerCalls(watch_pool), host, ports, settings, incarnation, log, reached
+        )
     finally:
-        for each in (pool, venue_pool):
+        for each in (pool, venue_pool, watch_pool):
             each.terminate()
 
 
@@ -108,6 +112,7 @@ async def serve(context: Context, url: str) -> None:
     context.log.info("STARTED", version=app.__version__, venue=context.venue.name)
     sender = Sender(context)
     placements, serving = Placements(context, sender), Serving(context)
+    cancels = Cancels(context)
     placing = ports.tasks.spawn(
         loop.run(context, "placements", placements.one_pass, idle_ms=settings.poll_ms, wakes=True),
         name="placements",
@@ -116,9 +121,10 @@ async def serve(context: Context, url: str) -> None:
         ports.tasks.spawn(loop.run(context, name, one_pass, idle_ms=idle_ms), name=name)
         for name, one_pass, idle_ms in (
             ("accounts", serving.one_pass, LOOK_FOR_ACCOUNTS_MS),
-            ("cancels", Cancels(context).one_pass, settings.poll_ms),
+            ("cancels", cancels.one_pass, settings.poll_ms),
             ("look_ups", LookUps(context, sender).one_pass, settings.poll_ms),
             ("sweeps", Sweeps(context).one_pass, SWEEP_MS),
+            ("watchdog", Watchdog(context).one_pass, WATCH_MS),
             ("beat", Beat(context).one_pass, context.lease_ms // 5),
             ("pace", context.host.pace, PACE_MS),
         )
@@ -133,16 +139,20 @@ async def serve(context: Context, url: str) -> None:
             task.result()  # a task that ends before the stop has failed: fail loudly, start fresh
     finally:
         context.shared.stopping.set()
-        await _stop_in_order(context, placements, serving, [placing, *others, stopping])
+        await _stop_in_order(context, (placements, cancels), serving, [placing, *others, stopping])
 
 
 async def _stop_in_order(
-    context: Context, placements: Placements, serving: Serving, tasks: list[asyncio.Task[Any]]
+    context: Context,
+    in_flight: tuple[Placements, Cancels],
+    serving: Serving,
+    tasks: list[asyncio.Task[Any]],
 ) -> None:
     beating = context.ports.tasks.spawn(_beat_on(context), name="beat while stopping")
     try:
         await asyncio.wait(tasks, timeout=context.settings.request_timeout_ms / 1000)
-        await placements.drain()
+        for each in in_flight:
+            await each.drain()
         await serving.stop()
         if context.settings.cancel_on_stop:
             await _cancel_everything(context)
@@ -171,4 +181,6 @@ async def _cancel_everything(context: Context) -> None:
     for account in sorted(context.shared.known):
         while await context.calls.value("request_cancel_all", account, None, "graceful stop"):
             pass
-    await Cancels(context).one_pass()
+    cancels = Cancels(context)
+    await cancels.one_pass()
+    await cancels.drain()

@@ -7,6 +7,7 @@ from collections import defaultdict
 from typing import Final
 
 from app.errors import DatabaseProblem
+from workers.worker.background import Background
 from workers.worker.context import Context
 from workers.worker.sending import Sender, Work
 
@@ -22,12 +23,11 @@ class Placements:
         self._context = context
         self._sender = sender
         self._slots = asyncio.Semaphore(IN_FLIGHT)
-        self._running: set[asyncio.Task[None]] = set()
-        self._failed: list[asyncio.Task[None]] = []
+        self._background = Background(context)
 
     async def one_pass(self) -> bool:
         """Claim what is ready for accounts that are ready; whether there was anything."""
-        self._raise_failure()
+        self._background.check()
         context = self._context
         accounts = tuple(sorted(context.shared.ready))
         if not accounts:
@@ -49,17 +49,10 @@ class Placements:
         for account, works in by_account.items():
             for start in range(0, len(works), BATCH):
                 await self._slots.acquire()
-                task = context.ports.tasks.spawn(
+                self._background.start(
                     self._send(account, works[start : start + BATCH]), name="send"
                 )
-                self._running.add(task)
-                task.add_done_callback(self._ended)
         return bool(claimed)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self._failed.append(task)
 
     async def _send(self, account: str, works: list[Work]) -> None:
         try:
@@ -76,12 +69,6 @@ class Placements:
             self._context.shared.holding -= {work["order_id"] for work in works}
             self._slots.release()
 
-    def _raise_failure(self) -> None:
-        """An error that nobody foresaw ends the worker; the next pass raises it."""
-        for task in self._failed:
-            task.result()
-
     async def drain(self) -> None:
         """Wait for what is in flight: its outcomes are recorded when this returns."""
-        if self._running:
-            await asyncio.gather(*self._running)
+        await self._background.drain()

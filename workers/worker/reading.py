@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from app.ledger.calls import Item
-from app.venue.interface import Found, VenueOrder, VenueTrade
+from app.venue.interface import Found, Unread, VenueOrder, VenueTrade
 from workers.worker.context import Context
 
 
@@ -44,15 +44,19 @@ def fill(account: str, trade: VenueTrade) -> Item:
     }
 
 
-async def read_orders(context: Context, account: str, venue_order_ids: Sequence[str]) -> None:
-    """Look each order up by id and book what is found. Nothing found, or nothing read, changes nothing here."""
+async def read_orders(context: Context, account: str, venue_order_ids: Sequence[str]) -> list[str]:
+    """Look each order up by id and book what is found. Returns the ids that could not be read."""
     found: list[VenueOrder] = []
+    unread: list[str] = []
     started_ns = context.ports.clock.monotonic_ns()
     for venue_order_id in venue_order_ids:
         answer = await context.venue.order(account, venue_order_id)
         if isinstance(answer, Found):
             found.append(answer.value)
+        elif isinstance(answer, Unread):
+            unread.append(venue_order_id)
     await observe(context, account, found, source="read", since_ns=started_ns)
+    return unread
 
 
 async def observe(

@@ -7,6 +7,7 @@ order's lock, and bytes leave only until two seconds after a clock reading taken
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import dataclasses
 from collections import defaultdict
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from app.errors import BadInput, Code, DatabaseProblem, LedgerError
-from app.ledger.calls import Item
+from app.ledger.calls import Item, storable
 from app.venue.interface import (
     Accepted,
     NotPlaced,
@@ -180,7 +181,7 @@ class Sender:
             PlaceRequest(work["venue_order_id"], base64.b64decode(work["body"]), key.owner)
             for work in timely
         ]
-        answered = await self._context.venue.place(account, requests) if requests else []
+        answered = await self._placed(account, requests) if requests else []
         works = [*timely, *late]
         outcomes = [*answered, *(NotPlaced("SEND_BY_PASSED", 0, "") for _ in late)]
         self._context.reached("send.after")
@@ -211,29 +212,38 @@ class Sender:
                 "worker",
             )
 
+    async def _placed(self, account: str, requests: list[PlaceRequest]) -> Sequence[PlaceOutcome]:
+        """The quarantine counts from the request timeout on, so nothing may be under way for longer."""
+        timeout_s = self._context.settings.request_timeout_ms / 1000
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._context.venue.place(account, requests)
+        except TimeoutError:
+            return [Unknown("timeout", "")] * len(requests)
+
     def _as_record(self, work: Work, outcome: PlaceOutcome) -> tuple[str, Item]:
         item: Item = {
             "order_id": work["order_id"],
             "attempt": work["attempt"],
             "incarnation": str(self._context.incarnation),
-            "raw": outcome.raw,
+            "raw": storable(outcome.raw),
         }
         match outcome:
             case Accepted(venue_order_id=answered) if answered.lower() != work["venue_order_id"]:
                 return "mark_unknown", item | {"code": Code.ID_MISMATCH.value}
             case Accepted(status="delayed"):
-                return "acknowledge_delayed", item | {"code": outcome.status}
+                return "acknowledge_delayed", item | {"code": storable(outcome.status)}
             case Accepted():
-                return "acknowledge", item | {"code": outcome.status}
+                return "acknowledge", item | {"code": storable(outcome.status)}
             case Rejected():
-                return "reject", item | {"code": outcome.code}
+                return "reject", item | {"code": storable(outcome.code)}
             case NotPlaced():
                 wait = max(outcome.retry_after_ms, self._context.backoff_ms(work["attempt"]))
-                return "hold_back", item | {"code": outcome.code, "retry_after_ms": wait}
+                return "hold_back", item | {"code": storable(outcome.code), "retry_after_ms": wait}
             case Seen():
                 return "mark_seen", item | {"code": "DUPLICATED"}
             case Unknown():
-                return "mark_unknown", item | {"code": outcome.reason}
+                return "mark_unknown", item | {"code": storable(outcome.reason)}
 
     async def _record(self, call: str, items: list[Item]) -> None:
         """A result is never delayed and never dropped: it is repeated until the database takes it.
@@ -245,6 +255,16 @@ class Sender:
         while answers is None:
             try:
                 answers = await self._context.calls.items(call, items)
+            except BadInput as error:
+                if len(items) == 1:
+                    # Not for want of trying: the lease lapses, and the order is looked up.
+                    self._log.error(
+                        "RECORD_REFUSED", order=items[0]["order_id"], call=call, code=error.code
+                    )
+                    return
+                for item in items:
+                    await self._record(call, [item | {"raw": ""}])
+                return
             except DatabaseProblem as problem:
                 tries += 1
                 self._log.error(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from app.errors import BadInput, Code, DatabaseProblem, LedgerError
-from app.ledger.calls import Item, refused
+from app.ledger.calls import Item, refused, storable
 from app.venue.interface import OrderEvent, TradeEvent, VenueEvent, VenueOrderStatus
 from workers.worker.context import Context
 from workers.worker.loop import pause
@@ -98,7 +98,7 @@ class Stream:
             await context.calls.value(
                 "store_events",
                 self._account,
-                [{"event_id": event.event_id, "raw": event.raw} for event in events],
+                [{"event_id": event.event_id, "raw": storable(event.raw)} for event in events],
             )
             context.reached("event.store.after")
             await self.apply(events)
@@ -107,40 +107,44 @@ class Stream:
                 await context.calls.value("move_cursor", self._account, "stream", position)
             self._failures = 0
 
-    async def apply(self, events: Sequence[VenueEvent]) -> None:
-        """Book the events; one that cannot be booked is kept, named in a dead letter, and holds up none."""
+    async def apply(self, events: Sequence[VenueEvent]) -> int:
+        """Book the events; one that cannot be booked is kept, named in a dead letter, and holds up none.
+
+        Returns how many need not be looked at again.
+        """
+        waiting: set[str] = set()
         try:
-            problems = await self._book(events)
+            problems = await self._book(events, waiting)
         except BadInput:
             problems = {}
             for event in events:
-                problems |= await self._book_one(event)
-        fine = [event.event_id for event in events if event.event_id not in problems]
+                problems |= await self._book_one(event, waiting)
+        fine = [one.event_id for one in events if one.event_id not in problems.keys() | waiting]
         if fine:
             await self._mark(fine)
         for event_id, problem in problems.items():
             self._log.error("EVENT_NOT_APPLIED", event_id=event_id, problem=problem)
             await self._mark([event_id], problem)
         self._context.reached("event.apply.after")
+        return len(fine) + len(problems)
 
-    async def _book_one(self, event: VenueEvent) -> dict[str, str]:
+    async def _book_one(self, event: VenueEvent, waiting: set[str]) -> dict[str, str]:
         try:
-            return await self._book([event])
+            return await self._book([event], waiting)
         except BadInput as error:
             return {event.event_id: str(error)}
 
     async def apply_waiting(self, older_ms: int = 0) -> None:
         """What was stored and not applied before a death, and what an operator asked to try again."""
-        while waiting := await self._context.calls.value(
-            "waiting_events", self._account, MOST_AT_ONCE, older_ms
-        ):
-            events: list[VenueEvent] = []
-            for stored in waiting:
-                event = await self._read(stored)
-                if event is not None:
-                    events.append(event)
-            if events:
-                await self.apply(events)
+        while True:
+            stored = await self._context.calls.value(
+                "waiting_events", self._account, MOST_AT_ONCE, older_ms
+            )
+            events = [event for one in stored if (event := await self._read(one)) is not None]
+            applied = await self.apply(events) if events else 0
+            # A full page may have more behind it; one of which nothing could be read is left for later.
+            if len(stored) < MOST_AT_ONCE or applied == 0:
+                return
 
     async def _read(self, stored: dict[str, Any]) -> VenueEvent | None:
         try:
@@ -152,8 +156,8 @@ class Stream:
             await self._mark([stored["event_id"]], f"unreadable: {error}")
             return None
 
-    async def _book(self, events: Sequence[VenueEvent]) -> dict[str, str]:
-        """Event ids to what kept them from being booked."""
+    async def _book(self, events: Sequence[VenueEvent], waiting: set[str]) -> dict[str, str]:
+        """Event ids to what kept them from being booked; adds to ``waiting`` those to be tried again."""
         orders = [event for event in events if isinstance(event, OrderEvent)]
         trades = [event for event in events if isinstance(event, TradeEvent)]
         problems: dict[str, str] = {}
@@ -164,7 +168,9 @@ class Stream:
             )
             # Over, says the stream; only a read by id proves the final size.
             over = [order.venue_order_id for order in seen if order.status not in _ALIVE]
-            await read_orders(self._context, self._account, list(dict.fromkeys(over)))
+            unread = await read_orders(self._context, self._account, list(dict.fromkeys(over)))
+            # Not read: the event stays unapplied and is taken up again.
+            waiting |= {one.event_id for one in orders if one.order.venue_order_id in unread}
         if trades:
             booked = await book_trades(self._context, self._account, [one.trade for one in trades])
             problems |= _refusals(trades, booked)
