@@ -21,7 +21,7 @@ def translated() -> Iterator[None]:
         yield
     except asyncpg.PostgresError as error:
         raise _of_server(error) from error
-    except (OSError, asyncpg.InterfaceError) as error:
+    except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         raise DatabaseProblem(
             Code.DATABASE_UNREACHABLE,
             f"the connection to the database was lost: {type(error).__name__}",

@@ -1677,7 +1677,8 @@ END $$;
 -- Everything an order contributes to a counter or balance is a function of its row, so each change books the
 -- difference between what it contributed before and after: nothing is counted twice or not at all.
 
-CREATE FUNCTION ledger._lock_lanes(p_order_ids bigint[], p_accounts text[] DEFAULT '{}') RETURNS bigint[]
+CREATE FUNCTION ledger._lock_lanes(
+    p_order_ids bigint[], p_accounts text[] DEFAULT '{}', p_mending boolean DEFAULT false) RETURNS bigint[]
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
@@ -1686,7 +1687,7 @@ BEGIN
     PERFORM ledger._enter();
     -- What the caller may not touch is not locked either: naming other people's orders must not hold them up.
     v_ids := array(SELECT o.order_id FROM ledger.orders o
-                   WHERE o.order_id = ANY (p_order_ids) AND ledger._may_act_for(o.account_id));
+                   WHERE o.order_id = ANY (p_order_ids) AND (p_mending OR ledger._may_act_for(o.account_id)));
     PERFORM FROM ledger.exposure e
     WHERE (e.account_id, e.market_id) IN (
         SELECT o.account_id, o.market_id FROM ledger.orders o WHERE o.order_id = ANY (v_ids))
@@ -1699,7 +1700,7 @@ BEGIN
     ORDER BY o.account_id, o.order_id FOR UPDATE;
     RETURN v_ids;
 END $$;
-COMMENT ON FUNCTION ledger._lock_lanes(bigint[], text[]) IS
+COMMENT ON FUNCTION ledger._lock_lanes(bigint[], text[], boolean) IS
     'Takes every lock a set of orders (and of accounts by name) needs, in the fixed order, before anything is decided. '
     'Returns the orders it locked: one that is committed a moment later is visible then, and must be left alone.';
 
@@ -2584,7 +2585,8 @@ DECLARE
     v_now timestamptz;
     v_event text := CASE p_as WHEN 'not_placed' THEN 'ABSENT' WHEN 'cancelled' THEN 'END_CANCELLED' WHEN 'live' THEN 'SEE' END;
 BEGIN
-    v_locked := ledger._lock_lanes(ARRAY[p_order_id]);
+    -- Only risk may call this at all, and it mends the orders of every account.
+    v_locked := ledger._lock_lanes(ARRAY[p_order_id], p_mending => true);
     o := ledger._order(p_order_id, v_locked);
     IF o.order_id IS NULL THEN
         RETURN ledger._no_order(0, p_order_id);

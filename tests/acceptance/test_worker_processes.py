@@ -94,7 +94,7 @@ async def test_a_takeover_sends_the_same_bytes_and_the_venue_calls_them_duplicat
 
 async def test_sigterm_records_what_is_in_flight_and_gives_leases_back(rig: Rig) -> None:
     """Though the answer takes longer than its claim lives, and a colleague stands ready to take over."""
-    worker = await rig.started()
+    worker = await rig.started(request_timeout_ms=20_000)
     await rig.fault("place", "delay", times=1, before_ms=1_200, after_ms=1_200)
     order_id = await rig.reserve()
     await rig.until("SELECT times = 0 FROM paper.fault")
@@ -112,7 +112,7 @@ async def test_sigterm_records_what_is_in_flight_and_gives_leases_back(rig: Rig)
 
 
 async def test_a_second_signal_ends_a_worker_that_is_stuck(rig: Rig) -> None:
-    worker = await rig.started()
+    worker = await rig.started(request_timeout_ms=60_000)
     await rig.fault("place", "delay", times=1, before_ms=60_000)
     order_id = await rig.reserve()
     await rig.until("SELECT times = 0 FROM paper.fault")
@@ -130,8 +130,8 @@ async def test_a_second_signal_ends_a_worker_that_is_stuck(rig: Rig) -> None:
 async def test_a_paused_process_that_wakes_after_its_send_by_sends_nothing(
     rig: Rig, colleague: bool
 ) -> None:
-    sleeper = rig.start(pause_at="open.after")
-    order_id = await rig.reserve(valid_for_ms=1_500)
+    sleeper = await rig.started(pause_at="open.after")
+    order_id = await rig.reserve(valid_for_ms=2_500)
     await sleeper.paused()
     attempt = "SELECT send_by < clock_timestamp() FROM ledger.attempt WHERE order_id = $1"
     await rig.until(attempt, order_id)

@@ -114,3 +114,13 @@ async def test_a_login_without_a_role_reaches_nothing(any_database: TestDatabase
     finally:
         await owner.execute("RESET ROLE")
         await owner.execute("DROP ROLE ledger_test_stranger")
+
+
+async def test_risk_resolves_an_order_of_any_account_without_a_grant(
+    life: Life, module_database: TestDatabase
+) -> None:
+    order_id = await life.unknown()
+    risk = await module_database.connect("risk")
+    answer = await call(risk, "resolve_order", order_id, "not_placed", None, "looked", "me")
+    assert answer["status"] == "ok"
+    assert await life.state(order_id) == "NOT_PLACED"

@@ -187,7 +187,7 @@ async def test_a_fill_that_crossed_the_cancel_is_booked(rig: Rig) -> None:
     order_id = await rig.reserve()
     async with rig.inside():
         await rig.until_state(order_id, "LIVE")
-        await rig.fault("cancel", "delay", times=1, before_ms=3_000)
+        await rig.fault("cancel", "lost_request", times=10_000)
         await rig.cancel(order_id)
         await rig.fill_at_venue("m1", cents=4)
         await rig.until_state(order_id, "FILLED")

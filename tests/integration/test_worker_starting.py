@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
+from typing import Any
+
 import pytest
 
 from app.clock import Ports
+from app.errors import Code, DatabaseProblem
+from app.ledger.calls import LedgerCalls
 from app.venue.interface import Accepted, OrderType, PlaceRequest, Side
 from app.venue.polymarket.order import build_order
 from tests.support.life import SHARE, token
@@ -192,3 +198,47 @@ async def test_starting_twice_leaves_the_same_rows(rig: Rig) -> None:
                 context.incarnation,
             )
         assert await rig.state() == first
+
+
+async def test_a_worker_of_several_accounts_says_in_the_end_that_it_is_ready(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though what it says of one account is slower on its way than what it says of the next."""
+    await rig.account("second")
+    value, done = LedgerCalls.value, asyncio.Event()
+
+    async def overtaking(self: LedgerCalls, function: str, *arguments: Any) -> Any:
+        if function == "worker_ready" and arguments[1] is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(done.wait(), 0.5)
+        answer = await value(self, function, *arguments)
+        if function == "worker_ready" and arguments[1] is None:
+            done.set()
+        return answer
+
+    monkeypatch.setattr(LedgerCalls, "value", overtaking)
+    async with rig.inside() as context:
+        await until(done.is_set, "it has said that it is ready")
+        assert context.shared.ready == {"main", "second"}
+        await rig.until("SELECT bool_and(ready) FROM ledger.worker", within_s=3)
+
+
+async def test_a_worker_that_could_not_say_that_it_is_ready_says_it_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value, lost = LedgerCalls.value, list[str]()
+
+    async def losing(self: LedgerCalls, function: str, *arguments: Any) -> Any:
+        if function == "worker_ready" and len(lost) < 2:
+            lost.append(function)
+            raise DatabaseProblem(Code.DATABASE_UNREACHABLE, "lost")
+        return await value(self, function, *arguments)
+
+    monkeypatch.setattr(LedgerCalls, "value", losing)
+    async with rig.inside(reconcile_every_s=1):
+        await rig.until("SELECT bool_and(ready) FROM ledger.worker")
+        await rig.until("SELECT count(*) > 0 FROM ledger.reconcile_run WHERE kind = 'periodic'")
+        await rig.account("later")
+        order_id = await rig.reserve("m1", account="later")
+        await rig.until_state(order_id, "LIVE")
+    assert len(lost) == 2

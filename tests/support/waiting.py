@@ -12,7 +12,7 @@ T = TypeVar("T")
 _TURN_S = 0.01
 
 
-def wait_until(condition: Callable[[], T], what: str, *, within_s: float = 20.0) -> T:
+def wait_until(condition: Callable[[], T], what: str, *, within_s: float = 60.0) -> T:
     """The first true answer of ``condition``; fails, naming ``what``, if none comes in time."""
     deadline = time.monotonic() + within_s
     pause = threading.Event()

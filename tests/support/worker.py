@@ -77,7 +77,7 @@ class WorkerProcess:
     def pid(self) -> int:
         return self.process.pid
 
-    async def ended(self, within_s: float = 20.0) -> int:
+    async def ended(self, within_s: float = 60.0) -> int:
         """Its exit code; negative after a signal."""
         waiting = asyncio.get_running_loop().run_in_executor(
             None, lambda: self.process.wait(timeout=within_s)
@@ -87,7 +87,7 @@ class WorkerProcess:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"worker {self.pid} still runs:\n{self.said()}") from None
 
-    async def died(self, within_s: float = 20.0) -> None:
+    async def died(self, within_s: float = 60.0) -> None:
         """It reached its point and was killed there."""
         code = await self.ended(within_s)
         assert code == -signal.SIGKILL, f"exit code {code}:\n{self.said()}"
@@ -102,7 +102,7 @@ class WorkerProcess:
         self.process.kill()
         await self.ended()
 
-    async def paused(self, within_s: float = 20.0) -> None:
+    async def paused(self, within_s: float = 60.0) -> None:
         """It stands still at its point."""
 
         def look() -> bool:
@@ -129,7 +129,7 @@ class WorkerProcess:
 
 
 async def until(
-    condition: Callable[[], Any], what: str | Callable[[], str], *, within_s: float = 20.0
+    condition: Callable[[], Any], what: str | Callable[[], str], *, within_s: float = 60.0
 ) -> Any:
     """The first true answer of ``condition`` (plain or async); fails, naming ``what``, if none comes."""
     loop = asyncio.get_running_loop()
@@ -309,7 +309,7 @@ class Rig:
         self,
         query: str,
         *arguments: Any,
-        within_s: float = 20.0,
+        within_s: float = 60.0,
         tell: Callable[[], str] | None = None,
     ) -> Any:
         """Wait until a query's first value is true."""
@@ -319,7 +319,7 @@ class Rig:
 
         return await until(lambda: self.owner.fetchval(query, *arguments), what, within_s=within_s)
 
-    async def until_state(self, order_id: int, *states: str, within_s: float = 20.0) -> str:
+    async def until_state(self, order_id: int, *states: str, within_s: float = 60.0) -> str:
         """Wait until an order is in one of the states; says what stood in the way."""
         try:
             return str(

@@ -35,7 +35,9 @@ def import_file(
     sample: Annotated[bool, typer.Option("--sample", help="The sample that is shipped.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Read markets from Gamma JSON: one object, an array, JSON lines, an envelope. All or nothing.
+    """Read markets from Gamma JSON: one object, an array, JSON lines, an envelope.
+
+    What can be read goes in with one commit; what cannot is named and left out.
 
     A market that lacks what trading needs is stored as not tradable, with the reason.
     """

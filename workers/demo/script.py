@@ -236,7 +236,12 @@ class _Author:
             {
                 "outcome": str(i % 2),
                 "side": "BUY",
-                "price_micros": ground.price(ground.bids[i % 2], -16 - 3 * place - i),
+                # At the floor of the market too each has a level of its own: two wanted orders on one
+                # level are one order, under a key that nobody here wrote down.
+                "price_micros": max(
+                    ground.price(ground.bids[i % 2], -16 - 3 * place - i),
+                    ground.market.tick_micros * (SET_SIZE - i),
+                ),
                 "size_micros": ground.market.min_size_micros + (number + i) * 10_000,
                 "order_class": "micro_hedge",
             }

@@ -23,6 +23,7 @@ class Serving:
         self._log = context.named("accounts")
         self._tasks: list[asyncio.Task[None]] = []
         self._refused: set[str] = set()
+        self._telling = asyncio.Lock()
 
     async def one_pass(self) -> bool:
         """Take up accounts that appeared since the last pass."""
@@ -92,9 +93,19 @@ class Serving:
         await self._periodically(account, reconciler)
 
     async def _say_ready(self) -> None:
-        waiting = self._context.shared.known - self._context.shared.ready
-        why = f"comparing: {', '.join(sorted(waiting))}" if waiting else None
-        await self._context.calls.value("worker_ready", self._context.incarnation, why)
+        """One at a time: said side by side, "waits for two" could be written after "waits for none"."""
+        context, tries = self._context, 0
+        async with self._telling:
+            while not context.shared.stopping.is_set():
+                waiting = context.shared.known - context.shared.ready
+                why = f"comparing: {', '.join(sorted(waiting))}" if waiting else None
+                try:
+                    await context.calls.value("worker_ready", context.incarnation, why)
+                    return
+                except DatabaseProblem as problem:
+                    self._log.warning("READY_NOT_SAID", code=problem.code, problem=problem.wrong)
+                tries += 1
+                await pause(context, context.backoff_ms(tries, most_ms=5_000))
 
     async def _periodically(self, account: str, reconciler: Reconciler) -> None:
         context = self._context

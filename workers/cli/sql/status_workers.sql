@@ -3,9 +3,11 @@
 -- index:   none; a short table.
 -- fence:   none; it only reads.
 
-SELECT w.incarnation, w.name, w.version, w.ready, w.not_ready_why, w.started_at, w.seen_at,
+SELECT w.incarnation, w.name, w.version,
+       w.ready AND w.seen_at > ledger.clock() - interval '15 seconds' AS ready,
+       CASE WHEN w.seen_at > ledger.clock() - interval '15 seconds' THEN w.not_ready_why ELSE 'gone' END AS not_ready_why, w.started_at, w.seen_at,
        greatest(floor(extract(epoch FROM ledger.clock() - w.seen_at)), 0)::bigint AS seen_s_ago,
-       w.seen_at > ledger.clock() - interval '60 seconds' AS alive
+       w.seen_at > ledger.clock() - interval '15 seconds' AS alive
 FROM ledger.worker w
 WHERE w.stopped_at IS NULL AND w.seen_at > ledger.clock() - interval '1 day'
 ORDER BY w.started_at

@@ -102,7 +102,8 @@ DECLARE
     v_now timestamptz;
     v_event text := CASE p_as WHEN 'not_placed' THEN 'ABSENT' WHEN 'cancelled' THEN 'END_CANCELLED' WHEN 'live' THEN 'SEE' END;
 BEGIN
-    v_locked := ledger._lock_lanes(ARRAY[p_order_id]);
+    -- Only risk may call this at all, and it mends the orders of every account.
+    v_locked := ledger._lock_lanes(ARRAY[p_order_id], p_mending => true);
     o := ledger._order(p_order_id, v_locked);
     IF o.order_id IS NULL THEN
         RETURN ledger._no_order(0, p_order_id);
