@@ -275,9 +275,6 @@ LOGS: Final[dict[str, str]] = {
     "NOT_SENT": "The attempt was not opened, so nothing was sent. `code` says why.",
     "ORDER_ANSWERED": "How an attempt ended. `outcome` is the function that recorded it.",
     "ORDER_FOUND": "An order whose fate was unknown was found at the venue.",
-    "READY_NOT_SAID": (
-        "An account is ready, and the database could not be told so for `status`; it will be."
-    ),
     "PREPARE_REFUSED": (
         "The signed bytes were not stored: the claim was not this worker's any more."
     ),

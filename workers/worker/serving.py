@@ -103,8 +103,10 @@ class Serving:
                     await context.calls.value("worker_ready", context.incarnation, why)
                     return
                 except DatabaseProblem as problem:
-                    self._log.warning("READY_NOT_SAID", code=problem.code, problem=problem.wrong)
-                tries += 1
+                    tries += 1
+                    self._log.warning(
+                        "DATABASE_PROBLEM", code=problem.code, problem=problem.wrong, failures=tries
+                    )
                 await pause(context, context.backoff_ms(tries, most_ms=5_000))
 
     async def _periodically(self, account: str, reconciler: Reconciler) -> None:
