@@ -13,7 +13,7 @@ import json
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -83,7 +83,7 @@ def read_market_bytes(
     """The same for bytes in hand; ``name`` is what an error calls them."""
     text = _decode(_unpack(data, name, max_bytes), name)
     try:
-        return _report(_find(text, name))
+        return collect(_find(text, name))
     except json.JSONDecodeError as error:
         raise _json_error(name, text, error) from error
     except TooDeep as error:
@@ -152,7 +152,8 @@ def _find(text: str, name: str) -> Iterator[Found]:
         yield from find_markets(value, where)
 
 
-def _report(found: Iterator[Found]) -> ImportReport:
+def collect(found: Iterable[Found]) -> ImportReport:
+    """What was found, the last of several objects for one market, and no token twice."""
     markets: dict[str, MarketRecord] = {}
     unreadable: list[Unreadable] = []
     records = others = 0

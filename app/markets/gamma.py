@@ -98,12 +98,17 @@ def _condition_id(market: Fields) -> str | Unusable:
     text = market.text("conditionId")
     if text is None:
         return Unusable.BAD_CONDITION_ID if market.bad else Unusable.NO_CONDITION_ID
+    return normal_condition(text) or Unusable.BAD_CONDITION_ID
+
+
+def normal_condition(text: str) -> str | None:
+    """A condition id as the ledger names it: ``0x`` and 64 lower-case hex digits."""
     lower = text.lower()
     if _STRUCTURAL_CONDITION.fullmatch(lower):
         # Protocol V2 names a condition by 31 bytes; the venue's own client pads it where 32 are
         # asked for
         lower += "00"
-    return lower if _CONDITION.fullmatch(lower) else Unusable.BAD_CONDITION_ID
+    return lower if _CONDITION.fullmatch(lower) else None
 
 
 def _window(

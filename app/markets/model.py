@@ -32,7 +32,7 @@ class Reason(StrEnum):
 
     NOT_BINARY = "NOT_BINARY"
     NO_TOKENS = "NO_TOKENS"
-    OUTCOME_CONFLICT = "OUTCOME_CONFLICT"  # another market of the file claims a token of it
+    OUTCOME_CONFLICT = "OUTCOME_CONFLICT"  # another market, or the order book, says otherwise
     PROTOCOL_MISMATCH = "PROTOCOL_MISMATCH"  # token ids outside the id space of the stated version
     NO_TICK = "NO_TICK"
     BAD_TICK = "BAD_TICK"
@@ -53,6 +53,9 @@ class Reason(StrEnum):
     NEG_RISK_CONFLICT = "NEG_RISK_CONFLICT"
     AUGMENTED_UNKNOWN = "AUGMENTED_UNKNOWN"
     PLACEHOLDER_OUTCOME = "PLACEHOLDER_OUTCOME"
+    NO_CLOB_MARKET = "NO_CLOB_MARKET"  # the order book's own API knows no such market
+    CLOB_UNREAD = "CLOB_UNREAD"  # it could not be asked: the terms rest on a cache alone
+    CLOB_MISMATCH = "CLOB_MISMATCH"  # it answered with another market than the one asked for
 
 
 def bad_field(name: str) -> str:

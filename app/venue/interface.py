@@ -211,6 +211,7 @@ class VenueTrade:
     is_maker: bool
     matched_at_ms: int
     fee_micros: int = 0
+    """0: none, or not said. It takes back none that was said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +236,43 @@ class TradeEvent:
     position: int = 0
 
 
-VenueEvent = OrderEvent | TradeEvent
+@dataclass(frozen=True, slots=True)
+class UnreadEvent:
+    """The stream said something that cannot be understood. It is stored, counted and shown, never dropped."""
+
+    event_id: str
+    raw: str
+    reason: str
+    position: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOpened:
+    """The stream begins (again). Where the venue replays nothing, what was told before may have been missed: a
+    comparison must follow.
+    """
+
+    replays: bool = False
+
+
+VenueEvent = OrderEvent | TradeEvent | UnreadEvent
+"""What is stored before it is applied."""
+
+
+class StreamLost(Exception):
+    """The stream has ended; the text says how. Whoever follows it connects again, later."""
+
+
+# --- holdings ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What the venue says the account owns, in micros. Both are caches of the chain and lag by seconds."""
+
+    collateral_micros: int
+    tokens_micros: dict[str, int]
+    """Only the tokens that were asked for, or that the venue lists. A missing token proves nothing."""
 
 
 class Venue(Protocol):
@@ -255,6 +292,18 @@ class Venue(Protocol):
         """Ask for cancels. One outcome per id, in the order asked."""
         ...
 
+    async def cancel_market(
+        self, account: str, condition_id: str, venue_order_ids: Sequence[str]
+    ) -> Sequence[CancelOutcome]:
+        """Cancel everything of the account in a market; one outcome per id named, in the order asked."""
+        ...
+
+    async def cancel_all(
+        self, account: str, venue_order_ids: Sequence[str]
+    ) -> Sequence[CancelOutcome]:
+        """Cancel everything of the account; one outcome per id named, in the order asked."""
+        ...
+
     async def order(self, account: str, venue_order_id: str) -> Found[VenueOrder] | Absent | Unread:
         """Look one order up by identity, live or ended."""
         ...
@@ -267,13 +316,19 @@ class Venue(Protocol):
         """All our parts of trades matched at or after ``since_ms``."""
         ...
 
-    def events(self, account: str, *, after: int = 0) -> AsyncIterator[VenueEvent]:
+    async def holdings(
+        self, account: str, token_ids: Sequence[str]
+    ) -> Found[Holdings] | Unread | None:
+        """Collateral and these tokens. None where the venue keeps no balances of its own (paper)."""
+        ...
+
+    def events(self, account: str, *, after: int = 0) -> AsyncIterator[StreamOpened | VenueEvent]:
         """The user stream, behind position ``after`` where the venue can replay, else from now on.
 
-        May repeat, reorder or drop; `order` and `trades` are the truth.
+        May repeat, reorder or drop; `order` and `trades` are the truth. Ends with `StreamLost`.
         """
         ...
 
-    def read_event(self, event_id: str, raw: str) -> VenueEvent:
+    async def read_event(self, account: str, event_id: str, raw: str) -> VenueEvent:
         """A stored frame again, as `events` told it: for frames that were stored and not yet applied."""
         ...

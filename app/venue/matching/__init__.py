@@ -6,6 +6,7 @@ from app.venue.matching.books import made_up_book, made_up_mid, new_book, parse_
 from app.venue.matching.engine import cancel, next_due_ms, place, step
 from app.venue.matching.exchange import Exchange
 from app.venue.matching.flow import FillModel, Flow, SimpleCrossing, Taker
+from app.venue.matching.outside import offer, replace_levels, resting, take
 from app.venue.matching.types import (
     BACKGROUND,
     Answer,
@@ -52,7 +53,11 @@ __all__ = [
     "made_up_mid",
     "new_book",
     "next_due_ms",
+    "offer",
     "parse_books",
     "place",
+    "replace_levels",
+    "resting",
     "step",
+    "take",
 ]

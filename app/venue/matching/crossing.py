@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from app.money import MICROS
+from app.money import MICROS, cost_micros
 from app.venue.interface import Side
 from app.venue.matching.draw import draw, make_trade_id
 from app.venue.matching.types import (
@@ -52,11 +52,35 @@ class Incoming:
     side: Side
     limit_micros: int
     size_micros: int
+    spend_micros: int = 0
+    """Above 0: bounded by what it spends instead of by its size (`Order.spend_micros`)."""
 
 
-def taker_fee_micros(rate_ppm: int, price_micros: int, size_micros: int) -> int:
-    """shares × rate × p × (1 − p), takers only, floored to five decimals (polymarket.md 10)."""
-    raw = size_micros * rate_ppm * price_micros * (MICROS - price_micros) // MICROS**3
+@dataclass(slots=True)
+class _Appetite:
+    """What a taker still wants."""
+
+    size_micros: int
+    purse_micros: int | None
+
+    def at(self, price_micros: int) -> int:
+        if self.purse_micros is None:
+            return self.size_micros
+        return self.purse_micros * MICROS // price_micros
+
+    def took(self, size_micros: int, price_micros: int) -> None:
+        self.size_micros -= size_micros
+        if self.purse_micros is not None:
+            self.purse_micros -= cost_micros(price_micros, size_micros)
+
+
+def taker_fee_micros(rate_ppm: int, price_micros: int, size_micros: int, exponent: int = 1) -> int:
+    """shares × rate × (p × (1 − p)) ^ exponent, takers only, floored to five decimals
+    (polymarket.md 10).
+    """
+    weight: int = (price_micros * (MICROS - price_micros)) ** exponent
+    unit: int = MICROS ** (2 * exponent + 1)
+    raw = size_micros * rate_ppm * weight // unit
     return raw // 10 * 10
 
 
@@ -125,22 +149,24 @@ class Work:
 
         ``grant`` bounds what orders get from it.
         """
-        left = taker.size_micros
+        want = _Appetite(taker.size_micros, taker.spend_micros or None)
+        matched = 0
         resting = self.makers(taker.side, taker.limit_micros, levels=levels)
         for price, makers in groupby(resting, key=lambda maker: maker.price_micros):
             parts: list[Part] = []
             for maker in makers:
-                size = min(left, maker.size_micros)
+                size = min(want.at(price), maker.size_micros)
                 if grant is not None and maker.order is not None:
                     size = max(0, min(size, grant(maker.order, size)))
                 if size:
                     parts.append(self._take(maker, size))
-                    left -= size
+                    want.took(size, price)
+                    matched += size
             if parts:
                 self._trade(taker, price, parts)
-            if not left:
+            if not want.at(price):
                 break
-        return taker.size_micros - left
+        return matched
 
     def _take(self, maker: Maker, size: int) -> Part:
         if maker.order is None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from app.money import MICROS, cost_micros
 from app.venue.interface import OrderType, Side, TradeStatus
-from app.venue.matching.crossing import Incoming, Work
+from app.venue.matching.crossing import Incoming, Maker, Work
 from app.venue.matching.flow import FillModel, SimpleCrossing
 from app.venue.matching.types import (
     BACKGROUND,
@@ -127,13 +127,15 @@ def _early_refusal(
         return _refuse("INVALID_AMOUNTS", "invalid amounts")
     if size < book.min_size_micros:
         return _refuse("MIN_SIZE", f"Size ({size}) lower than the minimum")
+    if order.spend_micros and (order.order_type in _RESTS or order.side is not Side.BUY):
+        return _refuse("INVALID_AMOUNTS", "invalid amounts")
     if order.post_only and order.order_type not in _RESTS:
         return _refuse("INVALID_POST_ONLY", "invalid post-only order: only GTC and GTD")
     if (order.order_type is OrderType.GTD) is not (order.expiration_ms > 0):
         return _refuse("INVALID_EXPIRATION", "invalid expiration")
     if order.expiration_ms and order.expiration_ms - now_ms <= rules.gtd_lead_ms:
         return _refuse("INVALID_EXPIRATION", "invalid expiration")
-    need = cost_micros(price, size) if order.side is Side.BUY else size
+    need = (order.spend_micros or cost_micros(price, size)) if order.side is Side.BUY else size
     if available is not None and need > available:
         return _refuse("NOT_ENOUGH_BALANCE", "not enough balance / allowance")
     return None
@@ -150,18 +152,24 @@ def _process(work: Work, order: Order) -> Answer:
     if order.post_only and makers:
         text = "invalid post-only order: order crosses book"
         return _kill(work, order, "POST_ONLY_CROSSES", text)
-    offered = sum(maker.size_micros for maker in makers)
-    if order.order_type is OrderType.FOK and offered < order.size_micros:
+    offered = _offered(order, makers)
+    enough = offered >= (order.spend_micros or order.size_micros)
+    if order.order_type is OrderType.FOK and not enough:
         text = "order couldn't be fully filled. FOK orders are fully filled or killed."
         return _kill(work, order, "FOK_KILLED", text)
     if order.order_type is OrderType.FAK and not offered:
         return _kill(work, order, "FAK_KILLED", "no orders found to match with FAK order.")
     at = len(work.events)
     incoming = Incoming(
-        order.order_id, order.account, order.side, order.price_micros, order.size_micros
+        order.order_id,
+        order.account,
+        order.side,
+        order.price_micros,
+        order.size_micros,
+        order.spend_micros,
     )
     order = replace(order, matched_micros=work.cross(incoming))
-    if not order.remaining_micros:
+    if enough:
         order = replace(order, status=OrderStatus.MATCHED)
     elif order.order_type in _RESTS:
         work.orders[order.order_id] = order
@@ -172,6 +180,13 @@ def _process(work: Work, order: Order) -> Answer:
     work.events.insert(at, OrderChanged(OrderEventType.PLACEMENT, order))
     status = "matched" if order.matched_micros else "live"
     return Answer(AnswerKind.ACCEPTED, status=status, burns_id=True)
+
+
+def _offered(order: Order, makers: list[Maker]) -> int:
+    """How much of what bounds the order rests against it: shares, or collateral for them."""
+    if not order.spend_micros:
+        return sum(maker.size_micros for maker in makers)
+    return sum(maker.size_micros * maker.price_micros for maker in makers) // MICROS
 
 
 def _kill(work: Work, order: Order, code: str, text: str) -> Answer:

@@ -63,6 +63,10 @@ class Order:
     status: OrderStatus = OrderStatus.LIVE
     seq: int = 0
     received_at_ms: int = 0
+    spend_micros: int = 0
+    """A market BUY spends this much collateral, its maker amount: at better prices than its own it
+    gets more than ``size_micros``. 0: the size is what bounds it. Only for FOK and FAK.
+    """
 
     @property
     def remaining_micros(self) -> int:

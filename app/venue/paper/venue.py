@@ -14,9 +14,11 @@ from app.venue.interface import (
     CancelOutcome,
     CancelUnknown,
     Found,
+    Holdings,
     PlaceOutcome,
     PlaceRequest,
     Side,
+    StreamOpened,
     TradeStatus,
     Unknown,
     Unread,
@@ -110,6 +112,18 @@ class PaperVenue:
                 raise
             return [CancelUnknown(reason, "")] * len(ids)
 
+    async def cancel_market(
+        self, account: str, condition_id: str, venue_order_ids: Sequence[str]
+    ) -> Sequence[CancelOutcome]:
+        """By id: on paper a wider request would reach no order that this one does not."""
+        return await self.cancel(account, venue_order_ids)
+
+    async def cancel_all(
+        self, account: str, venue_order_ids: Sequence[str]
+    ) -> Sequence[CancelOutcome]:
+        """By id, as `cancel_market`."""
+        return await self.cancel(account, venue_order_ids)
+
     async def _cancel(self, account: str, ids: list[str]) -> list[CancelOutcome]:
         struck = await self.faults.take("cancel", account, ids)
         await self._wait(struck, "before_ms")
@@ -177,13 +191,22 @@ class PaperVenue:
             return Unread(reason)
         return answer
 
-    async def events(self, account: str, *, after: int = 0) -> AsyncIterator[VenueEvent]:
+    async def holdings(
+        self, account: str, token_ids: Sequence[str]
+    ) -> Found[Holdings] | Unread | None:
+        """None: paper money is what the ledger says it is."""
+        return None
+
+    async def events(
+        self, account: str, *, after: int = 0
+    ) -> AsyncIterator[StreamOpened | VenueEvent]:
         """The user stream behind the event numbered ``after`` (0: from the beginning), without end.
 
         ``event_id`` is ``paper-<number>``; numbers are unique in the venue and grow within an
         account, with gaps. An outage makes the stream silent, never an exception.
         """
         cursor = after
+        yield StreamOpened(replays=True)
         while True:
             rows = await self._events_after(account, cursor)
             silent = rows and (await self._strikes("events", account)) is not None
@@ -194,7 +217,7 @@ class PaperVenue:
             if not rows:
                 await self._clock.sleep(self._poll_ms / 1000)
 
-    def read_event(self, event_id: str, raw: str) -> VenueEvent:
+    async def read_event(self, account: str, event_id: str, raw: str) -> VenueEvent:
         """See `Venue.read_event`."""
         return read_frame(int(event_id.removeprefix("paper-")), raw)
 

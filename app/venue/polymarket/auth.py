@@ -9,21 +9,33 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+from typing import Protocol
 
 from app.errors import Code, LedgerError
 from app.venue.polymarket.sealed import Sealed
 
 
+class Authenticates(Protocol):
+    """Makes the headers of one request: an API key, or a proof that a key's owner asks (`l1`)."""
+
+    def headers(
+        self, *, address: str, timestamp_s: int, method: str, path: str, body: bytes = b""
+    ) -> dict[str, str]:
+        """They are secret or as good as a secret: never log them."""
+        ...
+
+
 class ApiCredentials(Sealed):
     """An API key: an id, which is public to us, and two secrets, which are shown nowhere."""
 
-    __slots__ = ("__passphrase", "__secret", "key_id")
+    __slots__ = ("__passphrase", "__secret", "__text", "key_id")
 
     def __init__(self, key_id: str, secret: str, passphrase: str) -> None:
         """``secret`` is base64 as the venue gave it; if not, ``SIGNING_FAILED`` without an echo."""
         # First, so that a half-made object in a traceback can still say its name.
         self.key_id = key_id
         decoded = _decode(secret)
+        self.__text = secret
         # A traceback printed with its locals must not find the texts in this frame.
         del secret
         if not decoded:
@@ -55,6 +67,10 @@ class ApiCredentials(Sealed):
             "POLY_SIGNATURE": self.signature(timestamp_s, method, path, body),
             "POLY_TIMESTAMP": str(timestamp_s),
         }
+
+    def stream_auth(self) -> dict[str, str]:
+        """What the user channel's first frame carries (polymarket.md 6.1). Both secrets: never log it."""
+        return {"apiKey": self.key_id, "secret": self.__text, "passphrase": self.__passphrase}
 
     def signature(self, timestamp_s: int, method: str, path: str, body: bytes = b"") -> str:
         """base64url(HMAC-SHA256(secret, timestamp + METHOD + path + body))."""

@@ -217,6 +217,10 @@ class Signer(Sealed):
         )
         return Signature(digest, envelope)
 
+    def sign_digest(self, digest: bytes) -> bytes:
+        """65 bytes over a digest that this package made itself; never over one that came from outside."""
+        return self._ecdsa(digest)
+
     def _ecdsa(self, digest: bytes) -> bytes:
         signature = self.__key.sign_recoverable(digest, hasher=None)
         # The library counts the recovery id from 0, Ethereum from 27.

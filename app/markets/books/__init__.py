@@ -1,0 +1,1 @@
+"""Order books from the market channel: read strictly, kept as integers, proved by the venue's hash."""

@@ -1,0 +1,59 @@
+"""Reads lists that are paged over a moving set, and says when one cannot be believed.
+
+The venue pages by offset over what is open at that moment (polymarket.md 5.1): an order that ends between
+two pages moves another one over the edge, where no page shows it. So a list of several pages counts only
+when two whole readings in a row hold the same ids; anything else is unread. A list on one page is one answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
+from app.venue.interface import Found, Unread
+from app.venue.polymarket.answers import FIRST_CURSOR, Page
+
+T = TypeVar("T")
+
+MOST_PAGES: Final = 400
+READINGS: Final = 4
+
+
+FetchPage = Callable[[str], Awaitable[Page[T] | Unread]]
+
+
+async def read_all(
+    fetch: FetchPage[T], identity: Callable[[T], str]
+) -> Found[Sequence[T]] | Unread:
+    """All items of a list, or why they cannot be known."""
+    before: set[str] | None = None
+    for _ in range(READINGS):
+        reading = await _read_once(fetch, identity)
+        if isinstance(reading, Unread):
+            return reading
+        items, pages = reading
+        ids = {identity(item) for item in items}
+        if pages == 1 or ids == before:
+            return Found(items)
+        before = ids
+    return Unread(f"the list moved while it was read, {READINGS} times in a row")
+
+
+async def _read_once(
+    fetch: FetchPage[T], identity: Callable[[T], str]
+) -> tuple[list[T], int] | Unread:
+    found: dict[str, T] = {}
+    cursor, seen = FIRST_CURSOR, set[str]()
+    for page_no in range(1, MOST_PAGES + 1):
+        page = await fetch(cursor)
+        if isinstance(page, Unread):
+            return Unread(f"page {page_no}: {page.reason}")
+        # The later page is the later look: a row that moved keeps its newest shape.
+        found |= {identity(item): item for item in page.rows}
+        seen.add(cursor)
+        if page.next_cursor is None:
+            return list(found.values()), page_no
+        if page.next_cursor in seen:
+            return Unread(f"page {page_no} leads back to {page.next_cursor!r}")
+        cursor = page.next_cursor
+    return Unread(f"more than {MOST_PAGES} pages")
