@@ -1,11 +1,13 @@
 """Settings: the environment with the prefix ``LEDGER_`` and a ``.env`` file, checked before anything starts.
 
 The table in ``docs/configuration.md`` is generated from this class. Secrets are `SecretStr`: their
-repr and every log line show asterisks.
+repr and every log line show asterisks. Where the venue's secrets come from instead of the
+environment is a setting too; `app.secrets` fetches them.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -19,7 +21,7 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class Settings(BaseSettings):
-    """Everything that can be set. Unset means the default shown; nothing is read from anywhere else."""
+    """Everything that can be set. Unset means the default shown."""
 
     model_config = SettingsConfigDict(
         env_prefix="LEDGER_",
@@ -85,6 +87,45 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = Field(None, description="Venue API key id.")
     api_secret: SecretStr | None = Field(None, description="Venue API secret.")
     api_passphrase: SecretStr | None = Field(None, description="Venue API passphrase.")
+    previous_api_key: SecretStr | None = Field(
+        None, description="The API key before the last rotation: for orders it sent."
+    )
+    previous_api_secret: SecretStr | None = Field(None, description="Its secret.")
+    previous_api_passphrase: SecretStr | None = Field(None, description="Its passphrase.")
+    secrets: Literal["env", "vault", "aws"] = Field(
+        "env", description="Where the venue's keys come from; env: from the settings above."
+    )
+    secrets_refresh_s: int = Field(
+        300,
+        ge=0,
+        le=86_400,
+        description="Pause between readings anew of the keys; 0: only on SIGHUP.",
+    )
+    secrets_timeout_ms: int = Field(
+        5_000, ge=100, le=60_000, description="How long Vault or AWS may take to answer."
+    )
+    vault_addr: str | None = Field(
+        None, description="Address of Vault; https, or http to a loopback address."
+    )
+    vault_namespace: str | None = Field(None, description="Namespace, where Vault has them.")
+    vault_mount: str = Field("secret", description="Where the key-value engine is mounted.")
+    vault_kv: int = Field(2, ge=1, le=2, description="Version of the key-value engine.")
+    vault_path: str | None = Field(None, description="Path of the secret below the mount.")
+    vault_token: SecretStr | None = Field(None, description="Token to read it with.")
+    vault_token_file: str | None = Field(
+        None, description="File that holds the token, read anew each time (an agent renews it)."
+    )
+    vault_role_id: str | None = Field(None, description="AppRole to log in as, without a token.")
+    vault_secret_id: SecretStr | None = Field(None, description="Secret id of the AppRole.")
+    vault_ca_file: str | None = Field(
+        None, description="Authority that signed Vault's certificate."
+    )
+    aws_secret_id: str | None = Field(
+        None, description="Name or ARN of the secret in AWS Secrets Manager."
+    )
+    aws_region: str | None = Field(
+        None, description="Its region. Who we are to AWS is found the way boto3 finds it."
+    )
     polymarket_clob_url: str = Field(
         "https://clob.polymarket.com", description="REST address of the order book."
     )
@@ -101,6 +142,31 @@ class Settings(BaseSettings):
     )
     polymarket_data_url: str = Field(
         "https://data-api.polymarket.com", description="Positions and activity."
+    )
+    polymarket_site_url: str = Field(
+        "https://polymarket.com", description="The site, which says whether we are geoblocked."
+    )
+    polymarket_ca_file: str | None = Field(
+        None, description="Authority to trust besides the system's, for a venue of one's own."
+    )
+    heartbeat: bool = Field(
+        False,
+        description=(
+            "Keep the venue's dead-man switch: it cancels everything when no worker beats for 10 s, "
+            "also at a stop or a deployment."
+        ),
+    )
+    foreign_orders: Literal["halt", "cancel"] = Field(
+        "halt",
+        description=(
+            "Orders at the venue that no intent explains. Both halt the account; cancel also cancels them."
+        ),
+    )
+    unconfirmed_alarm_s: int = Field(
+        120, ge=1, le=86_400, description="Age of an unsettled fill that raises an alarm."
+    )
+    unconfirmed_halt_s: int = Field(
+        900, ge=1, le=604_800, description="Age of an unsettled fill that halts its market."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least level that is logged."
@@ -130,8 +196,11 @@ class Settings(BaseSettings):
 
 def load_settings() -> Settings:
     """The settings of this process, or `BadInput` that names each setting that is wrong, never its value."""
+    _check_text()
     try:
         return Settings()
+    except UnicodeDecodeError:
+        raise _not_text("the file .env") from None
     except ValidationError as error:
         wrong = "; ".join(
             f"LEDGER_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
@@ -143,3 +212,19 @@ def load_settings() -> Settings:
             not_done="nothing was started",
             next_step="docs/configuration.md lists every setting",
         ) from None
+
+
+def _check_text() -> None:
+    """A byte that is no UTF-8 would pass for text until the database or an address refuses it."""
+    for name, value in os.environ.items():
+        if name.upper().startswith("LEDGER_") and any("\ud800" <= c <= "\udfff" for c in value):
+            raise _not_text(name)
+
+
+def _not_text(what: str) -> BadInput:
+    return BadInput(
+        Code.BAD_KEY if what.upper() == "LEDGER_PRIVATE_KEY" else Code.BAD_SETTING,
+        f"{what} is not UTF-8 text",
+        not_done="nothing was started",
+        next_step="write it in UTF-8",
+    )

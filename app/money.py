@@ -31,7 +31,7 @@ SharesMicros = NewType("SharesMicros", int)
 CollateralMicros = NewType("CollateralMicros", int)
 """pUSD in base units."""
 
-_DECIMAL: Final = re.compile(r"(?P<sign>[+-]?)(?P<whole>[0-9]{1,20})(?:\.(?P<frac>[0-9]{1,20}))?")
+_DECIMAL: Final = re.compile(r"(?P<sign>[+-]?)(?P<whole>[0-9]{1,200})(?:\.(?P<frac>[0-9]{1,20}))?")
 
 
 def parse_micros(text: str, *, what: str) -> int:
@@ -40,16 +40,26 @@ def parse_micros(text: str, *, what: str) -> int:
     Exponents, ``NaN``, infinities, thousands separators and digits beyond the sixth decimal place
     (unless they are zero) raise `BadInput` with code ``BAD_NUMBER``. ``what`` names the field in the error.
     """
-    match = _DECIMAL.fullmatch(text.strip()) if len(text) <= 64 else None
+    match = _DECIMAL.fullmatch(text.strip()) if len(text) <= 200 else None
     if match is None:
-        raise BadInput(Code.BAD_NUMBER, f"{what} is not a decimal number: {text[:40]!r}")
+        raise BadInput(
+            Code.BAD_NUMBER,
+            f"{what} is not a decimal number: {text[:40]!r}",
+            next_step="write a plain decimal such as 0.45 or 12.5",
+        )
     frac = match["frac"] or ""
     if frac[6:].strip("0"):
-        raise BadInput(Code.BAD_NUMBER, f"{what} has more than six decimal places: {text[:40]!r}")
+        raise BadInput(
+            Code.BAD_NUMBER,
+            f"{what} has more than six decimal places: {text[:40]!r}",
+            next_step="give at most six decimal places; nothing is rounded",
+        )
     micros = int(match["whole"]) * MICROS + int(frac[:6].ljust(6, "0"))
     if micros > MAX_MICROS:
         raise BadInput(
-            Code.BAD_NUMBER, f"{what} is larger than anything that trades: {text[:40]!r}"
+            Code.BAD_NUMBER,
+            f"{what} is larger than anything that trades: {text[:40]!r}",
+            next_step=f"give {MAX_MICROS // MICROS} at most",
         )
     return -micros if match["sign"] == "-" else micros
 

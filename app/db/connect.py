@@ -127,6 +127,14 @@ def explain(target: DatabaseUrl, error: BaseException) -> LedgerError:
             not_done="no connection was made",
             next_step="see its parameters and the files they name (sslcert, sslkey, passfile)",
         )
+    if isinstance(error, TimeoutError):
+        return _problem(
+            target,
+            Code.DATABASE_BUSY,
+            f"it did not answer within {CONNECT_S:.0f} s",
+            "see that the server is not paused or overloaded, and that host and port are right; "
+            "then repeat",
+        )
     return _problem(
         target,
         Code.DATABASE_UNREACHABLE,
@@ -171,8 +179,6 @@ def _explain_refusal(target: DatabaseUrl, error: asyncpg.PostgresError) -> Datab
 
 
 def _network_words(error: BaseException) -> str:
-    if isinstance(error, TimeoutError):
-        return f"it did not answer within {CONNECT_S:.0f} s"
     if isinstance(error, ConnectionRefusedError):
         return "nothing listens there"
     if isinstance(error, FileNotFoundError):

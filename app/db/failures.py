@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import asyncpg
 
-from app.errors import BadInput, Code, DatabaseProblem
+from app.errors import BadInput, Code, DatabaseProblem, LedgerError
 
 
 @contextmanager
@@ -20,7 +20,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except asyncpg.PostgresError as error:
-        raise _of_server(error) from error
+        raise of_server(error) from error
     except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         raise DatabaseProblem(
             Code.DATABASE_UNREACHABLE,
@@ -30,7 +30,8 @@ def translated() -> Iterator[None]:
         ) from error
 
 
-def _of_server(error: asyncpg.PostgresError) -> Exception:
+def of_server(error: asyncpg.PostgresError) -> LedgerError:
+    """The error behind what the server answered to a statement."""
     state = error.sqlstate or ""
     text = error.args[0] if error.args else str(error)  # str() would add detail and hint
     if state.startswith("LG"):

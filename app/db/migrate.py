@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+import asyncpg
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
-from app.errors import Code, DatabaseProblem
+from app.db.failures import of_server
+from app.errors import BadInput, Code, DatabaseProblem, LedgerError, Refused
 from app.roles import RolePrefix
 
 MIGRATIONS: Final = Path(__file__).resolve().parents[2] / "migrations"
@@ -69,23 +71,86 @@ async def check_schema(connection: _Fetches) -> None:
     current = await connection.fetchval("SELECT version_num FROM public.ledger_alembic_version")
     if current == head():
         return
-    known = {
-        script.revision
-        for script in ScriptDirectory.from_config(alembic_config(None)).walk_revisions()
-    }
-    if current in known:
+    if current in known_revisions(ScriptDirectory.from_config(alembic_config(None))):
         raise DatabaseProblem(
             Code.SCHEMA_OLD,
             f"the schema is at revision {current}, this release needs {head()}",
             not_done="nothing was read or written",
             next_step="run: alembic upgrade head",
         )
-    raise DatabaseProblem(
+    raise schema_is_newer(current, not_done="nothing was read or written")
+
+
+def known_revisions(scripts: ScriptDirectory) -> set[str]:
+    """The revisions this release ships."""
+    return {script.revision for script in scripts.walk_revisions()}
+
+
+def schema_is_newer(revision: str, *, not_done: str) -> DatabaseProblem:
+    """The error for a database of a later release."""
+    return DatabaseProblem(
         Code.SCHEMA_NEW,
-        f"the schema is at revision {current}, which this release does not know",
-        not_done="nothing was read or written",
+        f"the schema is at revision {revision}, which this release does not know",
+        not_done=not_done,
         next_step="install the release that made it, or a newer one",
     )
+
+
+def problem_of(error: BaseException) -> LedgerError | None:
+    """What stopped a migration, in words a person can act upon; None for an error of our own making.
+
+    A migration is one transaction, so that whatever fails before its commit leaves the schema as it was.
+    """
+    if isinstance(error, LedgerError):
+        return error
+    if isinstance(error, CommandError):
+        return BadInput(
+            Code.BAD_REQUEST,
+            f"the migration cannot run: {error}",
+            not_done=_UNCHANGED,
+            next_step="alembic history shows the revisions there are",
+        )
+    for cause in _causes(error):
+        if isinstance(cause, asyncpg.PostgresError):
+            return _of_statement(cause)
+        if isinstance(cause, OSError | asyncpg.InterfaceError):
+            return DatabaseProblem(
+                Code.DATABASE_UNREACHABLE,
+                f"the connection to the database was lost: {type(cause).__name__}",
+                not_done="whether the migration was committed is not known",
+                next_step="alembic current shows where the schema is; then repeat",
+            )
+    return None
+
+
+_UNCHANGED: Final = "the schema was not changed"
+
+
+def _of_statement(error: asyncpg.PostgresError) -> LedgerError:
+    known = of_server(error)
+    if known.code == Code.DOWNGRADE_REFUSED:
+        return Refused(known.code, known.wrong, not_done=_UNCHANGED, next_step=known.next_step)
+    if known.code == Code.DATABASE_PRIVILEGE:
+        return DatabaseProblem(
+            known.code,
+            known.wrong,
+            not_done=_UNCHANGED,
+            next_step="run it with the login that owns the database and may create roles",
+        )
+    return DatabaseProblem(
+        Code.MIGRATION_FAILED,
+        f"the database answered {error.sqlstate}: {error.args[0] if error.args else error}",
+        not_done=_UNCHANGED,
+        next_step="put right what it names (the server's log says more), then repeat",
+    )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what it was raised from: between the driver and us stands SQLAlchemy."""
+    found: BaseException | None = error
+    while found is not None:
+        yield found
+        found = found.__cause__ or found.__context__
 
 
 def _outside_the_loop(work: Callable[[], None]) -> None:
@@ -113,10 +178,8 @@ def _outside_the_loop(work: Callable[[], None]) -> None:
 def _translated(work: Callable[[], None]) -> None:
     try:
         work()
-    except CommandError as error:
-        raise DatabaseProblem(
-            Code.SCHEMA_NEW,
-            f"the migration cannot run: {error}",
-            not_done="the schema was not changed",
-            next_step="install the release that knows the database's revision",
-        ) from error
+    except Exception as error:
+        problem = problem_of(error)
+        if problem is None or problem is error:
+            raise
+        raise problem from error

@@ -12,7 +12,7 @@ from typing import Final
 
 from app.roles import ROLES, RolePrefix
 
-_APP: Final = Path(__file__).resolve().parent.parent
+APP: Final = Path(__file__).resolve().parent.parent
 
 FILES: Final[tuple[str, ...]] = (
     "db/sql/roles.sql",
@@ -22,6 +22,8 @@ FILES: Final[tuple[str, ...]] = (
     "ledger/sql/tables/orders.sql",
     "ledger/sql/tables/outbox.sql",
     "ledger/sql/tables/journal.sql",
+    "ledger/sql/tables/venue.sql",
+    "ledger/sql/tables/holdings.sql",
     "ledger/sql/functions/base.sql",
     "ledger/sql/functions/journal.sql",
     "ledger/sql/functions/limits.sql",
@@ -33,6 +35,8 @@ FILES: Final[tuple[str, ...]] = (
     "ledger/sql/functions/evidence.sql",
     "ledger/sql/functions/cancel.sql",
     "ledger/sql/functions/replace.sql",
+    "ledger/sql/functions/venue.sql",
+    "ledger/sql/functions/holdings.sql",
     "ledger/sql/functions/outbox.sql",
     "ledger/sql/functions/mutex.sql",
     "ledger/sql/functions/setup.sql",
@@ -42,6 +46,7 @@ FILES: Final[tuple[str, ...]] = (
     "venue/paper/sql/schema.sql",
     "ledger/sql/views/audit.sql",
     "ledger/sql/views/history.sql",
+    "ledger/sql/views/venue.sql",
     "ledger/sql/views/checks_orders.sql",
     "ledger/sql/views/checks_sending.sql",
     "ledger/sql/views/checks_books.sql",
@@ -66,5 +71,5 @@ class _Placeholders(Template):
 
 def schema_sql() -> str:
     """All files, in order, not yet rendered. To be run in one transaction."""
-    parts = [f"-- file: {name}\n{(_APP / name).read_text('utf-8')}" for name in FILES]
+    parts = [f"-- file: {name}\n{(APP / name).read_text('utf-8')}" for name in FILES]
     return "\n".join([*parts, "RESET ROLE;\n"])

@@ -116,8 +116,10 @@ class DatabaseUrl:
 def parse(text: str, *, setting: str = "LEDGER_DATABASE_URL") -> DatabaseUrl:
     """Check an address. Raises `BadInput` with ``BAD_SETTING``, blaming ``setting``."""
     text = text.strip()
-    if not text or any(ord(char) < 32 for char in text):
-        raise _bad(setting, "is empty or holds control characters")
+    if not text:
+        raise _bad(setting, "is empty; unset it for the embedded server")
+    if any(ord(char) < 32 for char in text):
+        raise _bad(setting, "holds control characters")
     scheme, separator, _ = text.partition("://")
     if not separator or scheme.lower() not in _SCHEMES:
         raise _bad(setting, f"does not begin with one of {', '.join(s + '://' for s in _SCHEMES)}")

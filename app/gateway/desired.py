@@ -11,12 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from app.errors import BadInput, Code
 from app.ledger.answers import OrderView
 from app.ledger.intents import Intent, OrderClass, OrderType, Side, micros_of
 from app.money import MICROS, format_micros
+
+STEP: Final = 10_000
+"""Sizes go in hundredths of a share; fills need not."""
 
 Level: TypeAlias = tuple[str, str, str, int, str, bool]
 """Class, outcome, side, price, order type, post-only: orders alike in all of it are one amount."""
@@ -54,19 +57,18 @@ class DesiredOrder:
         )
 
     def intent(self, market: str, revision: str, *, origin: str, strategy: str) -> Intent:
-        """The intent that posts it. Its key follows from the revision and the order alone, so a
-        revision that is applied again after a crash posts nothing twice.
+        """The intent that posts it. Its key follows from the revision and the level alone, not from
+        the size: what lacks depends on what was filled meanwhile, and a revision that is applied
+        again, after a crash or in doubt, must not buy that a second time.
         """
         words = (
             revision,
             self.order_class,
-            self.outcome,
+            self.outcome.casefold(),
             self.side,
             self.price_micros,
-            self.size_micros,
             self.order_type,
             "post-only" if self.post_only else "",
-            self.expires_at_s or "",
         )
         return Intent(
             market=market,
@@ -105,7 +107,8 @@ def diff(
     """Compare. Of each level the oldest orders are kept as far as they fit; what lacks is posted.
 
     Orders of other ``classes`` are left alone, and so are those already being cancelled. A lack
-    smaller than ``min_size_micros`` is not posted. Raises `BadInput` for a wanted order that
+    smaller than ``min_size_micros`` is not posted, nor what an odd fill left of a hundredth of a share,
+    the step of sizes. Raises `BadInput` for a wanted order that
     cannot rest (``OFF_TICK``, ``BAD_PRICE``, ``BAD_SIZE``, ``UNKNOWN_OUTCOME``, ``BAD_REQUEST``);
     the set is refused as a whole.
     """
@@ -123,19 +126,29 @@ def diff(
         first.setdefault(level, order)
     keep: list[OrderView] = []
     cancel: list[OrderView] = []
+    begun: set[Level] = set()
     for view in live:
         level = _level_standing(view)
         if view.remaining_micros <= wanted.get(level, -1):
             wanted[level] -= view.remaining_micros
+            begun.add(level)
             keep.append(view)
         else:
             cancel.append(view)
+    lacks = {
+        level: lack - lack % STEP if level in begun else lack for level, lack in wanted.items()
+    }
     post = (
         replace(first[level], size_micros=lack)
-        for level, lack in wanted.items()
+        for level, lack in lacks.items()
         if lack > 0 and lack >= min_size_micros
     )
     return Plan(tuple(keep), tuple(cancel), tuple(post))
+
+
+def is_level_of(order: DesiredOrder, view: OrderView) -> bool:
+    """Whether an order was made for the level at which this one is wanted."""
+    return _level_of(order, _names([view])) == _level_standing(view)
 
 
 def _level_of(order: DesiredOrder, names: dict[str, str]) -> Level:

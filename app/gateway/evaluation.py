@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.errors import BadInput, Code, Refused
-from app.gateway.desired import DesiredOrder, Plan, diff
+from app.gateway.desired import DesiredOrder, Plan, diff, is_level_of
 from app.gateway.mutex import Lease
-from app.ledger.answers import Cancelled, OrderView, Refusal, ReplaceAsked
+from app.ledger.answers import Admission, Cancelled, OrderView, Refusal, ReplaceAsked
 from app.ledger.handles import OrderHandle
 from app.ledger.intents import Intent
 from app.ledger.shared_commits import MOST_PER_CALL
@@ -27,7 +27,9 @@ MOST_REVISION_BYTES = 60
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What became of a desired set. ``refused`` posts, with why, are for the next tick."""
+    """What became of a desired set. ``refused`` posts, with why, are for the next tick. A handle of
+    ``posted`` whose ``admission.replay`` is true stands for what this revision had posted before.
+    """
 
     kept: tuple[OrderView, ...]
     cancelled: tuple[Cancelled, ...]
@@ -107,9 +109,10 @@ class Evaluation:
         """Make the market's standing orders what is wanted, as far as the ledger lets: see `diff`.
 
         First the cancels, then all posts as one set, in one commit. ``revision`` (1 to 60 bytes)
-        names this version of the set: applied again, after a crash or in doubt, it posts nothing
-        twice; give each new decision a new one. Posts that are refused (a cap that a cancel not yet
-        proven still fills, the limiter: ``DEFERRED``) come back in ``refused``.
+        names this version of the set, and posts once at each level: applied again, after a crash or
+        in doubt, it makes up for nothing that was filled, cancelled or taken away meanwhile. Give
+        each new decision a new one. Posts that are refused (a cap that a cancel not yet proven still
+        fills, the limiter: ``DEFERRED``) come back in ``refused``, and leave their level open.
         """
         self._still_held()
         if not 1 <= len(revision.encode()) <= MOST_REVISION_BYTES:
@@ -147,13 +150,28 @@ class Evaluation:
         ]
         posted: list[OrderHandle] = []
         refused: list[tuple[DesiredOrder, Refusal]] = []
-        for one, answer in zip(plan.post, await ledger.try_reserve_many(intents), strict=True):
-            if isinstance(answer, Refusal):
+        answers = await ledger.try_reserve_many(intents)
+        for one, intent, answer in zip(plan.post, intents, answers, strict=True):
+            admitted: Admission | None
+            if not isinstance(answer, Refusal):
+                admitted = answer
+            elif answer.code is Code.KEY_REUSED:
+                admitted = await self._posted_before(one, intent)
+            else:
+                admitted = None
+            if admitted is not None:
+                posted.append(OrderHandle(ledger, admitted.order_id, admitted))
+            elif isinstance(answer, Refusal):
                 self._gateway.tell_refused(self.market, answer)
                 refused.append((one, answer))
-            else:
-                posted.append(OrderHandle(ledger, answer.order_id, answer))
         return Applied(plan.keep, tuple(cancelled), tuple(posted), tuple(refused))
+
+    async def _posted_before(self, wanted: DesiredOrder, intent: Intent) -> Admission | None:
+        """What this revision has posted at the level, of another size than what lacks there by now."""
+        view = await self._gateway.ledger.find_by_key(intent.key)
+        if isinstance(view, OrderView) and is_level_of(wanted, view):
+            return Admission(view.order_id, view.size_micros, replay=True, clamped=False)
+        return None
 
     def _still_held(self) -> None:
         if self.lost:

@@ -75,7 +75,7 @@ class LedgerCalls:
 
     @staticmethod
     def _decode(answer: Any) -> Any:
-        if isinstance(answer, str) and answer[:1] in "[{":
+        if isinstance(answer, str) and answer.startswith(("[", "{")):
             return json.loads(answer)
         return answer
 
@@ -85,7 +85,9 @@ def storable(text: str) -> str:
 
     A venue's answer with a NUL byte must not keep its outcome from being recorded.
     """
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+    return (
+        text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    )
 
 
 def refused(answer: Mapping[str, Any]) -> bool:

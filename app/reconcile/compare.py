@@ -36,6 +36,11 @@ class OurFill:
     venue_order_id: str
     settlement: str
     """provisional, confirmed or failed."""
+    fee_micros: int = 0
+    fee_is_final: bool = False
+    """Said with the confirmation, and not only before."""
+    contradicted: bool = False
+    """Already known to be confirmed and failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,8 @@ class TheirTrade:
     trade_id: str
     venue_order_id: str
     settlement: str
+    fee_micros: int = 0
+    """0: none, or not said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,23 +119,40 @@ def compare_orders(ours: Iterable[Ours], theirs: Iterable[Theirs]) -> Plan:
 
 def compare_trades(ours: Iterable[OurFill], theirs: Iterable[TheirTrade]) -> Plan:
     """Our parts of trades. What only the ledger has is no difference: the venue's answer covers a window."""
-    mine = {(fill.trade_id, fill.venue_order_id): fill.settlement for fill in ours}
+    mine = {(fill.trade_id, fill.venue_order_id): fill for fill in ours}
     differences: list[Difference] = []
     book: list[tuple[str, str]] = []
     for trade in sorted(theirs, key=lambda one: (one.trade_id, one.venue_order_id)):
         key = (trade.trade_id, trade.venue_order_id)
-        settlement = mine.get(key)
-        if settlement is None:
-            book.append(key)
-            differences.append(Difference("trade_missing", "/".join(key), "none", trade.settlement))
-        elif settlement != trade.settlement and (
-            settlement == "provisional" or trade.settlement == "confirmed"
-        ):
-            book.append(key)
-            differences.append(
-                Difference("settlement_behind", "/".join(key), settlement, trade.settlement)
-            )
+        found = _trade_difference(mine.get(key), trade)
+        if found is not None:
+            kind, our, their, news = found
+            differences.append(Difference(kind, "/".join(key), our, their))
+            if news:
+                book.append(key)
     return Plan((), (), tuple(book), tuple(differences))
+
+
+def _trade_difference(our: OurFill | None, their: TheirTrade) -> tuple[str, str, str, bool] | None:
+    """Kind, what either side says, and whether booking what the venue says changes anything here."""
+    if our is None:
+        return "trade_missing", "none", their.settlement, True
+    if {our.settlement, their.settlement} == {"confirmed", "failed"}:
+        # Both are final. The ledger stays with confirmed, halts, and is told once; the difference stands.
+        news = our.settlement == "failed" or not our.contradicted
+        return "settlement_contradicted", our.settlement, their.settlement, news
+    if our.settlement == "provisional" != their.settlement:
+        return "settlement_behind", our.settlement, their.settlement, True
+    if (
+        our.settlement == their.settlement == "confirmed"
+        and their.fee_micros
+        and their.fee_micros != our.fee_micros
+    ):
+        # Of two fees said with a confirmation the ledger keeps the higher one.
+        news = not our.fee_is_final or their.fee_micros > our.fee_micros
+        kind = "fee_behind" if news else "fee_contradicted"
+        return kind, str(our.fee_micros), str(their.fee_micros), news
+    return None
 
 
 def confirmed_by_both(

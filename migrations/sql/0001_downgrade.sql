@@ -2,8 +2,9 @@
 DO $$
 BEGIN
     IF EXISTS (SELECT FROM ledger.orders WHERE state IN ('SENDING', 'UNKNOWN', 'DELAYED', 'LIVE')) THEN
-        RAISE EXCEPTION 'orders may be live at the venue; nothing was dropped'
-            USING HINT = 'Cancel them and wait until ledger-worker orders shows none, then downgrade.';
+        RAISE EXCEPTION 'DOWNGRADE_REFUSED: orders may be live at the venue; nothing was dropped'
+            USING ERRCODE = 'LG004',
+                  HINT = 'ledger-worker cancel --all, wait until ledger-worker orders --open shows none, then repeat.';
     END IF;
 END $$;
 DROP SCHEMA audit, paper, ledger CASCADE;

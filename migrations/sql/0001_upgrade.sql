@@ -174,8 +174,25 @@ CREATE TABLE ledger.worker (
     seen_at         timestamptz NOT NULL,
     ready           boolean NOT NULL DEFAULT false,
     not_ready_why   text,
-    stopped_at      timestamptz
+    stopped_at      timestamptz,
+    alive_until     timestamptz NOT NULL
 );
+CREATE INDEX worker_by_beat ON ledger.worker (seen_at);
+COMMENT ON COLUMN ledger.worker.alive_until IS
+    'Three leases of its claims from its last beat on. Nothing else says that a worker lives: the killed do not say goodbye.';
+
+-- What is left of an intent's validity is measured on the database's clock; when that is found to have gone back, what
+-- is left of the intents that were there cannot be told any more.
+CREATE TABLE ledger.clock_step (
+    last_order_id   bigint PRIMARY KEY,
+    found_at        timestamptz NOT NULL,
+    lost_ms         bigint NOT NULL,
+    found_by        uuid NOT NULL
+);
+COMMENT ON TABLE ledger.clock_step IS
+    'Times at which a worker found that the database''s clock had gone back, or stood still, by lost_ms.';
+COMMENT ON COLUMN ledger.clock_step.last_order_id IS
+    'The highest order id given out by then: no order up to it is sent (again) from then on.';
 
 CREATE TABLE ledger.lease (
     name            text COLLATE "C" PRIMARY KEY,
@@ -523,10 +540,12 @@ CREATE TABLE ledger.fill (
     price_micros    bigint NOT NULL CHECK (price_micros >= 0 AND price_micros <= 1000000),
     cash_micros     bigint NOT NULL CHECK (cash_micros >= 0),
     fee_micros      bigint NOT NULL DEFAULT 0 CHECK (fee_micros >= 0),
+    fee_rank        smallint NOT NULL DEFAULT 0 CHECK (fee_rank BETWEEN 0 AND 4),
     settlement      text COLLATE "C" NOT NULL CHECK (settlement IN ('provisional', 'confirmed', 'failed')),
     raw_status      text NOT NULL,
     is_maker        boolean NOT NULL,
     matched_at      timestamptz NOT NULL,
+    contradicted_at timestamptz,
     PRIMARY KEY (account_id, trade_id, order_id),
     FOREIGN KEY (account_id, order_id) REFERENCES ledger.orders
 );
@@ -535,6 +554,11 @@ CREATE INDEX fill_of_market ON ledger.fill (account_id, market_id);
 CREATE INDEX fill_unsettled ON ledger.fill (account_id, matched_at) WHERE settlement = 'provisional';
 COMMENT ON COLUMN ledger.fill.settlement IS
     'provisional (MATCHED, MINED, RETRYING), confirmed or failed. confirmed outranks failed: tokens moved.';
+COMMENT ON COLUMN ledger.fill.fee_rank IS
+    'Which status said the fee: 0 none so far, 1 MATCHED, 2 MINED or RETRYING, 3 FAILED, 4 CONFIRMED. A higher one corrects '
+    'a lower one; of two alike the higher fee stands. So any order of arrival gives the same fee.';
+COMMENT ON COLUMN ledger.fill.contradicted_at IS
+    'When it had been heard to be both confirmed and failed. Journaled, told as drift, and the market halted, once.';
 COMMENT ON COLUMN ledger.fill.cash_micros IS 'Collateral of the fill before the fee: rounded up for a BUY, down for a SELL.';
 
 CREATE TABLE ledger.evidence (
@@ -606,17 +630,23 @@ CREATE TABLE ledger.outbox (
     claimed_until   timestamptz,
     claim_no        integer NOT NULL DEFAULT 0,
     failures        integer NOT NULL DEFAULT 0,
+    released_at     timestamptz,
     PRIMARY KEY (account_id, outbox_id),
     UNIQUE (account_id, order_id),
     FOREIGN KEY (account_id, order_id) REFERENCES ledger.orders
 ) WITH (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 2000);
-CREATE INDEX outbox_lane ON ledger.outbox (account_id, market_id, outbox_id) WHERE status IN ('ready', 'claimed', 'blocked', 'dead');
+CREATE INDEX outbox_lane ON ledger.outbox (account_id, market_id, outbox_id)
+    WHERE status IN ('ready', 'claimed', 'blocked', 'dead') AND released_at IS NULL;
+CREATE INDEX outbox_released ON ledger.outbox (account_id, not_before) WHERE status = 'ready' AND released_at IS NOT NULL;
 CREATE INDEX outbox_passing ON ledger.outbox (account_id, outbox_id) WHERE passes_block AND status = 'ready';
 CREATE INDEX outbox_claimed ON ledger.outbox (claimed_until) WHERE status = 'claimed';
 CREATE INDEX outbox_looks ON ledger.outbox (account_id, not_before) WHERE status IN ('blocked', 'released');
 COMMENT ON COLUMN ledger.outbox.status IS
     'blocked: the order''s fate is unknown; dead: it failed too often in our own hands; both block the lane until '
-    'resolved or released by an operator.';
+    'resolved or released by an operator. released: one of the two, and it holds nobody up.';
+COMMENT ON COLUMN ledger.outbox.released_at IS
+    'When an operator let its lane go on without it. For good: whatever becomes of the order, it never holds up its lane '
+    'again. Who and why stands in the journal (LANE_RELEASED).';
 
 CREATE TABLE ledger.cancel_request (
     account_id      bigint NOT NULL,
@@ -682,7 +712,7 @@ CREATE TABLE ledger.dead_letter (
 CREATE TABLE ledger.reconcile_run (
     account_id      bigint NOT NULL REFERENCES ledger.account,
     run_id          bigint GENERATED ALWAYS AS IDENTITY,
-    kind            text COLLATE "C" NOT NULL CHECK (kind IN ('start', 'periodic', 'once')),
+    kind            text COLLATE "C" NOT NULL CHECK (kind IN ('start', 'periodic', 'once', 'reconnect')),
     incarnation     uuid,
     started_at      timestamptz NOT NULL,
     ended_at        timestamptz,
@@ -690,6 +720,7 @@ CREATE TABLE ledger.reconcile_run (
     detail          jsonb NOT NULL DEFAULT '{}',
     PRIMARY KEY (account_id, run_id)
 );
+CREATE INDEX reconcile_run_open ON ledger.reconcile_run (account_id) WHERE ended_at IS NULL;
 
 CREATE TABLE ledger.drift (
     account_id      bigint NOT NULL REFERENCES ledger.account,
@@ -1339,10 +1370,12 @@ BEGIN
     -- 52 bits that no second intent shares: with signed_at_ms fixed too, whoever signs makes the same bytes.
     o.salt := ('x' || substr(encode(sha256(convert_to(concat_ws('|', o.account_id, o.order_id, r.key, p_now), 'UTF8')),
                              'hex'), 1, 13))::bit(52)::bigint;
-    o.valid_until := p_now + make_interval(secs => r.valid_for_ms / 1000.0);
+    -- By the clock itself: the market's time stands still while the clock is behind it, and nobody is to wait for that.
+    o.created_at := least(p_now, ledger.clock());
+    o.valid_until := o.created_at + make_interval(secs => r.valid_for_ms / 1000.0);
     o.state := 'RESERVED'; o.cause := '';
     o.size_matched_micros := 0; o.traded_micros := 0; o.confirmed_micros := 0; o.failed_micros := 0; o.attempts := 0;
-    o.fate_open := false; o.seen_at_venue := false; o.created_at := p_now; o.state_at := p_now;
+    o.fate_open := false; o.seen_at_venue := false; o.state_at := p_now;
     v_held := ledger._held_by(o, o.size_micros, 0);
 
     INSERT INTO ledger.orders SELECT o.*;
@@ -1351,7 +1384,8 @@ BEGIN
     VALUES (o.account_id, o.order_id, o.market_id, o.outcome, o.side, 'pending', o.size_micros, 0,
             CASE o.side WHEN 'BUY' THEN 'collateral' ELSE o.token_id END, v_held, p_now);
     INSERT INTO ledger.outbox (account_id, market_id, order_id, set_id, passes_block, status, not_before)
-    VALUES (o.account_id, o.market_id, o.order_id, o.set_id, o.class IN ('hedge', 'micro_hedge', 'unwind', 'emergency'), 'ready', p_now);
+    VALUES (o.account_id, o.market_id, o.order_id, o.set_id, o.class IN ('hedge', 'micro_hedge', 'unwind', 'emergency'), 'ready',
+            o.created_at);
     IF r.replaces_order_id IS NULL THEN
         INSERT INTO ledger.idempotency_key (account_id, key, fingerprint, kind, subject_id, bound_at)
         VALUES (o.account_id, r.key, r.fingerprint, 'order', o.order_id, p_now);
@@ -1609,9 +1643,11 @@ BEGIN
         RAISE EXCEPTION 'BAD_REQUEST: scope must be global, account, group or market, not %', p_scope
             USING ERRCODE = 'LG004';
     END IF;
-    IF v_id IS NULL THEN
-        RAISE EXCEPTION 'BAD_REQUEST: there is no % %', p_scope, coalesce(p_id, '(none)')
-            USING ERRCODE = 'LG004', HINT = 'ledger-worker markets list and ledger-worker balances show the names.';
+    IF coalesce(p_id, '') = '' THEN
+        RAISE EXCEPTION 'BAD_REQUEST: the scope % has a name; nothing was changed', p_scope USING ERRCODE = 'LG004';
+    ELSIF v_id IS NULL THEN
+        RAISE EXCEPTION '%: %; nothing was changed',
+            CASE p_scope WHEN 'account' THEN 'UNKNOWN_ACCOUNT' ELSE 'UNKNOWN_MARKET' END, p_id USING ERRCODE = 'LG004';
     END IF;
     RETURN v_id;
 END $$;
@@ -1886,8 +1922,9 @@ BEGIN
         RETURN;
     END IF;
     IF o.state = 'UNKNOWN' THEN
-        UPDATE ledger.outbox SET status = 'blocked', claimed_by = NULL, claimed_until = NULL
-        WHERE account_id = o.account_id AND order_id = o.order_id AND status <> 'released';
+        UPDATE ledger.outbox SET claimed_by = NULL, claimed_until = NULL,
+            status = CASE WHEN released_at IS NULL THEN 'blocked' ELSE 'released' END
+        WHERE account_id = o.account_id AND order_id = o.order_id;
     ELSIF o.state IN ('LIVE', 'DELAYED') OR ledger._ended(o.state) THEN
         -- Evidence cancels a retry that is still scheduled.
         UPDATE ledger.outbox SET status = 'done', claimed_by = NULL, claimed_until = NULL
@@ -1907,7 +1944,8 @@ AS $$
 BEGIN
     INSERT INTO ledger.cancel_request AS c
         (account_id, order_id, market_id, reason, asked_by, asked_at, status, next_at)
-    VALUES (o.account_id, o.order_id, o.market_id, left(p_reason, 500), session_user, p_now, 'due', p_now)
+    -- Due by the clock that claims go by: the market's time may be ahead of it, and a cancel waits for nothing.
+    VALUES (o.account_id, o.order_id, o.market_id, left(p_reason, 500), session_user, p_now, 'due', least(p_now, ledger.clock()))
     ON CONFLICT (account_id, order_id) DO UPDATE
         SET status = 'due', next_at = CASE WHEN c.status = 'due' THEN least(c.next_at, excluded.next_at)
                                            ELSE excluded.next_at END;
@@ -1995,6 +2033,7 @@ DECLARE
     o ledger.orders;
     e ledger.exposure;
     v_now timestamptz;
+    v_left interval;
     v_code text;
     v_answers jsonb := '[]';
     v_answer jsonb;
@@ -2013,9 +2052,10 @@ BEGIN
         ELSE
             v_now := ledger._lane_time(o.account_id, o.market_id);
             SELECT * INTO e FROM ledger.exposure q WHERE q.account_id = o.account_id AND q.market_id = o.market_id;
-            v_code := ledger._no_longer_wanted(o, e, v_now);
+            v_left := ledger._validity_left(o);
+            v_code := ledger._no_longer_wanted(o, e, v_left, v_now);
             IF v_code IS NULL THEN
-                v_answer := ledger._open(i, o, x, v_now);
+                v_answer := ledger._open(i, o, x, v_left, v_now);
             ELSIF o.state = 'UNKNOWN' THEN
                 -- A copy may live: only look-ups and DELETE from here on.
                 PERFORM ledger._queue_cancel(o, v_code, v_now);
@@ -2035,22 +2075,41 @@ COMMENT ON FUNCTION ledger.open_attempt(jsonb) IS
     'ok, and only until send_within_ms after a monotonic clock reading taken before the call (2 s, or what remains of '
     'valid_until).';
 
-CREATE FUNCTION ledger._no_longer_wanted(o ledger.orders, e ledger.exposure, p_now timestamptz) RETURNS text
-LANGUAGE sql VOLATILE
+CREATE FUNCTION ledger._no_longer_wanted(
+    o ledger.orders, e ledger.exposure, p_left interval, p_now timestamptz) RETURNS text
+LANGUAGE plpgsql VOLATILE
 AS $$
-    SELECT CASE
+BEGIN
+    RETURN CASE
         WHEN o.cancel_asked_at IS NOT NULL THEN 'CANCEL_ASKED'
-        WHEN o.valid_until <= p_now OR o.expires_at_s > 0 AND to_timestamp(o.expires_at_s) <= p_now THEN 'EXPIRED'
+        WHEN p_left <= interval '0' THEN 'EXPIRED'
         WHEN e.suspended_until > p_now THEN 'SUSPENDED'
-        WHEN ledger._halted_by(o.account_id, o.market_id) IS NOT NULL THEN 'HALTED' END
-$$;
+        WHEN ledger._halted_by(o.account_id, o.market_id) IS NOT NULL THEN 'HALTED' END;
+END $$;
 
-CREATE FUNCTION ledger._open(p_item integer, o ledger.orders, x jsonb, p_now timestamptz) RETURNS jsonb
+CREATE FUNCTION ledger._validity_left(o ledger.orders) RETURNS interval
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    -- Not the market's time, which stands still while the clock is behind it: standing still, it would lengthen validity.
+    v_clock timestamptz := ledger.clock();
+BEGIN
+    IF v_clock < o.created_at OR o.order_id <= (SELECT max(s.last_order_id) FROM ledger.clock_step s) THEN
+        RETURN interval '0';
+    END IF;
+    RETURN least(o.valid_until, CASE WHEN o.expires_at_s > 0 THEN to_timestamp(o.expires_at_s) END) - v_clock;
+END $$;
+COMMENT ON FUNCTION ledger._validity_left(ledger.orders) IS
+    'How long the order may still be sent; nothing once the clock is known to have gone back since it was reserved: how '
+    'long ago that was cannot be told then, and an intent is not sent late.';
+
+CREATE FUNCTION ledger._open(p_item integer, o ledger.orders, x jsonb, p_left interval, p_now timestamptz) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
     -- An intent is not sent late: what remains of its validity may be less than the two seconds.
-    v_send_by timestamptz := least(p_now + interval '2 seconds', o.valid_until);
+    v_within interval := least(interval '2 seconds', p_left);
+    v_send_by timestamptz := p_now + v_within;
 BEGIN
     o.attempts := o.attempts + 1;
     o.last_deadline := greatest(o.last_deadline,
@@ -2061,7 +2120,7 @@ BEGIN
     UPDATE ledger.outbox SET status = 'claimed' WHERE account_id = o.account_id AND order_id = o.order_id;
     RETURN ledger._ok(p_item, o, ledger._settle(o, 'OPEN', '', p_now, '{}', p_attempt => o.attempts))
         || jsonb_build_object('attempt', o.attempts,
-            'send_within_ms', floor(extract(epoch FROM v_send_by - p_now) * 1000)::bigint);
+            'send_within_ms', floor(extract(epoch FROM v_within) * 1000)::bigint);
 END $$;
 
 CREATE FUNCTION ledger._complete(
@@ -2122,7 +2181,8 @@ BEGIN
                                       p_attempt => ledger._whole(x -> 'attempt')::integer);
             IF v_state = 'HELD_BACK' THEN
                 UPDATE ledger.outbox SET status = 'ready', claimed_by = NULL, claimed_until = NULL,
-                    not_before = v_now + make_interval(secs => coalesce(ledger._whole(x -> 'retry_after_ms'), 1000) / 1000.0)
+                    -- By the clock that claims go by: the market's time may be ahead of it, and this would wait for that.
+                    not_before = ledger.clock() + make_interval(secs => coalesce(ledger._whole(x -> 'retry_after_ms'), 1000) / 1000.0)
                 WHERE account_id = o.account_id AND order_id = o.order_id AND status = 'claimed';
                 IF o.cancel_asked_at IS NOT NULL THEN
                     -- Known unsent again: the cancel that had to wait for this answer ends it here.
@@ -2219,7 +2279,7 @@ COMMENT ON FUNCTION ledger.release_pending(jsonb) IS
 -- purpose: book what happened at the venue: what an order looks like there, and our part of each trade.
 -- locks:   exposure, account_state, orders (_lock_lanes), then the fill row. Facts about ids nobody knows lock only account_state.
 -- index:   orders_by_venue_id, fill by primary key.
--- fence:   matched size is a monotone maximum, settlement has a rank: any order of arrival gives the same rows.
+-- fence:   matched size is a monotone maximum, settlement and fee have a rank: any order of arrival gives the same rows.
 
 CREATE FUNCTION ledger._orders_of_facts(p_items jsonb) RETURNS bigint[]
 LANGUAGE sql VOLATILE
@@ -2404,6 +2464,89 @@ $$;
 COMMENT ON FUNCTION ledger._bookable(jsonb) IS
     'Whether the numbers of a trade can be read. What else is missing or unheard of (its time, its status) never keeps one out.';
 
+CREATE FUNCTION ledger._cash_of(f ledger.fill) RETURNS bigint
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+BEGIN
+    -- A BUY pays when matched and gets it back when failed; a SELL is paid when confirmed.
+    RETURN CASE WHEN f.side = 'BUY' AND f.settlement <> 'failed' THEN -(f.cash_micros + f.fee_micros)
+                WHEN f.side = 'SELL' AND f.settlement = 'confirmed' THEN f.cash_micros - f.fee_micros ELSE 0 END;
+END $$;
+COMMENT ON FUNCTION ledger._cash_of(ledger.fill) IS
+    'What a fill moves in collateral: a function of its row, so that each change books the difference, once.';
+
+CREATE FUNCTION ledger._new_fill(o ledger.orders, x jsonb, p_now timestamptz) RETURNS ledger.fill
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    f ledger.fill;
+BEGIN
+    f.account_id := o.account_id; f.trade_id := x ->> 'trade_id'; f.order_id := o.order_id;
+    f.market_id := o.market_id; f.outcome := o.outcome; f.side := o.side;
+    f.size_micros := ledger._whole(x -> 'size_micros'); f.price_micros := ledger._whole(x -> 'price_micros');
+    f.fee_micros := 0; f.fee_rank := 0;
+    f.cash_micros := CASE o.side WHEN 'BUY' THEN ledger.cost_of(f.price_micros, f.size_micros)
+        ELSE floor(f.price_micros::numeric * f.size_micros / 1000000)::bigint END;
+    f.is_maker := coalesce(x -> 'is_maker' = 'true', false);
+    f.matched_at := coalesce(CASE WHEN ledger._whole(x -> 'matched_at_ms') BETWEEN 0 AND 4102444800000
+        THEN to_timestamp(ledger._whole(x -> 'matched_at_ms') / 1000.0) END, p_now);
+    f.settlement := 'provisional';
+    f.raw_status := coalesce(x ->> 'raw_status', x ->> 'status', '');
+    RETURN f;
+END $$;
+
+CREATE FUNCTION ledger._hear(INOUT f ledger.fill, x jsonb, p_now timestamptz)
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_status text := coalesce(x ->> 'status', '');
+    v_fee bigint := coalesce(ledger._whole(x -> 'fee_micros'), 0);
+    v_rank smallint := CASE v_status WHEN 'CONFIRMED' THEN 4 WHEN 'FAILED' THEN 3
+        WHEN 'MINED' THEN 2 WHEN 'RETRYING' THEN 2 ELSE 1 END;
+BEGIN
+    -- No fee may mean that it was not said: it takes back none that was.
+    IF v_fee > 0 AND (v_rank > f.fee_rank OR v_rank = f.fee_rank AND v_fee > f.fee_micros) THEN
+        f.fee_micros := v_fee;
+        f.fee_rank := v_rank;
+    END IF;
+    IF v_status = 'CONFIRMED' AND f.settlement = 'failed' OR v_status = 'FAILED' AND f.settlement = 'confirmed' THEN
+        f.contradicted_at := coalesce(f.contradicted_at, p_now);
+    END IF;
+    -- Confirmed outranks failed: tokens moved.
+    IF v_status = 'CONFIRMED' AND f.settlement <> 'confirmed' THEN
+        f.settlement := 'confirmed';
+        f.raw_status := coalesce(x ->> 'raw_status', v_status);
+    ELSIF v_status = 'FAILED' AND f.settlement = 'provisional' THEN
+        f.settlement := 'failed';
+        f.raw_status := coalesce(x ->> 'raw_status', v_status);
+    END IF;
+END $$;
+COMMENT ON FUNCTION ledger._hear(ledger.fill, jsonb, timestamptz) IS
+    'The fill after one more report of its trade. Reports may come in any order and any number: the last state is the same.';
+
+CREATE FUNCTION ledger._contradicted(o ledger.orders, f ledger.fill, p_ours text, p_theirs text, p_now timestamptz)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    PERFORM ledger._journal(o.account_id, o.market_id, p_now, 'SETTLEMENT_CONTRADICTED', o.order_id, NULL, o.state, o.state,
+        ledger._told(f) || jsonb_build_object('ours', p_ours, 'theirs', p_theirs));
+    INSERT INTO ledger.drift (account_id, kind, subject, ours, theirs, action, found_at)
+    VALUES (o.account_id, 'settlement_contradicted', f.trade_id || '/' || o.venue_order_id, p_ours, p_theirs,
+            format('booked as %s; the market is halted', f.settlement), p_now);
+    PERFORM ledger._halt_once('market', o.market_id::text, 'CONFIRMED_AFTER_FAILED: ' || f.trade_id, p_now);
+END $$;
+COMMENT ON FUNCTION ledger._contradicted(ledger.orders, ledger.fill, text, text, timestamptz) IS
+    'A trade that was final has ended the other way: tokens moved and did not. Whatever is booked, a person has to look.';
+
+CREATE FUNCTION ledger._told(f ledger.fill) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+BEGIN
+    RETURN jsonb_build_object('trade', f.trade_id, 'size', f.size_micros, 'price', f.price_micros, 'fee', f.fee_micros,
+                              'settlement', f.settlement);
+END $$;
+
 CREATE FUNCTION ledger._fill(p_item integer, o ledger.orders, x jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE
 AS $$
@@ -2412,72 +2555,51 @@ DECLARE
     v_old ledger.fill;
     v_now timestamptz := ledger._lane_time(o.account_id, o.market_id);
     v_new boolean;
-    v_provisional bigint := 0;
-    v_confirmed bigint := 0;
     v_cash bigint := 0;
-    v_event text;
+    v_provisional bigint := 0;
+    v_confirmed bigint;
+    v_failed bigint;
 BEGIN
     SELECT * INTO v_old FROM ledger.fill q
     WHERE q.account_id = o.account_id AND q.trade_id = x ->> 'trade_id' AND q.order_id = o.order_id;
     v_new := NOT FOUND;
-    f := v_old;
     IF v_new THEN
-        f.account_id := o.account_id; f.trade_id := x ->> 'trade_id'; f.order_id := o.order_id;
-        f.market_id := o.market_id; f.outcome := o.outcome; f.side := o.side;
-        f.size_micros := ledger._whole(x -> 'size_micros'); f.price_micros := ledger._whole(x -> 'price_micros');
-        f.fee_micros := coalesce(ledger._whole(x -> 'fee_micros'), 0);
-        f.cash_micros := CASE o.side WHEN 'BUY' THEN ledger.cost_of(f.price_micros, f.size_micros)
-            ELSE floor(f.price_micros::numeric * f.size_micros / 1000000)::bigint END;
-        f.is_maker := coalesce(x -> 'is_maker' = 'true', false);
-        f.matched_at := coalesce(CASE WHEN ledger._whole(x -> 'matched_at_ms') BETWEEN 0 AND 4102444800000
-            THEN to_timestamp(ledger._whole(x -> 'matched_at_ms') / 1000.0) END, v_now);
-        f.settlement := 'provisional';
-        o.traded_micros := o.traded_micros + f.size_micros;
-        v_provisional := f.size_micros;
-        v_cash := CASE o.side WHEN 'BUY' THEN -(f.cash_micros + f.fee_micros) ELSE 0 END;
-    ELSIF f.size_micros <> ledger._whole(x -> 'size_micros') OR f.price_micros <> ledger._whole(x -> 'price_micros') THEN
-        -- The first booking stands; a trade that changes its numbers is for a person to look at.
-        PERFORM ledger._halt_once('market', o.market_id::text, 'TRADE_CHANGED: ' || f.trade_id, v_now);
-    END IF;
-
-    IF x ->> 'status' = 'CONFIRMED' AND f.settlement <> 'confirmed' THEN
-        IF f.settlement = 'failed' THEN
-            -- Tokens moved after all: book it again, and have a person look.
-            o.failed_micros := o.failed_micros - f.size_micros;
-            v_cash := v_cash + CASE o.side WHEN 'BUY' THEN -(f.cash_micros + f.fee_micros) ELSE 0 END;
-            PERFORM ledger._halt_once('market', o.market_id::text, 'CONFIRMED_AFTER_FAILED: ' || f.trade_id, v_now);
-        ELSE
-            v_provisional := v_provisional - f.size_micros;
+        v_old := ledger._new_fill(o, x, v_now);
+        o.traded_micros := o.traded_micros + v_old.size_micros;
+    ELSE
+        v_cash := -ledger._cash_of(v_old);
+        v_provisional := CASE v_old.settlement WHEN 'provisional' THEN -v_old.size_micros ELSE 0 END;
+        IF v_old.size_micros <> ledger._whole(x -> 'size_micros') OR v_old.price_micros <> ledger._whole(x -> 'price_micros') THEN
+            -- The first booking stands; a trade that changes its numbers is for a person to look at.
+            PERFORM ledger._halt_once('market', o.market_id::text, 'TRADE_CHANGED: ' || v_old.trade_id, v_now);
         END IF;
-        f.settlement := 'confirmed';
-        o.confirmed_micros := o.confirmed_micros + f.size_micros;
-        v_confirmed := f.size_micros;
-        v_cash := v_cash + CASE o.side WHEN 'SELL' THEN f.cash_micros - f.fee_micros ELSE 0 END;
-    ELSIF x ->> 'status' = 'FAILED' AND f.settlement = 'confirmed' THEN
-        PERFORM ledger._halt_once('market', o.market_id::text, 'CONFIRMED_AFTER_FAILED: ' || f.trade_id, v_now);
-        RETURN ledger._ok(p_item, o, o.state) || '{"replay": true}';
-    ELSIF x ->> 'status' = 'FAILED' AND f.settlement = 'provisional' THEN
-        f.settlement := 'failed';
-        o.failed_micros := o.failed_micros + f.size_micros;
-        v_provisional := v_provisional - f.size_micros;
-        v_cash := v_cash + CASE o.side WHEN 'BUY' THEN f.cash_micros + f.fee_micros ELSE 0 END;
-    ELSIF NOT v_new THEN
-        RETURN ledger._ok(p_item, o, o.state) || '{"replay": true}';
     END IF;
-    f.raw_status := coalesce(x ->> 'raw_status', x ->> 'status', '');
-    o.seen_at_venue := true;
-
-    v_event := CASE WHEN greatest(o.size_matched_micros, o.traded_micros) >= o.size_micros THEN 'FILL_ALL' ELSE 'FILL_PART' END;
+    f := ledger._hear(v_old, x, v_now);
+    IF f.contradicted_at IS DISTINCT FROM v_old.contradicted_at THEN
+        PERFORM ledger._contradicted(o, f, v_old.settlement, lower(x ->> 'status'), v_now);
+    END IF;
     IF v_new THEN
         INSERT INTO ledger.fill SELECT f.*;
-    ELSE
-        UPDATE ledger.fill SET settlement = f.settlement, raw_status = f.raw_status
+    ELSIF f IS DISTINCT FROM v_old THEN
+        UPDATE ledger.fill SET settlement = f.settlement, raw_status = f.raw_status, fee_micros = f.fee_micros,
+            fee_rank = f.fee_rank, contradicted_at = f.contradicted_at
         WHERE account_id = f.account_id AND trade_id = f.trade_id AND order_id = f.order_id;
     END IF;
-    RETURN ledger._ok(p_item, o, ledger._settle(o, v_event, f.raw_status, v_now,
-        jsonb_build_object('trade', f.trade_id, 'size', f.size_micros, 'price', f.price_micros, 'fee', f.fee_micros,
-                           'settlement', f.settlement),
-        v_provisional, v_confirmed, v_cash, NULL, f.trade_id));
+    IF NOT v_new AND f.settlement = v_old.settlement AND f.fee_micros = v_old.fee_micros THEN
+        RETURN ledger._ok(p_item, o, o.state) || '{"replay": true}';
+    END IF;
+
+    v_cash := v_cash + ledger._cash_of(f);
+    v_provisional := v_provisional + CASE f.settlement WHEN 'provisional' THEN f.size_micros ELSE 0 END;
+    v_confirmed := CASE WHEN f.settlement = 'confirmed' AND v_old.settlement <> 'confirmed' THEN f.size_micros ELSE 0 END;
+    v_failed := CASE f.settlement WHEN 'failed' THEN f.size_micros ELSE 0 END
+              - CASE v_old.settlement WHEN 'failed' THEN f.size_micros ELSE 0 END;
+    o.confirmed_micros := o.confirmed_micros + v_confirmed;
+    o.failed_micros := o.failed_micros + v_failed;
+    o.seen_at_venue := true;
+    RETURN ledger._ok(p_item, o, ledger._settle(o,
+        CASE WHEN greatest(o.size_matched_micros, o.traded_micros) >= o.size_micros THEN 'FILL_ALL' ELSE 'FILL_PART' END,
+        f.raw_status, v_now, ledger._told(f), v_provisional, v_confirmed, v_cash, NULL, f.trade_id));
 END $$;
 
 -- file: ledger/sql/functions/evidence.sql
@@ -2736,7 +2858,9 @@ BEGIN
     PERFORM ledger._enter();
     WITH due AS (
         SELECT c.account_id, c.order_id FROM ledger.cancel_request c
-        WHERE c.status = 'due' AND c.next_at <= ledger.clock()
+        WHERE c.status = 'due'
+          -- Further ahead than any pause reaches, it was set before the clock went back.
+          AND (c.next_at <= ledger.clock() OR c.next_at > ledger.clock() + interval '5 minutes')
           AND c.account_id IN (SELECT a.account_id FROM ledger.account a WHERE a.name = ANY (p_accounts))
         ORDER BY c.next_at LIMIT least(p_limit, 100) FOR UPDATE SKIP LOCKED
     ), claimed AS (
@@ -2775,8 +2899,8 @@ BEGIN
         v_now := ledger._lane_time(o.account_id, o.market_id);
         UPDATE ledger.cancel_request SET last_answer = left(format('%s: %s', x ->> 'answer', x ->> 'raw'), 2000),
             answered_at = v_now,
-            next_at = v_now + make_interval(secs => CASE WHEN x ->> 'answer' = 'not_sent'
-                THEN coalesce(ledger._whole(x -> 'retry_after_ms'), 500) ELSE 1000 END / 1000.0)
+            next_at = ledger.clock() + make_interval(secs => CASE WHEN x ->> 'answer' = 'not_sent'
+                THEN least(coalesce(ledger._whole(x -> 'retry_after_ms'), 500), 300000) ELSE 1000 END / 1000.0)
         WHERE account_id = o.account_id AND order_id = o.order_id AND status = 'due';
         IF x ->> 'answer' IN ('accepted', 'refused') THEN
             INSERT INTO ledger.evidence (account_id, order_id, kind, started_at, at, incarnation, owner, detail)
@@ -2924,7 +3048,7 @@ END $$;
 -- purpose: claim placements lane by lane, claim look-ups of unresolved orders, take back what a dead worker held.
 -- locks:   claims lock outbox rows only (SKIP LOCKED); sweeps take the full order of locks through _lock_lanes.
 -- index:   outbox_lane (lane heads by loose index scan: an anti-join fell from 29 k/s to 592/s with one blocked lane),
---          outbox_passing, outbox_looks, outbox_claimed.
+--          outbox_passing, outbox_released, outbox_looks, outbox_claimed.
 -- fence:   a claim is (claimed_by, claim_no, claimed_until); prepare and open_attempt check all three.
 
 CREATE FUNCTION ledger.claim_placements(p_incarnation uuid, p_accounts text[], p_lease_ms integer, p_limit integer)
@@ -2941,12 +3065,13 @@ BEGIN
         WITH RECURSIVE lane AS (
             (SELECT b.market_id, b.outbox_id, b.status, b.not_before, b.set_id FROM ledger.outbox b
              WHERE b.account_id = v_account.account_id AND b.status IN ('ready', 'claimed', 'blocked', 'dead')
+               AND b.released_at IS NULL
              ORDER BY b.account_id, b.market_id, b.outbox_id LIMIT 1)
             UNION ALL
             SELECT n.* FROM lane l CROSS JOIN LATERAL (
                 SELECT b.market_id, b.outbox_id, b.status, b.not_before, b.set_id FROM ledger.outbox b
                 WHERE b.account_id = v_account.account_id AND b.status IN ('ready', 'claimed', 'blocked', 'dead')
-                  AND b.market_id > l.market_id
+                  AND b.released_at IS NULL AND b.market_id > l.market_id
                 ORDER BY b.account_id, b.market_id, b.outbox_id LIMIT 1) n
         ), head AS (
             SELECT * FROM lane WHERE status = 'ready' AND not_before <= ledger.clock() LIMIT least(p_limit, 100)
@@ -2962,6 +3087,11 @@ BEGIN
             SELECT b.outbox_id FROM ledger.outbox b JOIN lane l ON l.market_id = b.market_id
             WHERE b.account_id = v_account.account_id AND b.passes_block AND b.status = 'ready'
               AND b.not_before <= ledger.clock() AND l.status IN ('blocked', 'dead')
+            UNION
+            -- An operator let the lane go on without them: they are nobody's head, and wait for none.
+            SELECT b.outbox_id FROM ledger.outbox b
+            WHERE b.account_id = v_account.account_id AND b.status = 'ready' AND b.released_at IS NOT NULL
+              AND b.not_before <= ledger.clock()
         ), locked AS (
             SELECT b.account_id, b.outbox_id FROM ledger.outbox b
             WHERE b.account_id = v_account.account_id AND b.outbox_id IN (SELECT w.outbox_id FROM wanted w)
@@ -2979,23 +3109,28 @@ BEGIN
     RETURN v_out;
 END $$;
 COMMENT ON FUNCTION ledger.claim_placements(uuid, text[], integer, integer) IS
-    'The ready heads of lanes, the rest of their sets, and what may pass a blocked head; claimed for p_lease_ms.';
+    'The ready heads of lanes, the rest of their sets, what may pass a blocked head, and what an operator has released; '
+    'claimed for p_lease_ms.';
 
 CREATE FUNCTION ledger._work(p_account text, o ledger.orders, p_claim_no integer) RETURNS jsonb
-LANGUAGE sql VOLATILE
+LANGUAGE plpgsql VOLATILE
 AS $$
-    SELECT jsonb_build_object('account', p_account, 'order_id', o.order_id, 'claim_no', p_claim_no, 'state', o.state,
+DECLARE
+    v_left interval := ledger._validity_left(o);
+BEGIN
+    RETURN (SELECT jsonb_build_object('account', p_account, 'order_id', o.order_id, 'claim_no', p_claim_no, 'state', o.state,
         'market_id', o.market_id, 'token_id', o.token_id, 'side', o.side, 'price_micros', o.price_micros,
         'size_micros', o.size_micros, 'tick_micros', o.tick_micros, 'order_type', o.order_type,
         'post_only', o.post_only, 'expires_at_s', o.expires_at_s, 'salt', o.salt, 'signed_at_ms', o.signed_at_ms,
         'neg_risk', m.neg_risk, 'venue_order_id', o.venue_order_id, 'cancel_asked', o.cancel_asked_at IS NOT NULL,
-        'wanted', o.cancel_asked_at IS NULL AND o.valid_until > ledger.clock(),
+        'wanted', o.cancel_asked_at IS NULL AND v_left > interval '0',
+        'valid_for_ms', greatest(floor(extract(epoch FROM v_left) * 1000)::bigint, 0),
         'last_matched_ms', floor(extract(epoch FROM o.created_at) * 1000)::bigint,
         'fate_age_ms', floor(extract(epoch FROM ledger.clock() - o.state_at) * 1000)::bigint,
         'body', (SELECT encode(s.body, 'base64') FROM ledger.signed_order s
                  WHERE s.account_id = o.account_id AND s.order_id = o.order_id))
-    FROM ledger.market m WHERE m.market_id = o.market_id
-$$;
+    FROM ledger.market m WHERE m.market_id = o.market_id);
+END $$;
 
 CREATE FUNCTION ledger.claim_look_ups(p_incarnation uuid, p_accounts text[], p_lease_ms integer, p_limit integer)
 RETURNS jsonb
@@ -3007,7 +3142,9 @@ BEGIN
     PERFORM ledger._enter();
     WITH due AS (
         SELECT b.account_id, b.outbox_id FROM ledger.outbox b
-        WHERE b.status IN ('blocked', 'released') AND b.not_before <= ledger.clock()
+        WHERE b.status IN ('blocked', 'released')
+          -- Further ahead than any pause reaches, it was set before the clock went back.
+          AND (b.not_before <= ledger.clock() OR b.not_before > ledger.clock() + interval '5 minutes')
           AND EXISTS (SELECT FROM ledger.orders o WHERE o.account_id = b.account_id AND o.order_id = b.order_id
                       AND o.state = 'UNKNOWN')
           AND (b.claimed_until IS NULL OR b.claimed_until <= ledger.clock())
@@ -3043,7 +3180,6 @@ BEGIN
     UPDATE ledger.outbox b SET claimed_until = ledger.clock() + make_interval(secs => p_lease_ms / 1000.0)
     FROM held h WHERE b.account_id = h.account_id AND b.outbox_id = h.outbox_id;
     GET DIAGNOSTICS v_count = ROW_COUNT;
-    UPDATE ledger.worker SET seen_at = ledger.clock() WHERE incarnation = p_incarnation;
     RETURN v_count;
 END $$;
 COMMENT ON FUNCTION ledger.renew_claims(uuid, integer, bigint[]) IS
@@ -3125,19 +3261,23 @@ DECLARE
     v_locked bigint[];
     o ledger.orders;
     v_ids bigint[];
+    v_step bigint := (SELECT max(s.last_order_id) FROM ledger.clock_step s);
     v_count integer := 0;
 BEGIN
     PERFORM ledger._enter();
     SELECT array_agg(q.order_id) INTO v_ids FROM (
         SELECT n.order_id FROM ledger.orders n
         WHERE n.state NOT IN ('FILLED', 'CANCELLED', 'EXPIRED', 'REJECTED', 'NOT_PLACED')
-          AND n.state IN ('RESERVED', 'PREPARED', 'HELD_BACK') AND n.valid_until <= ledger.clock() LIMIT 200) q;
+          AND n.state IN ('RESERVED', 'PREPARED', 'HELD_BACK')
+          -- As ledger._validity_left judges, which is asked again under the locks.
+          AND (n.valid_until <= ledger.clock() OR n.created_at > ledger.clock() OR n.order_id <= v_step) LIMIT 200) q;
     IF v_ids IS NULL THEN
         RETURN 0;
     END IF;
     v_locked := ledger._lock_lanes(v_ids);
     FOR o IN SELECT * FROM ledger.orders q WHERE q.order_id = ANY (v_ids)
              AND q.state IN ('RESERVED', 'PREPARED', 'HELD_BACK') ORDER BY q.order_id LOOP
+        CONTINUE WHEN ledger._validity_left(o) > interval '0';
         PERFORM ledger._settle(o, 'WITHDRAW', 'EXPIRED', ledger._lane_time(o.account_id, o.market_id));
         v_count := v_count + 1;
     END LOOP;
@@ -3155,19 +3295,20 @@ DECLARE
 BEGIN
     v_locked := ledger._lock_lanes(ARRAY[p_order_id]);
     UPDATE ledger.outbox c SET failures = c.failures + 1, claimed_by = NULL, claimed_until = NULL,
-        status = CASE WHEN c.failures + 1 >= 5 THEN 'dead' ELSE 'ready' END,
+        status = CASE WHEN c.failures + 1 < 5 THEN 'ready' WHEN c.released_at IS NULL THEN 'dead' ELSE 'released' END,
         not_before = ledger.clock() + make_interval(secs => least(power(2, c.failures), 30))
     WHERE c.order_id = p_order_id AND c.status = 'claimed' AND c.claimed_by = p_incarnation AND c.claim_no = p_claim_no
       AND (ledger._order(p_order_id, v_locked)).state <> 'SENDING'
     RETURNING * INTO b;
-    IF b.status = 'dead' THEN
+    IF b.status IN ('dead', 'released') THEN
         INSERT INTO ledger.dead_letter (account_id, source, subject, problem, failures, at)
         VALUES (b.account_id, 'outbox', b.order_id::text, left(p_problem, 2000), b.failures, ledger.clock());
     END IF;
     RETURN b.status;
 END $$;
 COMMENT ON FUNCTION ledger.fail_placement(bigint, uuid, integer, text) IS
-    'Our own side could not prepare it (signing failed, say). Retried with growing pauses; the fifth failure is a dead letter.';
+    'Our own side could not prepare it (signing failed, say). Retried with growing pauses; the fifth failure is a dead letter, '
+    'which blocks the lane unless an operator has released it.';
 
 CREATE FUNCTION ledger.retry_dead_letter(p_dead_letter_id bigint) RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
@@ -3198,27 +3339,42 @@ AS $$
 DECLARE
     v_account_id bigint;
     v_market_id bigint := ledger._market_id(p_market);
-    v_count integer;
+    v_now timestamptz;
+    v_ids bigint[];
 BEGIN
     PERFORM ledger._enter();
     SELECT a.account_id INTO v_account_id FROM ledger.account a WHERE a.name = p_account;
-    IF v_account_id IS NULL OR v_market_id IS NULL OR coalesce(p_why, '') = '' THEN
-        RAISE EXCEPTION 'BAD_REQUEST: a known account and market and a reason are needed; nothing was released'
-            USING ERRCODE = 'LG004';
+    IF v_account_id IS NULL THEN
+        RAISE EXCEPTION 'UNKNOWN_ACCOUNT: %; nothing was released', p_account USING ERRCODE = 'LG004';
+    ELSIF v_market_id IS NULL THEN
+        RAISE EXCEPTION 'UNKNOWN_MARKET: %; nothing was released', p_market USING ERRCODE = 'LG004';
+    ELSIF coalesce(p_why, '') = '' THEN
+        RAISE EXCEPTION 'BAD_REQUEST: releasing a lane needs a reason; nothing was released' USING ERRCODE = 'LG004';
     END IF;
     PERFORM FROM ledger.exposure e WHERE e.account_id = v_account_id AND e.market_id = v_market_id FOR UPDATE;
     PERFORM FROM ledger.account_state s WHERE s.account_id = v_account_id FOR UPDATE;
-    UPDATE ledger.outbox SET status = 'released'
-    WHERE account_id = v_account_id AND market_id = v_market_id AND status IN ('blocked', 'dead');
-    GET DIAGNOSTICS v_count = ROW_COUNT;
-    IF v_count > 0 THEN
-        PERFORM ledger._journal(v_account_id, v_market_id, ledger._lane_time(v_account_id, v_market_id), 'LANE_RELEASED',
-            NULL, NULL, NULL, NULL, jsonb_build_object('rows', v_count, 'why', left(p_why, 500), 'operator', left(p_operator, 200)));
+    WITH blocking AS (
+        SELECT b.account_id, b.outbox_id FROM ledger.outbox b JOIN ledger.orders o USING (account_id, order_id)
+        WHERE b.account_id = v_account_id AND b.market_id = v_market_id AND b.released_at IS NULL
+          -- An unknown order that is just being sent again blocks as it did a moment ago, and may do so in a moment.
+          AND (b.status IN ('blocked', 'dead') OR b.status = 'claimed' AND o.state = 'SENDING' AND o.fate_open)
+    ), released AS (
+        UPDATE ledger.outbox b SET released_at = ledger.clock(),
+            status = CASE b.status WHEN 'claimed' THEN 'claimed' ELSE 'released' END
+        FROM blocking k WHERE b.account_id = k.account_id AND b.outbox_id = k.outbox_id
+        RETURNING b.order_id)
+    SELECT coalesce(array_agg(r.order_id ORDER BY r.order_id), '{}') INTO v_ids FROM released r;
+    IF v_ids <> '{}' THEN
+        v_now := ledger._lane_time(v_account_id, v_market_id);
+        PERFORM ledger._journal(v_account_id, v_market_id, v_now, 'LANE_RELEASED', NULL, NULL, NULL, NULL,
+            jsonb_build_object('rows', cardinality(v_ids), 'orders', to_jsonb(v_ids), 'why', left(p_why, 500),
+                               'operator', left(p_operator, 200)));
     END IF;
-    RETURN v_count;
+    RETURN cardinality(v_ids);
 END $$;
 COMMENT ON FUNCTION ledger.release_lane(text, text, text, text) IS
-    'Lets placements behind an unknown or dead head go on. The head keeps its hold and is looked up as before.';
+    'Lets placements behind an unknown or dead head go on. The head keeps its hold and is looked up as before, and never '
+    'blocks again, whatever becomes of it.';
 
 -- file: ledger/sql/functions/mutex.sql
 -- purpose: the market mutex and other leases: one holder at a time, with a term that grows.
@@ -3326,12 +3482,59 @@ BEGIN
     RETURN v_count;
 END $$;
 
-CREATE FUNCTION ledger.worker_started(p_incarnation uuid, p_name text, p_version text) RETURNS void
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+CREATE FUNCTION ledger._note_clock_step(p_found_by uuid, p_lost interval, p_now timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE
 AS $$
-    INSERT INTO ledger.worker (incarnation, name, version, started_at, seen_at, not_ready_why)
-    VALUES (p_incarnation, p_name, p_version, ledger.clock(), ledger.clock(), 'starting')
-$$;
+BEGIN
+    INSERT INTO ledger.clock_step (last_order_id, found_at, lost_ms, found_by)
+    SELECT s.last_value, p_now, ceil(extract(epoch FROM p_lost) * 1000)::bigint, p_found_by FROM ledger.order_id_seq s
+    -- Found by several, or again: no intent came in between.
+    ON CONFLICT DO NOTHING;
+END $$;
+
+CREATE FUNCTION ledger.worker_started(
+    p_incarnation uuid, p_name text, p_version text, p_lease_ms integer DEFAULT 5000) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    -- First the beats, then the clock: a beat that was committed before is not ahead of it.
+    v_last timestamptz := (SELECT max(w.seen_at) FROM ledger.worker w);
+    v_now timestamptz := ledger.clock();
+BEGIN
+    PERFORM ledger._enter();
+    IF v_now < v_last THEN
+        PERFORM ledger._note_clock_step(p_incarnation, v_last - v_now, v_now);
+    END IF;
+    INSERT INTO ledger.worker (incarnation, name, version, started_at, seen_at, not_ready_why, alive_until)
+    VALUES (p_incarnation, p_name, p_version, v_now, v_now, 'starting',
+            v_now + 3 * make_interval(secs => p_lease_ms / 1000.0));
+    PERFORM ledger._close_runs(NULL, p_incarnation);
+END $$;
+COMMENT ON FUNCTION ledger.worker_started(uuid, text, text, integer) IS
+    'A worker''s row, from which on it beats. Ends the comparisons of workers that do not beat any more, and notes whether '
+    'the clock is behind the last beat of anybody.';
+
+CREATE FUNCTION ledger.beat(p_incarnation uuid, p_lease_ms integer, p_last_us bigint, p_since_ms bigint) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_now timestamptz := ledger.clock();
+    v_now_us bigint := floor(extract(epoch FROM v_now) * 1000000)::bigint;
+    v_lost interval := make_interval(secs => (p_last_us - v_now_us) / 1000000.0 + p_since_ms / 1000.0);
+BEGIN
+    PERFORM ledger._enter();
+    UPDATE ledger.worker SET seen_at = v_now, alive_until = v_now + 3 * make_interval(secs => p_lease_ms / 1000.0)
+    WHERE incarnation = p_incarnation;
+    IF v_lost > interval '1 second' THEN
+        PERFORM ledger._note_clock_step(p_incarnation, v_lost, v_now);
+    END IF;
+    RETURN jsonb_build_object('at_us', v_now_us,
+        'lost_ms', CASE WHEN v_lost > interval '1 second' THEN ceil(extract(epoch FROM v_lost) * 1000)::bigint ELSE 0 END);
+END $$;
+COMMENT ON FUNCTION ledger.beat(uuid, integer, bigint, bigint) IS
+    'A worker lives. p_last_us: what its last beat answered as at_us; p_since_ms: how much time has passed since, at least, by '
+    'its monotonic clock (both NULL at first). Where the database''s clock went on by a second less than that, what was '
+    'reserved is not sent any more (lost_ms > 0).';
 
 CREATE FUNCTION ledger.worker_ready(p_incarnation uuid, p_not_ready_why text DEFAULT NULL) RETURNS void
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
@@ -3351,10 +3554,11 @@ CREATE FUNCTION ledger.end_lock_holders(p_longer_than_ms integer DEFAULT 500) RE
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
-    v_count integer;
+    v_pid integer;
+    v_count integer := 0;
 BEGIN
     -- A trader's session that sits in a transaction with a ledger row locked would stop everybody else.
-    SELECT count(*) FILTER (WHERE pg_terminate_backend(s.pid)) INTO v_count FROM pg_stat_activity s
+    FOR v_pid IN SELECT s.pid FROM pg_stat_activity s
     WHERE s.datname = current_database() AND s.pid <> pg_backend_pid()
       AND (s.state LIKE 'idle in transaction%'
                AND s.state_change < clock_timestamp() - make_interval(secs => p_longer_than_ms / 1000.0)
@@ -3367,7 +3571,15 @@ BEGIN
       AND EXISTS (SELECT FROM pg_locks k JOIN pg_class c ON c.oid = k.relation
                   JOIN pg_namespace n ON n.oid = c.relnamespace
                   WHERE k.pid = s.pid AND n.nspname = 'ledger' AND k.granted
-                    AND k.mode IN ('RowShareLock', 'RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'));
+                    AND k.mode IN ('RowShareLock', 'RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'))
+    LOOP
+        BEGIN
+            v_count := v_count + pg_terminate_backend(v_pid)::integer;
+        EXCEPTION WHEN insufficient_privilege THEN
+            -- A superuser's session is a person's to end; the others are ended all the same.
+            CONTINUE;
+        END;
+    END LOOP;
     RETURN v_count;
 END $$;
 
@@ -3430,12 +3642,15 @@ CREATE FUNCTION ledger.grant_account(p_account text, p_role name) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 BEGIN
+    IF NOT EXISTS (SELECT FROM ledger.account a WHERE a.name = p_account) THEN
+        RAISE EXCEPTION 'UNKNOWN_ACCOUNT: %; nothing was granted', p_account USING ERRCODE = 'LG004';
+    ELSIF NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = p_role) THEN
+        -- A grant to a misspelt name would wait for whoever makes a login of that name.
+        RAISE EXCEPTION 'UNKNOWN_ROLE: %; nothing was granted', p_role USING ERRCODE = 'LG004';
+    END IF;
     INSERT INTO ledger.account_grant (account_id, role_name, granted_at)
     SELECT a.account_id, p_role, ledger.clock() FROM ledger.account a WHERE a.name = p_account
     ON CONFLICT DO NOTHING;
-    IF NOT EXISTS (SELECT FROM ledger.account a WHERE a.name = p_account) THEN
-        RAISE EXCEPTION 'UNKNOWN_ACCOUNT: %; nothing was granted', p_account USING ERRCODE = 'LG004';
-    END IF;
 END $$;
 
 CREATE FUNCTION ledger.book_movement(
@@ -3616,13 +3831,41 @@ AS $$
 $$;
 COMMENT ON FUNCTION ledger.move_cursor(text, text, bigint) IS 'Only forward. Position 0 reads it.';
 
-CREATE FUNCTION ledger.start_run(p_account text, p_kind text, p_incarnation uuid) RETURNS bigint
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+CREATE FUNCTION ledger._close_runs(p_account_id bigint, p_incarnation uuid) RETURNS void
+LANGUAGE plpgsql VOLATILE
 AS $$
+DECLARE
+    v_now timestamptz := ledger.clock();
+BEGIN
+    WITH gone AS (
+        SELECT r.account_id, r.run_id FROM ledger.reconcile_run r
+        WHERE r.ended_at IS NULL AND (p_account_id IS NULL OR r.account_id = p_account_id)
+          AND CASE WHEN r.kind = 'once' OR r.incarnation = p_incarnation THEN r.started_at < v_now - interval '15 minutes'
+              ELSE NOT EXISTS (SELECT FROM ledger.worker w WHERE w.incarnation = r.incarnation
+                               AND w.stopped_at IS NULL AND w.alive_until > v_now) END
+        FOR UPDATE SKIP LOCKED)
+    UPDATE ledger.reconcile_run r SET ended_at = v_now, result = 'incomplete',
+        detail = '{"reason": "whoever compared was gone before it had ended", "lapsed": true}'
+    FROM gone g WHERE r.account_id = g.account_id AND r.run_id = g.run_id;
+END $$;
+COMMENT ON FUNCTION ledger._close_runs(bigint, uuid) IS
+    'Ends comparisons that nobody will end: of workers that stopped beating, and, begun a quarter of an hour ago, of this '
+    'process itself and single ones (which do not beat). Whoever comes back all the same may still say how its own ended.';
+
+CREATE FUNCTION ledger.start_run(p_account text, p_kind text, p_incarnation uuid) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_account_id bigint := (SELECT a.account_id FROM ledger.account a WHERE a.name = p_account);
+    v_run_id bigint;
+BEGIN
+    PERFORM ledger._enter();
+    PERFORM ledger._close_runs(v_account_id, p_incarnation);
     INSERT INTO ledger.reconcile_run (account_id, kind, incarnation, started_at)
-    SELECT a.account_id, p_kind, p_incarnation, ledger.clock() FROM ledger.account a WHERE a.name = p_account
-    RETURNING run_id
-$$;
+    SELECT v_account_id, p_kind, p_incarnation, ledger.clock() WHERE v_account_id IS NOT NULL
+    RETURNING run_id INTO v_run_id;
+    RETURN v_run_id;
+END $$;
 
 CREATE FUNCTION ledger.end_run(p_run_id bigint, p_result text, p_detail jsonb, p_drift jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
@@ -3632,7 +3875,8 @@ BEGIN
     INSERT INTO ledger.drift (account_id, run_id, kind, subject, ours, theirs, action, found_at)
     SELECT r.account_id, r.run_id, x ->> 'kind', x ->> 'subject', x ->> 'ours', x ->> 'theirs', x ->> 'action', ledger.clock()
     FROM ledger.reconcile_run r CROSS JOIN jsonb_array_elements(p_drift) x WHERE r.run_id = p_run_id;
-    UPDATE ledger.reconcile_run SET ended_at = ledger.clock(), result = p_result, detail = p_detail WHERE run_id = p_run_id;
+    UPDATE ledger.reconcile_run SET ended_at = ledger.clock(), result = p_result, detail = p_detail
+    WHERE run_id = p_run_id AND (ended_at IS NULL OR detail ? 'lapsed');
 END $$;
 COMMENT ON FUNCTION ledger.end_run(bigint, text, jsonb, jsonb) IS
     'result clean, drift or incomplete; drift items {kind, subject, ours, theirs, action}.';
@@ -4067,19 +4311,21 @@ SELECT 'halt'::text AS kind, h.scope,
     CASE h.scope WHEN 'account' THEN coalesce(a.name, h.scope_id) WHEN 'market' THEN coalesce(m.condition_id, h.scope_id)
                  ELSE h.scope_id END AS subject,
     m.slug, h.cleared_at IS NULL AS standing, h.why, h.halt_id AS version, h.set_by::text AS set_by, h.set_as, h.set_at,
-    NULL::timestamptz AS until, h.cleared_by::text AS cleared_by, h.cleared_as, h.cleared_why, h.cleared_at
+    NULL::timestamptz AS until, h.cleared_by::text AS cleared_by, h.cleared_as, h.cleared_why, h.cleared_at,
+    CASE h.scope WHEN 'group' THEN (SELECT count(*) FROM ledger.market g WHERE g.group_key = h.scope_id) END AS group_markets
 FROM ledger.halt h
 LEFT JOIN ledger.account a ON h.scope = 'account' AND a.account_id::text = h.scope_id
 LEFT JOIN ledger.market m ON h.scope = 'market' AND m.market_id::text = h.scope_id
 UNION ALL
 SELECT 'suspension', 'market', m.condition_id, m.slug, e.suspended_until > ledger.clock(), e.suspended_why, NULL, NULL,
-    a.name, NULL, e.suspended_until, NULL, NULL, NULL, NULL
+    a.name, NULL, e.suspended_until, NULL, NULL, NULL, NULL, NULL
 FROM ledger.exposure e
 JOIN ledger.account a ON a.account_id = e.account_id
 JOIN ledger.market m ON m.market_id = e.market_id
 WHERE e.suspended_until IS NOT NULL;
 COMMENT ON VIEW audit.halts IS
-    'Halts (a person ends them; version is what resume must name) and suspensions (they end by themselves; set_as is the account).';
+    'Halts (a person ends them; version is what resume must name) and suspensions (they end by themselves; set_as is the account). '
+    'group_markets: how many known markets a halted group has.';
 
 -- file: ledger/sql/views/history.sql
 -- purpose: what happened, who did it and what it earned: timelines, journal, queues, drift, changes, profit, state as of a time.
@@ -4134,7 +4380,7 @@ CREATE VIEW audit.outbox AS
 SELECT a.name AS account, m.condition_id AS market, m.slug, b.outbox_id, b.order_id, o.key, o.state AS order_state, b.status,
     b.status <> 'done' AND b.outbox_id = (
         SELECT min(h.outbox_id) FROM ledger.outbox h WHERE h.account_id = b.account_id AND h.market_id = b.market_id
-        AND h.status IN ('ready', 'claimed', 'blocked', 'dead')) AS lane_head,
+        AND h.status IN ('ready', 'claimed', 'blocked', 'dead') AND h.released_at IS NULL) AS lane_head,
     b.passes_block, b.set_id, b.not_before, b.claimed_by, w.name AS worker, b.claimed_until, b.claim_no, b.failures,
     floor(extract(epoch FROM ledger.clock() - o.created_at) * 1000)::bigint AS age_ms,
     c.status AS cancel_status, c.reason AS cancel_reason, c.asked_by::text AS cancel_asked_by, c.next_at AS cancel_next_at,
@@ -5159,7 +5405,7 @@ GRANT EXECUTE ON FUNCTION
     ledger.claim_cancels(uuid, text[], integer), ledger.record_cancel_answers(jsonb), ledger.renew_claims(uuid, integer, bigint[]),
     ledger.drop_claims(jsonb), ledger.sweep_lapsed(), ledger.sweep_expired(), ledger.sweep_cancels(), ledger.sweep_breaches(),
     ledger.fail_placement(bigint, uuid, integer, text), ledger.take_lease(text, uuid, integer), ledger.drop_leases(uuid),
-    ledger.worker_started(uuid, text, text), ledger.worker_ready(uuid, text), ledger.worker_stopped(uuid),
+    ledger.worker_started(uuid, text, text, integer), ledger.beat(uuid, integer, bigint, bigint), ledger.worker_ready(uuid, text), ledger.worker_stopped(uuid),
     ledger.end_lock_holders(integer), ledger.make_partitions(integer), ledger.import_markets(jsonb),
     ledger.sign_as(text, text, text), ledger.open_paper_account(text, bigint, bigint), ledger.store_events(text, jsonb), ledger.mark_events(text, text[], text),
     ledger.waiting_events(text, integer, integer), ledger.move_cursor(text, text, bigint), ledger.start_run(text, text, uuid),

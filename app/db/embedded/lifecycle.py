@@ -50,6 +50,8 @@ class State(Enum):
     STOPPED = "stopped"
     STARTING = "starting"
     RUNNING = "running"
+    NOT_ANSWERING = "not answering"
+    """It accepts connections and says nothing: paused, or far too busy."""
     UNUSABLE = "unusable"
     """Damaged, not ours, or closed to this user; `Status.detail` says which."""
 
@@ -102,6 +104,8 @@ def status(config: EmbeddedConfig) -> Status:
         return Status(State.RUNNING, config.home, answer.detail, answer.server_version, pid)
     if answer.state is Liveness.STARTING:
         return Status(State.STARTING, config.home, answer.detail, pid=pid)
+    if answer.state is Liveness.MUTE:
+        return Status(State.NOT_ANSWERING, config.home, answer.detail, pid=pid)
     if answer.state is Liveness.FORBIDDEN:
         return Status(State.UNUSABLE, config.home, answer.detail, pid=pid)
     try:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 _PROTOCOL_3_0: Final = 196608
-_ANSWER_S: Final = 5.0
+ANSWER_S = 5.0
 _STATEMENT_S: Final = 60.0
 _MAX_MESSAGE: Final = 1 << 16
 
@@ -25,6 +25,8 @@ class Liveness(Enum):
     UP = "up"
     STARTING = "starting"
     """It answers, but takes no sessions yet: starting, recovering, or on its way down."""
+    MUTE = "mute"
+    """It accepts the connection, which the system does for it, and says nothing: paused, or far too busy."""
     NO_DATABASE = "no database"
     FORBIDDEN = "forbidden"
     SILENT = "silent"
@@ -49,7 +51,7 @@ def probe(socket_file: Path, *, user: str, database: str, statement: str = "") -
             socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line,
             line.makefile("rb") as stream,
         ):
-            line.settimeout(_ANSWER_S)
+            line.settimeout(ANSWER_S)
             line.connect(str(socket_file))
             line.sendall(_startup(user, database))
             answer = _read_answer(stream)
@@ -62,10 +64,12 @@ def probe(socket_file: Path, *, user: str, database: str, statement: str = "") -
                 line.sendall(b"X\x00\x00\x00\x04")
             return answer
     except TimeoutError:
-        return Answer(Liveness.STARTING, "it accepts the connection but does not answer")
+        return Answer(Liveness.MUTE, "it accepts the connection but does not answer")
     except OSError as error:
-        # EAGAIN: the backlog of a Unix socket is full, so somebody does listen
-        if error.errno in (errno.EAGAIN, errno.ECONNRESET, errno.EPIPE):
+        # the backlog of a Unix socket is full, so somebody does listen
+        if error.errno == errno.EAGAIN:
+            return Answer(Liveness.MUTE, "it is too busy to accept the connection")
+        if error.errno in (errno.ECONNRESET, errno.EPIPE):
             return Answer(Liveness.STARTING, "it is too busy to answer")
         if error.errno == errno.EACCES:
             return Answer(Liveness.FORBIDDEN, "its socket is closed to this user")

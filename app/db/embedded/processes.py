@@ -88,6 +88,11 @@ def is_running(pid: int) -> bool:
     return _exists(pid) and _state_and_name(pid)[0] != "Z"
 
 
+def is_paused(pid: int) -> bool:
+    """Whether somebody stopped it with SIGSTOP or a debugger."""
+    return _state_and_name(pid)[0] in ("T", "t")
+
+
 def _exists(pid: int) -> bool:
     """What Postgres itself asks: also true for a zombie, and for whoever has the number by now."""
     try:

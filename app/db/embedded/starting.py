@@ -19,6 +19,10 @@ from app.errors import Code, DatabaseProblem
 _POLL_S: Final = 0.01
 _SLOW_POLL_S: Final = 0.1
 _IMPATIENT_S: Final = 1.0
+MUTE_S = 30.0
+"""A server that recovers says so at once. One that says nothing for so long is paused, and no
+patience helps.
+"""
 _MEMORY_IN_USE: Final = "is still in use"
 _LOCKED_FOLDER: Final = "lock file"
 _TRIES: Final = 5
@@ -31,10 +35,14 @@ def ask(config: EmbeddedConfig) -> Answer:
 
 def bring_up(config: EmbeddedConfig, account: Account, progress: Progress) -> None:
     """Return once the server takes sessions, started if need be. The caller holds the lock."""
-    began = time.monotonic()
+    began = heard = time.monotonic()
     starter = _Starter(config, account)
     while True:
         answer = ask(config)
+        if answer.state is not Liveness.MUTE:
+            heard = time.monotonic()
+        elif time.monotonic() - heard > MUTE_S:
+            raise _mute(config, time.monotonic() - heard)
         if answer.state in (Liveness.UP, Liveness.NO_DATABASE):
             return
         if answer.state is Liveness.FORBIDDEN:
@@ -91,6 +99,20 @@ def _too_slow(config: EmbeddedConfig, what: str, waited: float) -> DatabaseProbl
         not_done="no connection was made",
         next_step="if it recovers from a crash, wait and repeat, nothing is lost; else read "
         f"{config.log_file}",
+    )
+
+
+def _mute(config: EmbeddedConfig, silent: float) -> DatabaseProblem:
+    pid = processes.live_postmaster(config.data)
+    paused = pid is not None and processes.is_paused(pid)
+    return DatabaseProblem(
+        Code.DATABASE_BUSY,
+        f"the server in {config.home} accepts connections and answered none for {silent:.0f} s"
+        + (f": its process {pid} is paused" if paused else ""),
+        not_done="no connection was made",
+        next_step=f"let it go on (kill -CONT {pid}), then repeat"
+        if paused
+        else f"see that the machine is not overloaded, and {config.log_file}; then repeat",
     )
 
 

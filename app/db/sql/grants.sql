@@ -34,13 +34,26 @@ GRANT EXECUTE ON FUNCTION
     ledger.claim_cancels(uuid, text[], integer), ledger.record_cancel_answers(jsonb), ledger.renew_claims(uuid, integer, bigint[]),
     ledger.drop_claims(jsonb), ledger.sweep_lapsed(), ledger.sweep_expired(), ledger.sweep_cancels(), ledger.sweep_breaches(),
     ledger.fail_placement(bigint, uuid, integer, text), ledger.take_lease(text, uuid, integer), ledger.drop_leases(uuid),
-    ledger.worker_started(uuid, text, text), ledger.worker_ready(uuid, text), ledger.worker_stopped(uuid),
+    ledger.worker_started(uuid, text, text, integer), ledger.beat(uuid, integer, bigint, bigint), ledger.worker_ready(uuid, text), ledger.worker_stopped(uuid),
     ledger.end_lock_holders(integer), ledger.make_partitions(integer), ledger.import_markets(jsonb),
     ledger.sign_as(text, text, text), ledger.open_paper_account(text, bigint, bigint), ledger.store_events(text, jsonb), ledger.mark_events(text, text[], text),
     ledger.waiting_events(text, integer, integer), ledger.move_cursor(text, text, bigint), ledger.start_run(text, text, uuid),
     ledger.end_run(bigint, text, jsonb, jsonb), ledger._halted_by(bigint, bigint)
 TO ${role_worker};
 GRANT EXECUTE ON FUNCTION ledger.import_markets(jsonb) TO ${role_risk};
+
+GRANT EXECUTE ON FUNCTION
+    ledger.note_mode(text, text, bigint, text), ledger.end_mode(text, text, text), ledger.end_lapsed_modes(text),
+    ledger.spend(text, text, integer, integer, integer), ledger.pause_budget(text, text, bigint),
+    ledger.require_pulse(text, text, boolean, integer), ledger.take_pulse(text, text, bigint),
+    ledger.beat_pulse(text, text, bigint, text, bigint, text), ledger.untold_orders(text, bigint, bigint),
+    ledger.record_exchanges(jsonb), ledger.prune_exchanges(integer), ledger.compare_holdings(text, bigint, jsonb),
+    ledger.held_tokens(text), ledger.sweep_unconfirmed(text[], bigint, bigint), ledger.record_rewards(text, jsonb)
+TO ${role_worker};
+GRANT EXECUTE ON FUNCTION
+    ledger.resolve_foreign(text, text, text, text, text), ledger.allocate_reward(text, text, text, bigint),
+    ledger.end_mode(text, text, text)
+TO ${role_risk};
 
 GRANT SELECT ON ALL TABLES IN SCHEMA ledger TO ${role_worker};
 GRANT SELECT ON ALL TABLES IN SCHEMA audit TO ${role_worker}, ${role_auditor}, ${role_risk};

@@ -285,6 +285,17 @@ fill = Table(
     ),
     Column("fee_micros", BigInteger, nullable=False, server_default=text("0")),
     Column(
+        "fee_rank",
+        SmallInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment=(
+            "Which status said the fee: 0 none so far, 1 MATCHED, 2 MINED or RETRYING, 3 FAILED, "
+            "4 CONFIRMED. A higher one corrects a lower one; of two alike the higher fee stands. "
+            "So any order of arrival gives the same fee."
+        ),
+    ),
+    Column(
         "settlement",
         Text,
         nullable=False,
@@ -296,6 +307,14 @@ fill = Table(
     Column("raw_status", Text, nullable=False),
     Column("is_maker", Boolean, nullable=False),
     Column("matched_at", DateTime(timezone=True), nullable=False),
+    Column(
+        "contradicted_at",
+        DateTime(timezone=True),
+        comment=(
+            "When it had been heard to be both confirmed and failed. Journaled, told as drift, and "
+            "the market halted, once."
+        ),
+    ),
     ForeignKeyConstraint(
         ["account_id", "order_id"], ["ledger.orders.account_id", "ledger.orders.order_id"]
     ),

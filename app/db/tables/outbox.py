@@ -45,7 +45,8 @@ outbox = Table(
         nullable=False,
         comment=(
             "blocked: the order's fate is unknown; dead: it failed too often in our own "
-            "hands; both block the lane until resolved or released by an operator."
+            "hands; both block the lane until resolved or released by an operator. released: "
+            "one of the two, and it holds nobody up."
         ),
     ),
     Column("not_before", DateTime(timezone=True), nullable=False),
@@ -53,6 +54,15 @@ outbox = Table(
     Column("claimed_until", DateTime(timezone=True)),
     Column("claim_no", Integer, nullable=False, server_default=text("0")),
     Column("failures", Integer, nullable=False, server_default=text("0")),
+    Column(
+        "released_at",
+        DateTime(timezone=True),
+        comment=(
+            "When an operator let its lane go on without it. For good: whatever becomes of the "
+            "order, it never holds up its lane again. Who and why stands in the journal "
+            "(LANE_RELEASED)."
+        ),
+    ),
     ForeignKeyConstraint(
         ["account_id", "order_id"], ["ledger.orders.account_id", "ledger.orders.order_id"]
     ),
@@ -64,8 +74,15 @@ outbox = Table(
         "market_id",
         "outbox_id",
         postgresql_where=text(
-            "(status = ANY (ARRAY['ready'::text, 'claimed'::text, 'blocked'::text, 'dead'::text]))"
+            "((status = ANY (ARRAY['ready'::text, 'claimed'::text, 'blocked'::text, 'dead'::text]))"
+            " AND (released_at IS NULL))"
         ),
+    ),
+    Index(
+        "outbox_released",
+        "account_id",
+        "not_before",
+        postgresql_where=text("((status = 'ready'::text) AND (released_at IS NOT NULL))"),
     ),
     Index(
         "outbox_looks",
@@ -171,6 +188,7 @@ reconcile_run = Table(
     Column("ended_at", DateTime(timezone=True)),
     Column("result", Text),
     Column("detail", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Index("reconcile_run_open", "account_id", postgresql_where=text("(ended_at IS NULL)")),
 )
 
 drift = Table(

@@ -176,6 +176,37 @@ worker = Table(
     Column("ready", Boolean, nullable=False, server_default=text("false")),
     Column("not_ready_why", Text),
     Column("stopped_at", DateTime(timezone=True)),
+    Column(
+        "alive_until",
+        DateTime(timezone=True),
+        nullable=False,
+        comment=(
+            "Three leases of its claims from its last beat on. Nothing else says that a worker "
+            "lives: the killed do not say goodbye."
+        ),
+    ),
+    Index("worker_by_beat", "seen_at"),
+)
+
+clock_step = Table(
+    "clock_step",
+    metadata,
+    Column(
+        "last_order_id",
+        BigInteger,
+        primary_key=True,
+        autoincrement=False,
+        comment=(
+            "The highest order id given out by then: no order up to it is sent (again) from then on."
+        ),
+    ),
+    Column("found_at", DateTime(timezone=True), nullable=False),
+    Column("lost_ms", BigInteger, nullable=False),
+    Column("found_by", Uuid, nullable=False),
+    comment=(
+        "Times at which a worker found that the database's clock had gone back, or stood still, "
+        "by lost_ms."
+    ),
 )
 
 lease = Table(

@@ -76,6 +76,7 @@ DECLARE
     o ledger.orders;
     e ledger.exposure;
     v_now timestamptz;
+    v_left interval;
     v_code text;
     v_answers jsonb := '[]';
     v_answer jsonb;
@@ -94,9 +95,17 @@ BEGIN
         ELSE
             v_now := ledger._lane_time(o.account_id, o.market_id);
             SELECT * INTO e FROM ledger.exposure q WHERE q.account_id = o.account_id AND q.market_id = o.market_id;
-            v_code := ledger._no_longer_wanted(o, e, v_now);
-            IF v_code IS NULL THEN
-                v_answer := ledger._open(i, o, x, v_now);
+            v_left := ledger._validity_left(o);
+            v_code := ledger._no_longer_wanted(o, e, v_left, v_now);
+            IF v_code IS NULL AND ledger._gate(o.account_id, o.post_only) IS NOT NULL THEN
+                -- Wanted, and not now: back to its lane. A resend of an unknown order keeps its place.
+                UPDATE ledger.outbox b SET status = 'ready', claimed_by = NULL, claimed_until = NULL,
+                    not_before = greatest(b.not_before, ledger.clock() + interval '500 milliseconds')
+                WHERE b.account_id = o.account_id AND b.order_id = o.order_id AND b.status = 'claimed';
+                v_answer := ledger._refusal(i, 'VENUE_MODE', format('the venue is %s; nothing was sent, it goes later',
+                    ledger._gate(o.account_id, o.post_only)));
+            ELSIF v_code IS NULL THEN
+                v_answer := ledger._open(i, o, x, v_left, v_now);
             ELSIF o.state = 'UNKNOWN' THEN
                 -- A copy may live: only look-ups and DELETE from here on.
                 PERFORM ledger._queue_cancel(o, v_code, v_now);
@@ -116,22 +125,41 @@ COMMENT ON FUNCTION ledger.open_attempt(jsonb) IS
     'ok, and only until send_within_ms after a monotonic clock reading taken before the call (2 s, or what remains of '
     'valid_until).';
 
-CREATE FUNCTION ledger._no_longer_wanted(o ledger.orders, e ledger.exposure, p_now timestamptz) RETURNS text
-LANGUAGE sql VOLATILE
+CREATE FUNCTION ledger._no_longer_wanted(
+    o ledger.orders, e ledger.exposure, p_left interval, p_now timestamptz) RETURNS text
+LANGUAGE plpgsql VOLATILE
 AS $$
-    SELECT CASE
+BEGIN
+    RETURN CASE
         WHEN o.cancel_asked_at IS NOT NULL THEN 'CANCEL_ASKED'
-        WHEN o.valid_until <= p_now OR o.expires_at_s > 0 AND to_timestamp(o.expires_at_s) <= p_now THEN 'EXPIRED'
+        WHEN p_left <= interval '0' THEN 'EXPIRED'
         WHEN e.suspended_until > p_now THEN 'SUSPENDED'
-        WHEN ledger._halted_by(o.account_id, o.market_id) IS NOT NULL THEN 'HALTED' END
-$$;
+        WHEN ledger._halted_by(o.account_id, o.market_id) IS NOT NULL THEN 'HALTED' END;
+END $$;
 
-CREATE FUNCTION ledger._open(p_item integer, o ledger.orders, x jsonb, p_now timestamptz) RETURNS jsonb
+CREATE FUNCTION ledger._validity_left(o ledger.orders) RETURNS interval
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    -- Not the market's time, which stands still while the clock is behind it: standing still, it would lengthen validity.
+    v_clock timestamptz := ledger.clock();
+BEGIN
+    IF v_clock < o.created_at OR o.order_id <= (SELECT max(s.last_order_id) FROM ledger.clock_step s) THEN
+        RETURN interval '0';
+    END IF;
+    RETURN least(o.valid_until, CASE WHEN o.expires_at_s > 0 THEN to_timestamp(o.expires_at_s) END) - v_clock;
+END $$;
+COMMENT ON FUNCTION ledger._validity_left(ledger.orders) IS
+    'How long the order may still be sent; nothing once the clock is known to have gone back since it was reserved: how '
+    'long ago that was cannot be told then, and an intent is not sent late.';
+
+CREATE FUNCTION ledger._open(p_item integer, o ledger.orders, x jsonb, p_left interval, p_now timestamptz) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
     -- An intent is not sent late: what remains of its validity may be less than the two seconds.
-    v_send_by timestamptz := least(p_now + interval '2 seconds', o.valid_until);
+    v_within interval := least(interval '2 seconds', p_left);
+    v_send_by timestamptz := p_now + v_within;
 BEGIN
     o.attempts := o.attempts + 1;
     o.last_deadline := greatest(o.last_deadline,
@@ -142,7 +170,7 @@ BEGIN
     UPDATE ledger.outbox SET status = 'claimed' WHERE account_id = o.account_id AND order_id = o.order_id;
     RETURN ledger._ok(p_item, o, ledger._settle(o, 'OPEN', '', p_now, '{}', p_attempt => o.attempts))
         || jsonb_build_object('attempt', o.attempts,
-            'send_within_ms', floor(extract(epoch FROM v_send_by - p_now) * 1000)::bigint);
+            'send_within_ms', floor(extract(epoch FROM v_within) * 1000)::bigint);
 END $$;
 
 CREATE FUNCTION ledger._complete(
@@ -203,7 +231,8 @@ BEGIN
                                       p_attempt => ledger._whole(x -> 'attempt')::integer);
             IF v_state = 'HELD_BACK' THEN
                 UPDATE ledger.outbox SET status = 'ready', claimed_by = NULL, claimed_until = NULL,
-                    not_before = v_now + make_interval(secs => coalesce(ledger._whole(x -> 'retry_after_ms'), 1000) / 1000.0)
+                    -- By the clock that claims go by: the market's time may be ahead of it, and this would wait for that.
+                    not_before = ledger.clock() + make_interval(secs => coalesce(ledger._whole(x -> 'retry_after_ms'), 1000) / 1000.0)
                 WHERE account_id = o.account_id AND order_id = o.order_id AND status = 'claimed';
                 IF o.cancel_asked_at IS NOT NULL THEN
                     -- Known unsent again: the cancel that had to wait for this answer ends it here.

@@ -124,9 +124,11 @@ BEGIN
         RAISE EXCEPTION 'BAD_REQUEST: scope must be global, account, group or market, not %', p_scope
             USING ERRCODE = 'LG004';
     END IF;
-    IF v_id IS NULL THEN
-        RAISE EXCEPTION 'BAD_REQUEST: there is no % %', p_scope, coalesce(p_id, '(none)')
-            USING ERRCODE = 'LG004', HINT = 'ledger-worker markets list and ledger-worker balances show the names.';
+    IF coalesce(p_id, '') = '' THEN
+        RAISE EXCEPTION 'BAD_REQUEST: the scope % has a name; nothing was changed', p_scope USING ERRCODE = 'LG004';
+    ELSIF v_id IS NULL THEN
+        RAISE EXCEPTION '%: %; nothing was changed',
+            CASE p_scope WHEN 'account' THEN 'UNKNOWN_ACCOUNT' ELSE 'UNKNOWN_MARKET' END, p_id USING ERRCODE = 'LG004';
     END IF;
     RETURN v_id;
 END $$;

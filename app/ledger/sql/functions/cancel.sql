@@ -123,18 +123,22 @@ BEGIN
     PERFORM ledger._enter();
     WITH due AS (
         SELECT c.account_id, c.order_id FROM ledger.cancel_request c
-        WHERE c.status = 'due' AND c.next_at <= ledger.clock()
+        WHERE c.status = 'due'
+          -- Further ahead than any pause reaches, it was set before the clock went back.
+          AND (c.next_at <= ledger.clock() OR c.next_at > ledger.clock() + interval '5 minutes')
           AND c.account_id IN (SELECT a.account_id FROM ledger.account a WHERE a.name = ANY (p_accounts))
         ORDER BY c.next_at LIMIT least(p_limit, 100) FOR UPDATE SKIP LOCKED
     ), claimed AS (
         UPDATE ledger.cancel_request c SET next_at = ledger.clock() + interval '3 seconds', tries = c.tries + 1,
                                            claimed_by = p_incarnation
         FROM due WHERE c.account_id = due.account_id AND c.order_id = due.order_id
-        RETURNING c.account_id, c.order_id, c.tries, c.reason)
+        RETURNING c.account_id, c.order_id, c.tries, c.reason, c.last_answer)
     SELECT coalesce(jsonb_agg(jsonb_build_object('account', a.name, 'order_id', k.order_id,
-        'venue_order_id', o.venue_order_id, 'state', o.state, 'tries', k.tries, 'reason', k.reason) ORDER BY k.order_id), '[]') INTO v_out
+        'venue_order_id', o.venue_order_id, 'state', o.state, 'tries', k.tries, 'reason', k.reason, 'condition_id', m.condition_id,
+        'in_vain', coalesce(k.last_answer LIKE 'unknown:%', false)) ORDER BY k.order_id), '[]') INTO v_out
     FROM claimed k JOIN ledger.account a USING (account_id)
     JOIN ledger.orders o ON o.account_id = k.account_id AND o.order_id = k.order_id
+    JOIN ledger.market m ON m.market_id = o.market_id
     WHERE o.venue_order_id IS NOT NULL;
     RETURN v_out;
 END $$;
@@ -162,8 +166,8 @@ BEGIN
         v_now := ledger._lane_time(o.account_id, o.market_id);
         UPDATE ledger.cancel_request SET last_answer = left(format('%s: %s', x ->> 'answer', x ->> 'raw'), 2000),
             answered_at = v_now,
-            next_at = v_now + make_interval(secs => CASE WHEN x ->> 'answer' = 'not_sent'
-                THEN coalesce(ledger._whole(x -> 'retry_after_ms'), 500) ELSE 1000 END / 1000.0)
+            next_at = ledger.clock() + make_interval(secs => CASE WHEN x ->> 'answer' = 'not_sent'
+                THEN least(coalesce(ledger._whole(x -> 'retry_after_ms'), 500), 300000) ELSE 1000 END / 1000.0)
         WHERE account_id = o.account_id AND order_id = o.order_id AND status = 'due';
         IF x ->> 'answer' IN ('accepted', 'refused') THEN
             INSERT INTO ledger.evidence (account_id, order_id, kind, started_at, at, incarnation, owner, detail)

@@ -7,7 +7,7 @@ INSERT INTO ledger.limits (account_id, market_id, max_outcome_micros, max_market
 VALUES (0, 0, 100000000, 200000000, 6, 2000, false);
 
 INSERT INTO ledger.setting (name, value) VALUES
-    ('schema_version', '0.1.0'),
+    ('schema_version', '0.2.0'),
     ('role_prefix', '${prefix}'),
     ('keep_keys_days_after_order', '400'),
     ('keep_journal_months', '84'),

@@ -78,13 +78,41 @@ AS $$
 $$;
 COMMENT ON FUNCTION ledger.move_cursor(text, text, bigint) IS 'Only forward. Position 0 reads it.';
 
-CREATE FUNCTION ledger.start_run(p_account text, p_kind text, p_incarnation uuid) RETURNS bigint
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+CREATE FUNCTION ledger._close_runs(p_account_id bigint, p_incarnation uuid) RETURNS void
+LANGUAGE plpgsql VOLATILE
 AS $$
+DECLARE
+    v_now timestamptz := ledger.clock();
+BEGIN
+    WITH gone AS (
+        SELECT r.account_id, r.run_id FROM ledger.reconcile_run r
+        WHERE r.ended_at IS NULL AND (p_account_id IS NULL OR r.account_id = p_account_id)
+          AND CASE WHEN r.kind = 'once' OR r.incarnation = p_incarnation THEN r.started_at < v_now - interval '15 minutes'
+              ELSE NOT EXISTS (SELECT FROM ledger.worker w WHERE w.incarnation = r.incarnation
+                               AND w.stopped_at IS NULL AND w.alive_until > v_now) END
+        FOR UPDATE SKIP LOCKED)
+    UPDATE ledger.reconcile_run r SET ended_at = v_now, result = 'incomplete',
+        detail = '{"reason": "whoever compared was gone before it had ended", "lapsed": true}'
+    FROM gone g WHERE r.account_id = g.account_id AND r.run_id = g.run_id;
+END $$;
+COMMENT ON FUNCTION ledger._close_runs(bigint, uuid) IS
+    'Ends comparisons that nobody will end: of workers that stopped beating, and, begun a quarter of an hour ago, of this '
+    'process itself and single ones (which do not beat). Whoever comes back all the same may still say how its own ended.';
+
+CREATE FUNCTION ledger.start_run(p_account text, p_kind text, p_incarnation uuid) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_account_id bigint := (SELECT a.account_id FROM ledger.account a WHERE a.name = p_account);
+    v_run_id bigint;
+BEGIN
+    PERFORM ledger._enter();
+    PERFORM ledger._close_runs(v_account_id, p_incarnation);
     INSERT INTO ledger.reconcile_run (account_id, kind, incarnation, started_at)
-    SELECT a.account_id, p_kind, p_incarnation, ledger.clock() FROM ledger.account a WHERE a.name = p_account
-    RETURNING run_id
-$$;
+    SELECT v_account_id, p_kind, p_incarnation, ledger.clock() WHERE v_account_id IS NOT NULL
+    RETURNING run_id INTO v_run_id;
+    RETURN v_run_id;
+END $$;
 
 CREATE FUNCTION ledger.end_run(p_run_id bigint, p_result text, p_detail jsonb, p_drift jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
@@ -94,7 +122,8 @@ BEGIN
     INSERT INTO ledger.drift (account_id, run_id, kind, subject, ours, theirs, action, found_at)
     SELECT r.account_id, r.run_id, x ->> 'kind', x ->> 'subject', x ->> 'ours', x ->> 'theirs', x ->> 'action', ledger.clock()
     FROM ledger.reconcile_run r CROSS JOIN jsonb_array_elements(p_drift) x WHERE r.run_id = p_run_id;
-    UPDATE ledger.reconcile_run SET ended_at = ledger.clock(), result = p_result, detail = p_detail WHERE run_id = p_run_id;
+    UPDATE ledger.reconcile_run SET ended_at = ledger.clock(), result = p_result, detail = p_detail
+    WHERE run_id = p_run_id AND (ended_at IS NULL OR detail ? 'lapsed');
 END $$;
 COMMENT ON FUNCTION ledger.end_run(bigint, text, jsonb, jsonb) IS
     'result clean, drift or incomplete; drift items {kind, subject, ours, theirs, action}.';

@@ -1,7 +1,7 @@
 -- purpose: book what happened at the venue: what an order looks like there, and our part of each trade.
 -- locks:   exposure, account_state, orders (_lock_lanes), then the fill row. Facts about ids nobody knows lock only account_state.
 -- index:   orders_by_venue_id, fill by primary key.
--- fence:   matched size is a monotone maximum, settlement has a rank: any order of arrival gives the same rows.
+-- fence:   matched size is a monotone maximum, settlement and fee have a rank: any order of arrival gives the same rows.
 
 CREATE FUNCTION ledger._orders_of_facts(p_items jsonb) RETURNS bigint[]
 LANGUAGE sql VOLATILE
@@ -186,6 +186,89 @@ $$;
 COMMENT ON FUNCTION ledger._bookable(jsonb) IS
     'Whether the numbers of a trade can be read. What else is missing or unheard of (its time, its status) never keeps one out.';
 
+CREATE FUNCTION ledger._cash_of(f ledger.fill) RETURNS bigint
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+BEGIN
+    -- A BUY pays when matched and gets it back when failed; a SELL is paid when confirmed.
+    RETURN CASE WHEN f.side = 'BUY' AND f.settlement <> 'failed' THEN -(f.cash_micros + f.fee_micros)
+                WHEN f.side = 'SELL' AND f.settlement = 'confirmed' THEN f.cash_micros - f.fee_micros ELSE 0 END;
+END $$;
+COMMENT ON FUNCTION ledger._cash_of(ledger.fill) IS
+    'What a fill moves in collateral: a function of its row, so that each change books the difference, once.';
+
+CREATE FUNCTION ledger._new_fill(o ledger.orders, x jsonb, p_now timestamptz) RETURNS ledger.fill
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    f ledger.fill;
+BEGIN
+    f.account_id := o.account_id; f.trade_id := x ->> 'trade_id'; f.order_id := o.order_id;
+    f.market_id := o.market_id; f.outcome := o.outcome; f.side := o.side;
+    f.size_micros := ledger._whole(x -> 'size_micros'); f.price_micros := ledger._whole(x -> 'price_micros');
+    f.fee_micros := 0; f.fee_rank := 0;
+    f.cash_micros := CASE o.side WHEN 'BUY' THEN ledger.cost_of(f.price_micros, f.size_micros)
+        ELSE floor(f.price_micros::numeric * f.size_micros / 1000000)::bigint END;
+    f.is_maker := coalesce(x -> 'is_maker' = 'true', false);
+    f.matched_at := coalesce(CASE WHEN ledger._whole(x -> 'matched_at_ms') BETWEEN 0 AND 4102444800000
+        THEN to_timestamp(ledger._whole(x -> 'matched_at_ms') / 1000.0) END, p_now);
+    f.settlement := 'provisional';
+    f.raw_status := coalesce(x ->> 'raw_status', x ->> 'status', '');
+    RETURN f;
+END $$;
+
+CREATE FUNCTION ledger._hear(INOUT f ledger.fill, x jsonb, p_now timestamptz)
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_status text := coalesce(x ->> 'status', '');
+    v_fee bigint := coalesce(ledger._whole(x -> 'fee_micros'), 0);
+    v_rank smallint := CASE v_status WHEN 'CONFIRMED' THEN 4 WHEN 'FAILED' THEN 3
+        WHEN 'MINED' THEN 2 WHEN 'RETRYING' THEN 2 ELSE 1 END;
+BEGIN
+    -- No fee may mean that it was not said: it takes back none that was.
+    IF v_fee > 0 AND (v_rank > f.fee_rank OR v_rank = f.fee_rank AND v_fee > f.fee_micros) THEN
+        f.fee_micros := v_fee;
+        f.fee_rank := v_rank;
+    END IF;
+    IF v_status = 'CONFIRMED' AND f.settlement = 'failed' OR v_status = 'FAILED' AND f.settlement = 'confirmed' THEN
+        f.contradicted_at := coalesce(f.contradicted_at, p_now);
+    END IF;
+    -- Confirmed outranks failed: tokens moved.
+    IF v_status = 'CONFIRMED' AND f.settlement <> 'confirmed' THEN
+        f.settlement := 'confirmed';
+        f.raw_status := coalesce(x ->> 'raw_status', v_status);
+    ELSIF v_status = 'FAILED' AND f.settlement = 'provisional' THEN
+        f.settlement := 'failed';
+        f.raw_status := coalesce(x ->> 'raw_status', v_status);
+    END IF;
+END $$;
+COMMENT ON FUNCTION ledger._hear(ledger.fill, jsonb, timestamptz) IS
+    'The fill after one more report of its trade. Reports may come in any order and any number: the last state is the same.';
+
+CREATE FUNCTION ledger._contradicted(o ledger.orders, f ledger.fill, p_ours text, p_theirs text, p_now timestamptz)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    PERFORM ledger._journal(o.account_id, o.market_id, p_now, 'SETTLEMENT_CONTRADICTED', o.order_id, NULL, o.state, o.state,
+        ledger._told(f) || jsonb_build_object('ours', p_ours, 'theirs', p_theirs));
+    INSERT INTO ledger.drift (account_id, kind, subject, ours, theirs, action, found_at)
+    VALUES (o.account_id, 'settlement_contradicted', f.trade_id || '/' || o.venue_order_id, p_ours, p_theirs,
+            format('booked as %s; the market is halted', f.settlement), p_now);
+    PERFORM ledger._halt_once('market', o.market_id::text, 'CONFIRMED_AFTER_FAILED: ' || f.trade_id, p_now);
+END $$;
+COMMENT ON FUNCTION ledger._contradicted(ledger.orders, ledger.fill, text, text, timestamptz) IS
+    'A trade that was final has ended the other way: tokens moved and did not. Whatever is booked, a person has to look.';
+
+CREATE FUNCTION ledger._told(f ledger.fill) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+BEGIN
+    RETURN jsonb_build_object('trade', f.trade_id, 'size', f.size_micros, 'price', f.price_micros, 'fee', f.fee_micros,
+                              'settlement', f.settlement);
+END $$;
+
 CREATE FUNCTION ledger._fill(p_item integer, o ledger.orders, x jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE
 AS $$
@@ -194,70 +277,49 @@ DECLARE
     v_old ledger.fill;
     v_now timestamptz := ledger._lane_time(o.account_id, o.market_id);
     v_new boolean;
-    v_provisional bigint := 0;
-    v_confirmed bigint := 0;
     v_cash bigint := 0;
-    v_event text;
+    v_provisional bigint := 0;
+    v_confirmed bigint;
+    v_failed bigint;
 BEGIN
     SELECT * INTO v_old FROM ledger.fill q
     WHERE q.account_id = o.account_id AND q.trade_id = x ->> 'trade_id' AND q.order_id = o.order_id;
     v_new := NOT FOUND;
-    f := v_old;
     IF v_new THEN
-        f.account_id := o.account_id; f.trade_id := x ->> 'trade_id'; f.order_id := o.order_id;
-        f.market_id := o.market_id; f.outcome := o.outcome; f.side := o.side;
-        f.size_micros := ledger._whole(x -> 'size_micros'); f.price_micros := ledger._whole(x -> 'price_micros');
-        f.fee_micros := coalesce(ledger._whole(x -> 'fee_micros'), 0);
-        f.cash_micros := CASE o.side WHEN 'BUY' THEN ledger.cost_of(f.price_micros, f.size_micros)
-            ELSE floor(f.price_micros::numeric * f.size_micros / 1000000)::bigint END;
-        f.is_maker := coalesce(x -> 'is_maker' = 'true', false);
-        f.matched_at := coalesce(CASE WHEN ledger._whole(x -> 'matched_at_ms') BETWEEN 0 AND 4102444800000
-            THEN to_timestamp(ledger._whole(x -> 'matched_at_ms') / 1000.0) END, v_now);
-        f.settlement := 'provisional';
-        o.traded_micros := o.traded_micros + f.size_micros;
-        v_provisional := f.size_micros;
-        v_cash := CASE o.side WHEN 'BUY' THEN -(f.cash_micros + f.fee_micros) ELSE 0 END;
-    ELSIF f.size_micros <> ledger._whole(x -> 'size_micros') OR f.price_micros <> ledger._whole(x -> 'price_micros') THEN
-        -- The first booking stands; a trade that changes its numbers is for a person to look at.
-        PERFORM ledger._halt_once('market', o.market_id::text, 'TRADE_CHANGED: ' || f.trade_id, v_now);
-    END IF;
-
-    IF x ->> 'status' = 'CONFIRMED' AND f.settlement <> 'confirmed' THEN
-        IF f.settlement = 'failed' THEN
-            -- Tokens moved after all: book it again, and have a person look.
-            o.failed_micros := o.failed_micros - f.size_micros;
-            v_cash := v_cash + CASE o.side WHEN 'BUY' THEN -(f.cash_micros + f.fee_micros) ELSE 0 END;
-            PERFORM ledger._halt_once('market', o.market_id::text, 'CONFIRMED_AFTER_FAILED: ' || f.trade_id, v_now);
-        ELSE
-            v_provisional := v_provisional - f.size_micros;
+        v_old := ledger._new_fill(o, x, v_now);
+        o.traded_micros := o.traded_micros + v_old.size_micros;
+    ELSE
+        v_cash := -ledger._cash_of(v_old);
+        v_provisional := CASE v_old.settlement WHEN 'provisional' THEN -v_old.size_micros ELSE 0 END;
+        IF v_old.size_micros <> ledger._whole(x -> 'size_micros') OR v_old.price_micros <> ledger._whole(x -> 'price_micros') THEN
+            -- The first booking stands; a trade that changes its numbers is for a person to look at.
+            PERFORM ledger._halt_once('market', o.market_id::text, 'TRADE_CHANGED: ' || v_old.trade_id, v_now);
         END IF;
-        f.settlement := 'confirmed';
-        o.confirmed_micros := o.confirmed_micros + f.size_micros;
-        v_confirmed := f.size_micros;
-        v_cash := v_cash + CASE o.side WHEN 'SELL' THEN f.cash_micros - f.fee_micros ELSE 0 END;
-    ELSIF x ->> 'status' = 'FAILED' AND f.settlement = 'confirmed' THEN
-        PERFORM ledger._halt_once('market', o.market_id::text, 'CONFIRMED_AFTER_FAILED: ' || f.trade_id, v_now);
-        RETURN ledger._ok(p_item, o, o.state) || '{"replay": true}';
-    ELSIF x ->> 'status' = 'FAILED' AND f.settlement = 'provisional' THEN
-        f.settlement := 'failed';
-        o.failed_micros := o.failed_micros + f.size_micros;
-        v_provisional := v_provisional - f.size_micros;
-        v_cash := v_cash + CASE o.side WHEN 'BUY' THEN f.cash_micros + f.fee_micros ELSE 0 END;
-    ELSIF NOT v_new THEN
-        RETURN ledger._ok(p_item, o, o.state) || '{"replay": true}';
     END IF;
-    f.raw_status := coalesce(x ->> 'raw_status', x ->> 'status', '');
-    o.seen_at_venue := true;
-
-    v_event := CASE WHEN greatest(o.size_matched_micros, o.traded_micros) >= o.size_micros THEN 'FILL_ALL' ELSE 'FILL_PART' END;
+    f := ledger._hear(v_old, x, v_now);
+    IF f.contradicted_at IS DISTINCT FROM v_old.contradicted_at THEN
+        PERFORM ledger._contradicted(o, f, v_old.settlement, lower(x ->> 'status'), v_now);
+    END IF;
     IF v_new THEN
         INSERT INTO ledger.fill SELECT f.*;
-    ELSE
-        UPDATE ledger.fill SET settlement = f.settlement, raw_status = f.raw_status
+    ELSIF f IS DISTINCT FROM v_old THEN
+        UPDATE ledger.fill SET settlement = f.settlement, raw_status = f.raw_status, fee_micros = f.fee_micros,
+            fee_rank = f.fee_rank, contradicted_at = f.contradicted_at
         WHERE account_id = f.account_id AND trade_id = f.trade_id AND order_id = f.order_id;
     END IF;
-    RETURN ledger._ok(p_item, o, ledger._settle(o, v_event, f.raw_status, v_now,
-        jsonb_build_object('trade', f.trade_id, 'size', f.size_micros, 'price', f.price_micros, 'fee', f.fee_micros,
-                           'settlement', f.settlement),
-        v_provisional, v_confirmed, v_cash, NULL, f.trade_id));
+    IF NOT v_new AND f.settlement = v_old.settlement AND f.fee_micros = v_old.fee_micros THEN
+        RETURN ledger._ok(p_item, o, o.state) || '{"replay": true}';
+    END IF;
+
+    v_cash := v_cash + ledger._cash_of(f);
+    v_provisional := v_provisional + CASE f.settlement WHEN 'provisional' THEN f.size_micros ELSE 0 END;
+    v_confirmed := CASE WHEN f.settlement = 'confirmed' AND v_old.settlement <> 'confirmed' THEN f.size_micros ELSE 0 END;
+    v_failed := CASE f.settlement WHEN 'failed' THEN f.size_micros ELSE 0 END
+              - CASE v_old.settlement WHEN 'failed' THEN f.size_micros ELSE 0 END;
+    o.confirmed_micros := o.confirmed_micros + v_confirmed;
+    o.failed_micros := o.failed_micros + v_failed;
+    o.seen_at_venue := true;
+    RETURN ledger._ok(p_item, o, ledger._settle(o,
+        CASE WHEN greatest(o.size_matched_micros, o.traded_micros) >= o.size_micros THEN 'FILL_ALL' ELSE 'FILL_PART' END,
+        f.raw_status, v_now, ledger._told(f), v_provisional, v_confirmed, v_cash, NULL, f.trade_id));
 END $$;

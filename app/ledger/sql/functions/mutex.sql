@@ -103,12 +103,59 @@ BEGIN
     RETURN v_count;
 END $$;
 
-CREATE FUNCTION ledger.worker_started(p_incarnation uuid, p_name text, p_version text) RETURNS void
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+CREATE FUNCTION ledger._note_clock_step(p_found_by uuid, p_lost interval, p_now timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE
 AS $$
-    INSERT INTO ledger.worker (incarnation, name, version, started_at, seen_at, not_ready_why)
-    VALUES (p_incarnation, p_name, p_version, ledger.clock(), ledger.clock(), 'starting')
-$$;
+BEGIN
+    INSERT INTO ledger.clock_step (last_order_id, found_at, lost_ms, found_by)
+    SELECT s.last_value, p_now, ceil(extract(epoch FROM p_lost) * 1000)::bigint, p_found_by FROM ledger.order_id_seq s
+    -- Found by several, or again: no intent came in between.
+    ON CONFLICT DO NOTHING;
+END $$;
+
+CREATE FUNCTION ledger.worker_started(
+    p_incarnation uuid, p_name text, p_version text, p_lease_ms integer DEFAULT 5000) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    -- First the beats, then the clock: a beat that was committed before is not ahead of it.
+    v_last timestamptz := (SELECT max(w.seen_at) FROM ledger.worker w);
+    v_now timestamptz := ledger.clock();
+BEGIN
+    PERFORM ledger._enter();
+    IF v_now < v_last THEN
+        PERFORM ledger._note_clock_step(p_incarnation, v_last - v_now, v_now);
+    END IF;
+    INSERT INTO ledger.worker (incarnation, name, version, started_at, seen_at, not_ready_why, alive_until)
+    VALUES (p_incarnation, p_name, p_version, v_now, v_now, 'starting',
+            v_now + 3 * make_interval(secs => p_lease_ms / 1000.0));
+    PERFORM ledger._close_runs(NULL, p_incarnation);
+END $$;
+COMMENT ON FUNCTION ledger.worker_started(uuid, text, text, integer) IS
+    'A worker''s row, from which on it beats. Ends the comparisons of workers that do not beat any more, and notes whether '
+    'the clock is behind the last beat of anybody.';
+
+CREATE FUNCTION ledger.beat(p_incarnation uuid, p_lease_ms integer, p_last_us bigint, p_since_ms bigint) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_now timestamptz := ledger.clock();
+    v_now_us bigint := floor(extract(epoch FROM v_now) * 1000000)::bigint;
+    v_lost interval := make_interval(secs => (p_last_us - v_now_us) / 1000000.0 + p_since_ms / 1000.0);
+BEGIN
+    PERFORM ledger._enter();
+    UPDATE ledger.worker SET seen_at = v_now, alive_until = v_now + 3 * make_interval(secs => p_lease_ms / 1000.0)
+    WHERE incarnation = p_incarnation;
+    IF v_lost > interval '1 second' THEN
+        PERFORM ledger._note_clock_step(p_incarnation, v_lost, v_now);
+    END IF;
+    RETURN jsonb_build_object('at_us', v_now_us,
+        'lost_ms', CASE WHEN v_lost > interval '1 second' THEN ceil(extract(epoch FROM v_lost) * 1000)::bigint ELSE 0 END);
+END $$;
+COMMENT ON FUNCTION ledger.beat(uuid, integer, bigint, bigint) IS
+    'A worker lives. p_last_us: what its last beat answered as at_us; p_since_ms: how much time has passed since, at least, by '
+    'its monotonic clock (both NULL at first). Where the database''s clock went on by a second less than that, what was '
+    'reserved is not sent any more (lost_ms > 0).';
 
 CREATE FUNCTION ledger.worker_ready(p_incarnation uuid, p_not_ready_why text DEFAULT NULL) RETURNS void
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
@@ -128,10 +175,11 @@ CREATE FUNCTION ledger.end_lock_holders(p_longer_than_ms integer DEFAULT 500) RE
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
-    v_count integer;
+    v_pid integer;
+    v_count integer := 0;
 BEGIN
     -- A trader's session that sits in a transaction with a ledger row locked would stop everybody else.
-    SELECT count(*) FILTER (WHERE pg_terminate_backend(s.pid)) INTO v_count FROM pg_stat_activity s
+    FOR v_pid IN SELECT s.pid FROM pg_stat_activity s
     WHERE s.datname = current_database() AND s.pid <> pg_backend_pid()
       AND (s.state LIKE 'idle in transaction%'
                AND s.state_change < clock_timestamp() - make_interval(secs => p_longer_than_ms / 1000.0)
@@ -144,6 +192,14 @@ BEGIN
       AND EXISTS (SELECT FROM pg_locks k JOIN pg_class c ON c.oid = k.relation
                   JOIN pg_namespace n ON n.oid = c.relnamespace
                   WHERE k.pid = s.pid AND n.nspname = 'ledger' AND k.granted
-                    AND k.mode IN ('RowShareLock', 'RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'));
+                    AND k.mode IN ('RowShareLock', 'RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'))
+    LOOP
+        BEGIN
+            v_count := v_count + pg_terminate_backend(v_pid)::integer;
+        EXCEPTION WHEN insufficient_privilege THEN
+            -- A superuser's session is a person's to end; the others are ended all the same.
+            CONTINUE;
+        END;
+    END LOOP;
     RETURN v_count;
 END $$;

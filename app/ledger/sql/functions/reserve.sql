@@ -300,10 +300,12 @@ BEGIN
     -- 52 bits that no second intent shares: with signed_at_ms fixed too, whoever signs makes the same bytes.
     o.salt := ('x' || substr(encode(sha256(convert_to(concat_ws('|', o.account_id, o.order_id, r.key, p_now), 'UTF8')),
                              'hex'), 1, 13))::bit(52)::bigint;
-    o.valid_until := p_now + make_interval(secs => r.valid_for_ms / 1000.0);
+    -- By the clock itself: the market's time stands still while the clock is behind it, and nobody is to wait for that.
+    o.created_at := least(p_now, ledger.clock());
+    o.valid_until := o.created_at + make_interval(secs => r.valid_for_ms / 1000.0);
     o.state := 'RESERVED'; o.cause := '';
     o.size_matched_micros := 0; o.traded_micros := 0; o.confirmed_micros := 0; o.failed_micros := 0; o.attempts := 0;
-    o.fate_open := false; o.seen_at_venue := false; o.created_at := p_now; o.state_at := p_now;
+    o.fate_open := false; o.seen_at_venue := false; o.state_at := p_now;
     v_held := ledger._held_by(o, o.size_micros, 0);
 
     INSERT INTO ledger.orders SELECT o.*;
@@ -312,7 +314,8 @@ BEGIN
     VALUES (o.account_id, o.order_id, o.market_id, o.outcome, o.side, 'pending', o.size_micros, 0,
             CASE o.side WHEN 'BUY' THEN 'collateral' ELSE o.token_id END, v_held, p_now);
     INSERT INTO ledger.outbox (account_id, market_id, order_id, set_id, passes_block, status, not_before)
-    VALUES (o.account_id, o.market_id, o.order_id, o.set_id, o.class IN ('hedge', 'micro_hedge', 'unwind', 'emergency'), 'ready', p_now);
+    VALUES (o.account_id, o.market_id, o.order_id, o.set_id, o.class IN ('hedge', 'micro_hedge', 'unwind', 'emergency'), 'ready',
+            o.created_at);
     IF r.replaces_order_id IS NULL THEN
         INSERT INTO ledger.idempotency_key (account_id, key, fingerprint, kind, subject_id, bound_at)
         VALUES (o.account_id, r.key, r.fingerprint, 'order', o.order_id, p_now);

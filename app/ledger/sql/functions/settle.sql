@@ -214,8 +214,9 @@ BEGIN
         RETURN;
     END IF;
     IF o.state = 'UNKNOWN' THEN
-        UPDATE ledger.outbox SET status = 'blocked', claimed_by = NULL, claimed_until = NULL
-        WHERE account_id = o.account_id AND order_id = o.order_id AND status <> 'released';
+        UPDATE ledger.outbox SET claimed_by = NULL, claimed_until = NULL,
+            status = CASE WHEN released_at IS NULL THEN 'blocked' ELSE 'released' END
+        WHERE account_id = o.account_id AND order_id = o.order_id;
     ELSIF o.state IN ('LIVE', 'DELAYED') OR ledger._ended(o.state) THEN
         -- Evidence cancels a retry that is still scheduled.
         UPDATE ledger.outbox SET status = 'done', claimed_by = NULL, claimed_until = NULL
@@ -235,7 +236,8 @@ AS $$
 BEGIN
     INSERT INTO ledger.cancel_request AS c
         (account_id, order_id, market_id, reason, asked_by, asked_at, status, next_at)
-    VALUES (o.account_id, o.order_id, o.market_id, left(p_reason, 500), session_user, p_now, 'due', p_now)
+    -- Due by the clock that claims go by: the market's time may be ahead of it, and a cancel waits for nothing.
+    VALUES (o.account_id, o.order_id, o.market_id, left(p_reason, 500), session_user, p_now, 'due', least(p_now, ledger.clock()))
     ON CONFLICT (account_id, order_id) DO UPDATE
         SET status = 'due', next_at = CASE WHEN c.status = 'due' THEN least(c.next_at, excluded.next_at)
                                            ELSE excluded.next_at END;

@@ -56,12 +56,15 @@ CREATE FUNCTION ledger.grant_account(p_account text, p_role name) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 BEGIN
+    IF NOT EXISTS (SELECT FROM ledger.account a WHERE a.name = p_account) THEN
+        RAISE EXCEPTION 'UNKNOWN_ACCOUNT: %; nothing was granted', p_account USING ERRCODE = 'LG004';
+    ELSIF NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = p_role) THEN
+        -- A grant to a misspelt name would wait for whoever makes a login of that name.
+        RAISE EXCEPTION 'UNKNOWN_ROLE: %; nothing was granted', p_role USING ERRCODE = 'LG004';
+    END IF;
     INSERT INTO ledger.account_grant (account_id, role_name, granted_at)
     SELECT a.account_id, p_role, ledger.clock() FROM ledger.account a WHERE a.name = p_account
     ON CONFLICT DO NOTHING;
-    IF NOT EXISTS (SELECT FROM ledger.account a WHERE a.name = p_account) THEN
-        RAISE EXCEPTION 'UNKNOWN_ACCOUNT: %; nothing was granted', p_account USING ERRCODE = 'LG004';
-    END IF;
 END $$;
 
 CREATE FUNCTION ledger.book_movement(

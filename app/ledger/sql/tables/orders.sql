@@ -160,10 +160,12 @@ CREATE TABLE ledger.fill (
     price_micros    bigint NOT NULL CHECK (price_micros >= 0 AND price_micros <= 1000000),
     cash_micros     bigint NOT NULL CHECK (cash_micros >= 0),
     fee_micros      bigint NOT NULL DEFAULT 0 CHECK (fee_micros >= 0),
+    fee_rank        smallint NOT NULL DEFAULT 0 CHECK (fee_rank BETWEEN 0 AND 4),
     settlement      text COLLATE "C" NOT NULL CHECK (settlement IN ('provisional', 'confirmed', 'failed')),
     raw_status      text NOT NULL,
     is_maker        boolean NOT NULL,
     matched_at      timestamptz NOT NULL,
+    contradicted_at timestamptz,
     PRIMARY KEY (account_id, trade_id, order_id),
     FOREIGN KEY (account_id, order_id) REFERENCES ledger.orders
 );
@@ -172,6 +174,11 @@ CREATE INDEX fill_of_market ON ledger.fill (account_id, market_id);
 CREATE INDEX fill_unsettled ON ledger.fill (account_id, matched_at) WHERE settlement = 'provisional';
 COMMENT ON COLUMN ledger.fill.settlement IS
     'provisional (MATCHED, MINED, RETRYING), confirmed or failed. confirmed outranks failed: tokens moved.';
+COMMENT ON COLUMN ledger.fill.fee_rank IS
+    'Which status said the fee: 0 none so far, 1 MATCHED, 2 MINED or RETRYING, 3 FAILED, 4 CONFIRMED. A higher one corrects '
+    'a lower one; of two alike the higher fee stands. So any order of arrival gives the same fee.';
+COMMENT ON COLUMN ledger.fill.contradicted_at IS
+    'When it had been heard to be both confirmed and failed. Journaled, told as drift, and the market halted, once.';
 COMMENT ON COLUMN ledger.fill.cash_micros IS 'Collateral of the fill before the fee: rounded up for a BUY, down for a SELL.';
 
 CREATE TABLE ledger.evidence (

@@ -18,17 +18,23 @@ CREATE TABLE ledger.outbox (
     claimed_until   timestamptz,
     claim_no        integer NOT NULL DEFAULT 0,
     failures        integer NOT NULL DEFAULT 0,
+    released_at     timestamptz,
     PRIMARY KEY (account_id, outbox_id),
     UNIQUE (account_id, order_id),
     FOREIGN KEY (account_id, order_id) REFERENCES ledger.orders
 ) WITH (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 2000);
-CREATE INDEX outbox_lane ON ledger.outbox (account_id, market_id, outbox_id) WHERE status IN ('ready', 'claimed', 'blocked', 'dead');
+CREATE INDEX outbox_lane ON ledger.outbox (account_id, market_id, outbox_id)
+    WHERE status IN ('ready', 'claimed', 'blocked', 'dead') AND released_at IS NULL;
+CREATE INDEX outbox_released ON ledger.outbox (account_id, not_before) WHERE status = 'ready' AND released_at IS NOT NULL;
 CREATE INDEX outbox_passing ON ledger.outbox (account_id, outbox_id) WHERE passes_block AND status = 'ready';
 CREATE INDEX outbox_claimed ON ledger.outbox (claimed_until) WHERE status = 'claimed';
 CREATE INDEX outbox_looks ON ledger.outbox (account_id, not_before) WHERE status IN ('blocked', 'released');
 COMMENT ON COLUMN ledger.outbox.status IS
     'blocked: the order''s fate is unknown; dead: it failed too often in our own hands; both block the lane until '
-    'resolved or released by an operator.';
+    'resolved or released by an operator. released: one of the two, and it holds nobody up.';
+COMMENT ON COLUMN ledger.outbox.released_at IS
+    'When an operator let its lane go on without it. For good: whatever becomes of the order, it never holds up its lane '
+    'again. Who and why stands in the journal (LANE_RELEASED).';
 
 CREATE TABLE ledger.cancel_request (
     account_id      bigint NOT NULL,
@@ -94,7 +100,7 @@ CREATE TABLE ledger.dead_letter (
 CREATE TABLE ledger.reconcile_run (
     account_id      bigint NOT NULL REFERENCES ledger.account,
     run_id          bigint GENERATED ALWAYS AS IDENTITY,
-    kind            text COLLATE "C" NOT NULL CHECK (kind IN ('start', 'periodic', 'once')),
+    kind            text COLLATE "C" NOT NULL CHECK (kind IN ('start', 'periodic', 'once', 'reconnect', 'episode')),
     incarnation     uuid,
     started_at      timestamptz NOT NULL,
     ended_at        timestamptz,
@@ -102,6 +108,7 @@ CREATE TABLE ledger.reconcile_run (
     detail          jsonb NOT NULL DEFAULT '{}',
     PRIMARY KEY (account_id, run_id)
 );
+CREATE INDEX reconcile_run_open ON ledger.reconcile_run (account_id) WHERE ended_at IS NULL;
 
 CREATE TABLE ledger.drift (
     account_id      bigint NOT NULL REFERENCES ledger.account,

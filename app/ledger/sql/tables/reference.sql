@@ -131,8 +131,25 @@ CREATE TABLE ledger.worker (
     seen_at         timestamptz NOT NULL,
     ready           boolean NOT NULL DEFAULT false,
     not_ready_why   text,
-    stopped_at      timestamptz
+    stopped_at      timestamptz,
+    alive_until     timestamptz NOT NULL
 );
+CREATE INDEX worker_by_beat ON ledger.worker (seen_at);
+COMMENT ON COLUMN ledger.worker.alive_until IS
+    'Three leases of its claims from its last beat on. Nothing else says that a worker lives: the killed do not say goodbye.';
+
+-- What is left of an intent's validity is measured on the database's clock; when that is found to have gone back, what
+-- is left of the intents that were there cannot be told any more.
+CREATE TABLE ledger.clock_step (
+    last_order_id   bigint PRIMARY KEY,
+    found_at        timestamptz NOT NULL,
+    lost_ms         bigint NOT NULL,
+    found_by        uuid NOT NULL
+);
+COMMENT ON TABLE ledger.clock_step IS
+    'Times at which a worker found that the database''s clock had gone back, or stood still, by lost_ms.';
+COMMENT ON COLUMN ledger.clock_step.last_order_id IS
+    'The highest order id given out by then: no order up to it is sent (again) from then on.';
 
 CREATE TABLE ledger.lease (
     name            text COLLATE "C" PRIMARY KEY,

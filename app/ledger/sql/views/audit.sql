@@ -212,16 +212,18 @@ SELECT 'halt'::text AS kind, h.scope,
     CASE h.scope WHEN 'account' THEN coalesce(a.name, h.scope_id) WHEN 'market' THEN coalesce(m.condition_id, h.scope_id)
                  ELSE h.scope_id END AS subject,
     m.slug, h.cleared_at IS NULL AS standing, h.why, h.halt_id AS version, h.set_by::text AS set_by, h.set_as, h.set_at,
-    NULL::timestamptz AS until, h.cleared_by::text AS cleared_by, h.cleared_as, h.cleared_why, h.cleared_at
+    NULL::timestamptz AS until, h.cleared_by::text AS cleared_by, h.cleared_as, h.cleared_why, h.cleared_at,
+    CASE h.scope WHEN 'group' THEN (SELECT count(*) FROM ledger.market g WHERE g.group_key = h.scope_id) END AS group_markets
 FROM ledger.halt h
 LEFT JOIN ledger.account a ON h.scope = 'account' AND a.account_id::text = h.scope_id
 LEFT JOIN ledger.market m ON h.scope = 'market' AND m.market_id::text = h.scope_id
 UNION ALL
 SELECT 'suspension', 'market', m.condition_id, m.slug, e.suspended_until > ledger.clock(), e.suspended_why, NULL, NULL,
-    a.name, NULL, e.suspended_until, NULL, NULL, NULL, NULL
+    a.name, NULL, e.suspended_until, NULL, NULL, NULL, NULL, NULL
 FROM ledger.exposure e
 JOIN ledger.account a ON a.account_id = e.account_id
 JOIN ledger.market m ON m.market_id = e.market_id
 WHERE e.suspended_until IS NOT NULL;
 COMMENT ON VIEW audit.halts IS
-    'Halts (a person ends them; version is what resume must name) and suspensions (they end by themselves; set_as is the account).';
+    'Halts (a person ends them; version is what resume must name) and suspensions (they end by themselves; set_as is the account). '
+    'group_markets: how many known markets a halted group has.';

@@ -50,7 +50,7 @@ CREATE VIEW audit.outbox AS
 SELECT a.name AS account, m.condition_id AS market, m.slug, b.outbox_id, b.order_id, o.key, o.state AS order_state, b.status,
     b.status <> 'done' AND b.outbox_id = (
         SELECT min(h.outbox_id) FROM ledger.outbox h WHERE h.account_id = b.account_id AND h.market_id = b.market_id
-        AND h.status IN ('ready', 'claimed', 'blocked', 'dead')) AS lane_head,
+        AND h.status IN ('ready', 'claimed', 'blocked', 'dead') AND h.released_at IS NULL) AS lane_head,
     b.passes_block, b.set_id, b.not_before, b.claimed_by, w.name AS worker, b.claimed_until, b.claim_no, b.failures,
     floor(extract(epoch FROM ledger.clock() - o.created_at) * 1000)::bigint AS age_ms,
     c.status AS cancel_status, c.reason AS cancel_reason, c.asked_by::text AS cancel_asked_by, c.next_at AS cancel_next_at,

@@ -1,0 +1,148 @@
+-- purpose: compare what the venue says is owned with our rows; foreign orders resolved by a person; rewards; old unsettled fills.
+-- locks:   resolve_foreign: account_state. allocate_reward: the reward row. The rest read.
+-- index:   fill_unsettled, balance and foreign_order by primary key.
+-- fence:   a foreign order is resolved once; an allocation cannot exceed its reward.
+
+CREATE FUNCTION ledger.compare_holdings(p_account text, p_collateral bigint, p_tokens jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_account_id bigint := ledger._account_id(p_account);
+    v_now timestamptz := ledger.clock();
+    v_out jsonb;
+BEGIN
+    PERFORM ledger._enter();
+    INSERT INTO ledger.holding_seen (account_id, asset, theirs, ours, unsettled, seen_at)
+    SELECT v_account_id, t.asset, t.theirs, coalesce(b.available + b.locked, 0),
+        CASE WHEN t.asset = 'collateral' THEN
+            -- Buys were taken off at once and sells are added when final: the venue may have moved either, or not yet.
+            coalesce((SELECT sum(f.cash_micros + f.fee_micros) FROM ledger.fill f
+                      WHERE f.account_id = v_account_id AND f.settlement = 'provisional'), 0)
+            + coalesce((SELECT sum(r.held_micros) FROM ledger.reservation r
+                        WHERE r.account_id = v_account_id AND r.phase <> 'released' AND r.awaiting_micros > 0), 0)
+        ELSE
+            coalesce((SELECT sum(f.size_micros) FROM ledger.fill f JOIN ledger.orders o USING (account_id, order_id)
+                      WHERE f.account_id = v_account_id AND f.settlement = 'provisional' AND o.token_id = t.asset), 0)
+            + coalesce((SELECT sum(r.awaiting_micros) FROM ledger.reservation r JOIN ledger.orders o USING (account_id, order_id)
+                        WHERE r.account_id = v_account_id AND r.phase <> 'released' AND o.token_id = t.asset), 0) END,
+        v_now
+    FROM (SELECT 'collateral'::text AS asset, p_collateral AS theirs
+          UNION ALL SELECT k, ledger._whole(v) FROM jsonb_each(p_tokens) q (k, v)) t
+    LEFT JOIN ledger.balance b ON b.account_id = v_account_id AND b.asset = t.asset
+    WHERE t.theirs IS NOT NULL ORDER BY t.asset
+    ON CONFLICT (account_id, asset) DO UPDATE SET theirs = excluded.theirs, ours = excluded.ours,
+        unsettled = excluded.unsettled, seen_at = excluded.seen_at;
+    SELECT coalesce(jsonb_agg(jsonb_build_object('asset', h.asset, 'ours', h.ours, 'theirs', h.theirs, 'unsettled', h.unsettled)
+                              ORDER BY h.asset), '[]') INTO v_out
+    FROM ledger.holding_seen h WHERE h.account_id = v_account_id AND h.seen_at = v_now AND abs(h.theirs - h.ours) > h.unsettled;
+    RETURN v_out;
+END $$;
+COMMENT ON FUNCTION ledger.compare_holdings(text, bigint, jsonb) IS
+    'Stores the comparison and returns what differs by more than is unsettled. Tokens as {token id: micros}.';
+
+CREATE FUNCTION ledger.held_tokens(p_account text) RETURNS text[]
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+    SELECT coalesce(array_agg(DISTINCT q.asset ORDER BY q.asset), '{}') FROM (
+        SELECT b.asset FROM ledger.balance b JOIN ledger.account a USING (account_id)
+        WHERE a.name = p_account AND b.asset <> 'collateral' AND (b.available <> 0 OR b.locked <> 0)
+        UNION ALL
+        SELECT o.token_id FROM ledger.fill f JOIN ledger.orders o USING (account_id, order_id) JOIN ledger.account a USING (account_id)
+        WHERE a.name = p_account AND f.settlement = 'provisional') q
+$$;
+COMMENT ON FUNCTION ledger.held_tokens(text) IS 'Tokens that our rows say are owned or on their way.';
+
+CREATE FUNCTION ledger.resolve_foreign(p_account text, p_venue_order_id text, p_as text, p_why text, p_operator text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_account_id bigint := ledger._account_id(p_account);
+    v_now timestamptz;
+BEGIN
+    PERFORM ledger._enter();
+    IF coalesce(p_as, '') NOT IN ('cancelled', 'filled', 'not_ours') OR coalesce(p_why, '') = '' THEN
+        RAISE EXCEPTION 'BAD_REQUEST: resolve as cancelled, filled or not_ours, and say why; nothing was changed' USING ERRCODE = 'LG004';
+    END IF;
+    PERFORM FROM ledger.account_state s WHERE s.account_id = v_account_id FOR UPDATE;
+    v_now := ledger.clock();
+    UPDATE ledger.foreign_order SET resolution = left(p_as || ': ' || p_why, 500), resolved_by = session_user, resolved_at = v_now
+    WHERE account_id = v_account_id AND venue_order_id = lower(p_venue_order_id) AND resolved_at IS NULL;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM ledger._journal(v_account_id, NULL, v_now, 'FOREIGN_ORDER_RESOLVED', p_detail => jsonb_build_object(
+        'venue_order_id', lower(p_venue_order_id), 'as', p_as, 'why', left(p_why, 500), 'operator', left(p_operator, 200)));
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION ledger.resolve_foreign(text, text, text, text, text) IS
+    'A person says what became of an order that no intent explains. What it traded is booked as movements, by the same person.';
+
+CREATE FUNCTION ledger.sweep_unconfirmed(p_accounts text[], p_alarm_s bigint, p_halt_s bigint) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_now timestamptz := ledger.clock();
+    v_row record;
+    v_old bigint[] := '{}';
+    v_halted integer := 0;
+BEGIN
+    PERFORM ledger._enter();
+    FOR v_row IN
+        SELECT f.market_id, f.trade_id, f.order_id, f.matched_at FROM ledger.fill f JOIN ledger.account a USING (account_id)
+        WHERE a.name = ANY (p_accounts) AND f.settlement = 'provisional'
+          AND f.matched_at <= v_now - make_interval(secs => p_alarm_s) ORDER BY f.matched_at LIMIT 200
+    LOOP
+        v_old := v_old || v_row.order_id;
+        -- Once per trade: a person who resumed knows of it.
+        IF v_row.matched_at <= v_now - make_interval(secs => p_halt_s) AND NOT EXISTS (
+            SELECT FROM ledger.halt h WHERE h.scope = 'market' AND h.scope_id = v_row.market_id::text
+            AND h.why = 'UNCONFIRMED_TOO_LONG: ' || v_row.trade_id) THEN
+            PERFORM ledger._halt_once('market', v_row.market_id::text, 'UNCONFIRMED_TOO_LONG: ' || v_row.trade_id, v_now);
+            v_halted := v_halted + 1;
+        END IF;
+    END LOOP;
+    RETURN jsonb_build_object('old', to_jsonb(array(SELECT DISTINCT x FROM unnest(v_old) x ORDER BY x)), 'halted', v_halted);
+END $$;
+COMMENT ON FUNCTION ledger.sweep_unconfirmed(text[], bigint, bigint) IS
+    'Orders with fills that are not settled after p_alarm_s; markets with older ones than p_halt_s are halted, once per trade.';
+
+CREATE FUNCTION ledger.record_rewards(p_account text, p_items jsonb) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_count integer;
+BEGIN
+    PERFORM ledger._enter();
+    INSERT INTO ledger.reward (account_id, reward_key, condition_id, earned_on, amount_micros, detail, recorded_at)
+    SELECT ledger._account_id(p_account), x ->> 'reward_key', x ->> 'condition_id', (x ->> 'earned_on')::date,
+        ledger._whole(x -> 'amount_micros'), coalesce(x -> 'detail', '{}'), ledger.clock()
+    FROM jsonb_array_elements(p_items) x ORDER BY x ->> 'reward_key' ON CONFLICT DO NOTHING;
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    RETURN v_count;
+END $$;
+
+CREATE FUNCTION ledger.allocate_reward(p_account text, p_reward_key text, p_strategy text, p_amount bigint) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    r ledger.reward;
+    v_used bigint;
+BEGIN
+    PERFORM ledger._enter();
+    SELECT * INTO r FROM ledger.reward q
+    WHERE q.account_id = ledger._account_id(p_account) AND q.reward_key = p_reward_key FOR UPDATE;
+    IF r.reward_key IS NULL OR coalesce(p_amount, 0) <= 0 THEN
+        RAISE EXCEPTION 'BAD_REQUEST: a known reward and an amount above zero are needed; nothing was allocated' USING ERRCODE = 'LG004';
+    END IF;
+    SELECT coalesce(sum(x.amount_micros), 0) INTO v_used FROM ledger.reward_allocation x
+    WHERE x.account_id = r.account_id AND x.reward_key = r.reward_key AND x.strategy <> p_strategy;
+    IF v_used + p_amount > r.amount_micros THEN
+        RAISE EXCEPTION 'OVER_ALLOCATED: % of % micros are allocated already; nothing was allocated', v_used, r.amount_micros
+            USING ERRCODE = 'LG004';
+    END IF;
+    INSERT INTO ledger.reward_allocation (account_id, reward_key, strategy, amount_micros, allocated_by, allocated_at)
+    VALUES (r.account_id, r.reward_key, p_strategy, p_amount, session_user, ledger.clock()) ON CONFLICT DO NOTHING;
+    RETURN FOUND;
+END $$;
+COMMENT ON FUNCTION ledger.allocate_reward(text, text, text, bigint) IS
+    'A part of a reward for a strategy, once. Refused where the parts would exceed the whole.';

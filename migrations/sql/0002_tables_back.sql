@@ -1,0 +1,9 @@
+DROP TABLE ledger.reward_allocation, ledger.reward, ledger.holding_seen, ledger.venue_exchange, ledger.pulse,
+    ledger.venue_budget, ledger.venue_mode;
+DELETE FROM ledger.drift d USING ledger.reconcile_run r
+WHERE r.account_id = d.account_id AND r.run_id = d.run_id AND r.kind = 'episode';
+DELETE FROM ledger.reconcile_run WHERE kind = 'episode';
+ALTER TABLE ledger.reconcile_run DROP CONSTRAINT reconcile_run_kind_check;
+ALTER TABLE ledger.reconcile_run ADD CONSTRAINT reconcile_run_kind_check
+    CHECK (kind IN ('start', 'periodic', 'once', 'reconnect'));
+UPDATE ledger.setting SET value = '0.1.0' WHERE name = 'schema_version';
