@@ -7,10 +7,12 @@ continues on failure.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
+from app.errors import BadInput, Code, DatabaseProblem
+from app.ledger.calls import Item, refused
 from app.reconcile.compare import (
     AT_VENUE,
     NO_PLAN,
@@ -29,11 +31,22 @@ from workers.worker.context import Context
 from workers.worker.reading import book_trades, observe
 
 Result = Literal["clean", "drift", "incomplete"]
-OVERLAP_MS = 600_000
-"""Trades are read again this far before the watermark: a change of status does not move the match time."""
+Kind = Literal["start", "periodic", "once", "reconnect", "episode"]
+Key = tuple[str, str]
+"""Trade id and venue order id."""
 
-SECOND_LOOK_S = 2.0
-_SETTLEMENT = {TradeStatus.CONFIRMED: "confirmed", TradeStatus.FAILED: "failed"}
+OVERLAP_MS: Final = 600_000
+"""The watermark stays this far behind our own clock: a change of status does not move the match time, a list
+shows a trade late, and the venue's clock is not ours.
+"""
+
+SECOND_LOOK_S: Final = 2.0
+_SETTLEMENT: Final = {TradeStatus.CONFIRMED: "confirmed", TradeStatus.FAILED: "failed"}
+_ACTIONS: Final = {
+    "settlement_contradicted": "journaled, and the market halted, when it was heard of first",
+    "fee_contradicted": "nothing: of two fees said with a confirmation the higher one stands",
+}
+_ACTION: Final = "venue's facts booked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +56,7 @@ class ReconcileReport:
     account: str
     result: Result
     reason: str = ""
-    """Which read failed, if incomplete."""
+    """What could not be read or booked, if incomplete."""
     differences: tuple[Difference, ...] = ()
     orders_compared: int = 0
     trades_compared: int = 0
@@ -68,7 +81,7 @@ class _Views:
     ours: list[Ours] = field(default_factory=list)
     fills: list[OurFill] = field(default_factory=list)
     open_orders: dict[str, VenueOrder] = field(default_factory=dict)
-    trades: dict[tuple[str, str], VenueTrade] = field(default_factory=dict)
+    trades: dict[Key, VenueTrade] = field(default_factory=dict)
     absent: set[str] = field(default_factory=set)
     """Live by our rows, and the venue cleanly answers that it knows no such order."""
     orders: Plan = NO_PLAN
@@ -87,15 +100,17 @@ class Reconciler:
         self._account = account
         self._log = context.named("reconciler").bind(account=account)
 
-    async def run(
-        self, kind: Literal["start", "periodic", "once"], *, second_look: bool
-    ) -> ReconcileReport:
+    async def run(self, kind: Kind, *, second_look: bool) -> ReconcileReport:
         """One run, recorded. ``second_look``: compare twice, so that what a running worker is just
         catching up with is not called drift. Never used at a start: there is no grace over a restart.
         """
         context = self._context
         run_id = await context.calls.value("start_run", self._account, kind, context.incarnation)
-        report = await self._compare(second_look=second_look)
+        try:
+            report = await self._compare(second_look=second_look)
+        except DatabaseProblem as problem:
+            # Said in the run's row, if the database takes that.
+            report = ReconcileReport(self._account, "incomplete", str(problem))
         await context.calls.value(
             "end_run",
             run_id,
@@ -107,7 +122,7 @@ class Reconciler:
                     "subject": one.subject,
                     "ours": one.ours,
                     "theirs": one.theirs,
-                    "action": "venue's facts booked",
+                    "action": _ACTIONS.get(one.kind, _ACTION),
                 }
                 for one in report.differences
             ],
@@ -190,6 +205,7 @@ class Reconciler:
                     trade.trade_id,
                     trade.venue_order_id,
                     _SETTLEMENT.get(trade.status, "provisional"),
+                    trade.fee_micros,
                 )
                 for trade in trades.value
             ],
@@ -197,9 +213,10 @@ class Reconciler:
         return views
 
     async def _apply(self, views: _Views) -> str:
-        """Book what the venue knows better. Returns what could not be read."""
+        """Book what the venue knows better. Returns what could not be read or booked."""
         context = self._context
-        await book_trades(context, self._account, [views.trades[key] for key in views.settled.book])
+        unbooked = await self._book([views.trades[key] for key in views.settled.book])
+        await self._move_watermark(views, unbooked)
         await observe(
             context,
             self._account,
@@ -219,13 +236,47 @@ class Reconciler:
             else:
                 # That proves nothing: the order stays, as drift.
                 views.absent.add(venue_order_id)
-        if views.trades:
-            newest = max(trade.matched_at_ms for trade in views.trades.values())
-            await context.calls.value("move_cursor", self._account, "trades", newest)
-        return ""
+        return next((f"trade {'/'.join(key)}: {why}" for key, why in unbooked.items()), "")
+
+    async def _book(self, trades: Sequence[VenueTrade]) -> dict[Key, str]:
+        """Book trades, and say which could not be, with why. One that cannot holds up none of the others."""
+        try:
+            answers = await book_trades(self._context, self._account, trades)
+        except BadInput:
+            answers = [await self._book_one(trade) for trade in trades]
+        return {
+            (trade.trade_id, trade.venue_order_id): f"{answer['code']}: {answer['detail']}"
+            for trade, answer in zip(trades, answers, strict=True)
+            # Of an order that no intent explains: booked as that, and the account is halted.
+            if refused(answer) and answer["code"] != Code.UNKNOWN_ORDER
+        }
+
+    async def _book_one(self, trade: VenueTrade) -> Item:
+        try:
+            [answer] = await book_trades(self._context, self._account, [trade])
+        except BadInput as error:
+            return {"status": "refused", "code": error.code, "detail": error.wrong}
+        return answer
+
+    async def _move_watermark(self, views: _Views, unbooked: Mapping[Key, str]) -> None:
+        """To the newest trade, but before every one that was not booked, and never into the time that a list
+        may still be behind.
+        """
+        times = {key: trade.matched_at_ms for key, trade in views.trades.items()}
+        booked = [time for key, time in times.items() if key not in unbooked]
+        if booked:
+            before = [times[key] - 1 for key in unbooked]
+            position = min(max(booked), self._newest_ms(), *before)
+            await self._context.calls.value(
+                "move_cursor", self._account, "trades", max(position, 0)
+            )
+
+    def _newest_ms(self) -> int:
+        return self._context.ports.clock.now_ms() - OVERLAP_MS
 
     async def _trades_since_ms(self) -> int:
-        """From the watermark, but never later than a trade that is not settled in our rows.
+        """From the watermark, but never later than a trade that is not settled in our rows, nor than a list
+        may be behind.
 
         Later trades move the watermark on, and a settlement that took longer would never be read.
         """
@@ -237,7 +288,7 @@ class Reconciler:
             "WHERE a.name = $1 AND f.settlement = 'provisional'",
             self._account,
         )
-        since = watermark - OVERLAP_MS
+        since = min(watermark, self._newest_ms())
         return max(0, since if row["oldest"] is None else min(since, row["oldest"]))
 
     async def _rows(self, venue_order_ids: Sequence[str]) -> list[dict[str, Any]]:
@@ -254,10 +305,11 @@ class Reconciler:
 
     async def _fills(self, trade_ids: Sequence[str]) -> list[OurFill]:
         rows = await self._context.calls.rows(
-            "SELECT f.trade_id, o.venue_order_id, f.settlement FROM ledger.fill f "
+            "SELECT f.trade_id, o.venue_order_id, f.settlement, f.fee_micros, f.fee_rank = 4 AS fee_is_final, "
+            "f.contradicted_at IS NOT NULL AS contradicted FROM ledger.fill f "
             "JOIN ledger.orders o USING (account_id, order_id) "
             "JOIN ledger.account a USING (account_id) WHERE a.name = $1 AND f.trade_id = ANY ($2)",
             self._account,
             list(trade_ids),
         )
-        return [OurFill(row["trade_id"], row["venue_order_id"], row["settlement"]) for row in rows]
+        return [OurFill(**row) for row in rows]

@@ -9,11 +9,14 @@ from typing import Any
 from app.clock import Ports
 from app.config import Settings
 from app.db.access import role_url
-from app.errors import BadInput, Code
+from app.errors import BadInput, Code, DatabaseProblem
 from workers.reconcile import Reconciler, ReconcileReport, Result
 from workers.worker.context import Context
 from workers.worker.main import open_context
 from workers.worker.stream import Stream
+
+LONGEST_S = 600.0
+"""Of a whole run. A cron job that waited for ever on a paused database would alarm nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +43,23 @@ def run_once(settings: Settings, account: str | None) -> OnceReport:
 
 async def _run_once(settings: Settings, url: str, account: str | None) -> OnceReport:
     async with open_context(settings, Ports.system(), url) as context:
-        names = await _accounts(context, account)
-        return OnceReport(tuple([await _one(context, name) for name in names]))
+        work = context.ports.tasks.spawn(_all(context, account), name="reconcile once")
+        done, _ = await asyncio.wait({work}, timeout=LONGEST_S)
+        if not done:
+            raise DatabaseProblem(
+                Code.DATABASE_BUSY,
+                f"the comparison did not end within {LONGEST_S:.0f} s",
+                not_done="whether its last step was recorded is not known",
+                next_step="see that database and venue answer, then repeat",
+            )
+        report: OnceReport = work.result()
+        return report
+
+
+async def _all(context: Context, account: str | None) -> OnceReport:
+    await context.host.prepare(to_trade=False)
+    names = await _accounts(context, account)
+    return OnceReport(tuple([await _one(context, name) for name in names]))
 
 
 async def _one(context: Context, account: str) -> ReconcileReport:

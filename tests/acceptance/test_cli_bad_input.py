@@ -82,6 +82,59 @@ def test_a_key_of_the_wrong_length_is_refused(shared_cli: Cli, key: str) -> None
     assert shared_cli.counts() == before
 
 
+@pytest.mark.parametrize("key", ["\udcff\udcfe", "order-\udcc3"])
+def test_a_key_that_is_not_text_is_refused(shared_cli: Cli, key: str) -> None:
+    before = shared_cli.counts()
+    placed = shared_cli.place(key)
+    terms = ("--price", "0.44", "--size", "10")
+    replaced = shared_cli.run("replace", "1", *terms, f"--key={key}", "--json")
+    for done in (placed, replaced):
+        assert (done.error["code"], done.code) == ("BAD_KEY", 2)
+        assert "UTF-8" in done.error["wrong"]
+        assert "200 bytes" in done.error["next"]
+    assert shared_cli.counts() == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("orders", "--market", "\udcff"),
+        ("halt", "global", "--why", "odd \udcff"),
+        ("markets", "import", "\udcff.json"),
+        ("\udcff",),
+    ],
+)
+def test_an_argument_that_is_not_text_is_refused_before_anything_is_read(
+    shared_cli: Cli, arguments: tuple[str, ...]
+) -> None:
+    done = shared_cli.run(*arguments, "--json")
+    assert (done.error["code"], done.code) == ("BAD_REQUEST", 2)
+    assert "UTF-8" in done.error["wrong"]
+    assert done.error["next"]
+
+
+@pytest.mark.parametrize("size", [HUGE, "1000000000.000001", "99999999999"])
+def test_a_size_beyond_everything_names_the_largest(shared_cli: Cli, size: str) -> None:
+    done = shared_cli.place("huge", size=size)
+    assert (done.error["code"], done.code) == ("BAD_NUMBER", 2)
+    assert "1000000000" in done.error["next"]
+
+
+def test_a_collateral_of_the_settings_is_blamed_on_its_setting(shared_cli: Cli) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(shared_cli.settings, "LEDGER_PAPER_COLLATERAL", "lots")
+        done = shared_cli.run("account", "open", "new", "--json")
+    assert (done.error["code"], done.code) == ("BAD_NUMBER", 2)
+    assert "LEDGER_PAPER_COLLATERAL" in done.error["wrong"]
+
+
+def test_a_login_that_is_not_there_is_told_how_to_make_it(shared_cli: Cli) -> None:
+    done = shared_cli.run("account", "grant", "main", "ledger_no_such_login", "--json")
+    trader = shared_cli.database.server.role_prefix + "trader"
+    assert "CREATE ROLE" in done.error["next"]
+    assert trader in done.error["next"]
+
+
 def test_a_missing_account_on_paper_names_the_command_that_opens_it(shared_cli: Cli) -> None:
     done = shared_cli.place("k", account="nobody")
     assert done.error["next"] == "open it: ledger-worker account open nobody --venue paper"
@@ -123,7 +176,11 @@ OTHERS: list[tuple[tuple[str, ...], str, int]] = [
         *("BAD_NUMBER", 2),
     ),
     (("order", "resolve", "999999", "--as", "live", "--why", "x"), "UNKNOWN_ORDER", 2),
-    (("lanes", "release", "--market", "no-such-market", "--why", "x"), "BAD_REQUEST", 2),
+    (("lanes", "release", "--market", "no-such-market", "--why", "x"), "UNKNOWN_MARKET", 2),
+    (
+        ("lanes", "release", "--market", MARKET, "--account", "nobody", "--why", "x"),
+        *("UNKNOWN_ACCOUNT", 2),
+    ),
     (("lanes", "release", "--market", MARKET, "--why", ""), "BAD_REQUEST", 2),
     (("dead-letters", "show", "7"), "BAD_REQUEST", 2),
     (("dead-letters", "retry", "7"), "BAD_REQUEST", 2),
@@ -132,8 +189,10 @@ OTHERS: list[tuple[tuple[str, ...], str, int]] = [
     (("halt", "everything", "--why", "x"), "BAD_REQUEST", 2),
     (("halt", "global:1", "--why", "x"), "BAD_REQUEST", 2),
     (("halt", "global", "--why", ""), "BAD_REQUEST", 2),
-    (("halt", "account:nobody", "--why", "x"), "BAD_REQUEST", 2),
-    (("halt", "market:no-such-market", "--why", "x"), "BAD_REQUEST", 2),
+    (("halt", "account:nobody", "--why", "x"), "UNKNOWN_ACCOUNT", 2),
+    (("halt", "market:no-such-market", "--why", "x"), "UNKNOWN_MARKET", 2),
+    (("resume", "account:nobody", "--version", "1"), "UNKNOWN_ACCOUNT", 2),
+    (("resume", "market:no-such-market", "--version", "1"), "UNKNOWN_MARKET", 2),
     (("halt", "group:", "--why", "x"), "BAD_REQUEST", 2),
     (("resume", "global", "--version", "1"), "STALE_VERSION", 1),
     (("resume", "global", "--version", "0"), "BAD_REQUEST", 2),
@@ -155,7 +214,6 @@ OTHERS: list[tuple[tuple[str, ...], str, int]] = [
     (("markets", "list", "--market", "no-such-market"), "UNKNOWN_MARKET", 2),
     (("markets", "import"), "BAD_REQUEST", 2),
     (("markets", "sync"), "BAD_REQUEST", 2),
-    (("simulator",), "BAD_REQUEST", 2),
     (("withdraw",), "BAD_REQUEST", 2),
     (("account", "open", "Main"), "BAD_REQUEST", 2),
     (("account", "open", "x" * 64), "BAD_REQUEST", 2),
@@ -165,6 +223,8 @@ OTHERS: list[tuple[tuple[str, ...], str, int]] = [
     (("account", "open", "main", "--venue", "polymarket"), "BAD_REQUEST", 2),
     (("account", "open", "new", "--venue", "binance"), "BAD_REQUEST", 2),
     (("account", "grant", "nobody", "bot"), "UNKNOWN_ACCOUNT", 2),
+    (("account", "grant", "main", "ledger_no_such_login"), "UNKNOWN_ROLE", 2),
+    (("account", "grant", "main", ""), "BAD_REQUEST", 2),
     (("account", "grant", "main", "b" * 64), "BAD_REQUEST", 2),
     (("adopt", "--account", "nobody"), "UNKNOWN_ACCOUNT", 2),
     (("reconcile", "--account", "nobody"), "UNKNOWN_ACCOUNT", 2),
@@ -186,7 +246,8 @@ def test_a_command_that_cannot_be_right_is_refused_and_leaves_no_row(
     done = shared_cli.run(*filled, "--json")
     assert (done.error["code"], done.code) == (code, exit_code), done
     assert done.error["wrong"]
-    assert done.error["not_done"].startswith(("nothing", "No market"))
+    assert done.error["next"]
+    assert done.error["not_done"].startswith(("nothing", "no market"))
     assert shared_cli.counts() == before
 
 
@@ -217,6 +278,7 @@ def test_a_file_that_cannot_be_read_is_named_and_nothing_of_it_is_taken(
     done = shared_cli.run("markets", "import", str(file), "--json")
     assert (done.error["code"], done.code) == ("BAD_FILE", 2)
     assert "markets.json" in done.error["wrong"]
+    assert done.error["next"]
     assert shared_cli.counts() == before
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.cli import MARKET, Cli, cli_fixture  # noqa: F401
+from app.markets.files import sample_path
+from tests.support.cli import MARKET, Cli, captured, cli_fixture  # noqa: F401
 
 WORKER = "00000000-0000-0000-0000-000000000001"
 VENUE_ID = "0x" + "b" * 64
@@ -227,6 +229,27 @@ def test_markets_are_imported_anew_without_doubling(cli: Cli) -> None:
     assert cli.good("markets", "list", "--search", "no such words") == []
 
 
+def test_markets_whose_window_ended_are_not_counted_as_tradable(cli: Cli) -> None:
+    market = json.loads(sample_path().read_text())[0]["markets"][0]
+    past = {"endDate": "2020-01-01T00:15:00Z", "eventStartTime": "2020-01-01T00:00:00Z"}
+    rows = [
+        market
+        | change
+        | {"conditionId": "0x" + str(n) * 64, "slug": slug}
+        | {"clobTokenIds": json.dumps([str(n) * 76, str(n) * 75])}
+        for n, slug, change in ((5, "old", past), (6, "new", {}), (7, "odd", {"closed": True}))
+    ]
+    file = cli.folder / "some.json"
+    file.write_text(json.dumps(rows))
+    done = cli.good("markets", "import", str(file))
+    assert (done["markets"], done["tradable"], done["ended"]) == (3, 1, 1)
+    said = cli.run("markets", "import", str(file)).out
+    assert said.startswith(f"3 markets from {file}: 0 new, 3 updated, 1 tradable now, 1 ended\n")
+    listed = cli.good("markets", "list", "--tradable")
+    assert "new" in [one["slug"] for one in listed]
+    assert not {"old", "odd"} & {one["slug"] for one in listed}
+
+
 def test_a_file_without_markets_says_so_and_is_no_error(cli: Cli) -> None:
     file = cli.folder / "tags.json"
     file.write_text('[{"id": "1", "label": "Crypto"}]')
@@ -241,11 +264,30 @@ def test_an_account_is_opened_once_and_granted(cli: Cli) -> None:
     assert opened["collateral_micros"] == 25_000_000
     assert cli.good("account", "open", "second", "--collateral", "25")["collateral_micros"] == 0
     cli.good("account", "open", "far", "--venue", "polymarket")
-    cli.good("account", "grant", "second", "bot")
+    trader = cli.database.server.role_prefix + "trader"
+    assert cli.good("account", "grant", "second", trader)["is_trader"] is True
     accounts = {one["account"]: one for one in cli.good("account", "list")}
-    assert accounts["second"]["granted_to"] == ["bot"]
+    assert accounts["second"]["granted_to"] == [trader]
     assert accounts["far"]["venue"] == "polymarket"
     assert {one["account"] for one in cli.good("balances")} >= {"main", "second"}
+
+
+def test_a_grant_to_a_login_that_is_no_trader_says_what_it_still_lacks(cli: Cli) -> None:
+    prefix = cli.database.server.role_prefix
+    done = cli.run("account", "grant", "main", prefix + "auditor")
+    assert (done.code, done.out) == (0, f"{prefix}auditor may trade for main\n")
+    assert f"GRANT {prefix}trader TO {prefix}auditor" in done.err
+
+
+def test_a_halt_of_a_group_that_no_market_belongs_to_stands_and_says_so(cli: Cli) -> None:
+    done = cli.run("halt", "group:no-such-group", "--why", "x")
+    assert done.code == 0
+    assert "no market of that name is known" in done.err
+    assert "no market known" in cli.run("status").out
+    again = cli.good("halt", "group:no-such-group", "--why", "x")
+    assert again["group_markets"] == 0
+    known = cli.good("halt", "group:event:45003", "--why", "x")
+    assert known["group_markets"] == 1
 
 
 def test_orders_that_nobody_placed_are_shown_and_not_adopted(cli: Cli) -> None:
@@ -287,6 +329,39 @@ def test_the_doctor_finds_a_sound_set_up(cli: Cli) -> None:
     assert {"settings", "clock", "schema", "roles", "markets", "account", "venue"} <= set(results)
 
 
+@pytest.mark.parametrize(
+    "key", ["0xzz", "5ec7e7" * 10, "0x" + "0" * 64, "0x" + "f" * 64, "½5ec7e7", "5ec7e7 " * 9]
+)
+@pytest.mark.parametrize(("venue", "result"), [("paper", "warn"), ("polymarket", "fail")])
+def test_the_doctor_tells_a_private_key_that_cannot_sign_and_shows_nothing_of_it(
+    cli: Cli, key: str, venue: str, result: str
+) -> None:
+    cli.settings |= {"LEDGER_PRIVATE_KEY": key, "LEDGER_VENUE": venue, "LEDGER_LIVE": "1"}
+    done = cli.run("doctor", "--json")
+    (found,) = [one for one in done.value["checks"] if one["name"] == "private key"]
+    assert found["result"] == result
+    assert found["detail"].startswith("BAD_KEY: LEDGER_PRIVATE_KEY is not 64 hex digits")
+    assert "Next: " in found["detail"]
+    shown = done.out + done.err
+    assert key not in shown
+    assert "5ec7e7" not in shown
+
+
+def test_a_private_key_that_is_not_text_is_named_and_nothing_of_it_shown(cli: Cli) -> None:
+    cli.settings["LEDGER_PRIVATE_KEY"] = "\udcff5ec7e7"
+    done = cli.run("status", "--json")
+    assert (done.code, done.error["code"]) == (2, "BAD_KEY")
+    assert "LEDGER_PRIVATE_KEY" in done.error["wrong"]
+    assert "5ec7e7" not in done.out + done.err
+
+
+def test_the_doctor_says_for_which_address_a_private_key_signs(cli: Cli) -> None:
+    cli.settings["LEDGER_PRIVATE_KEY"] = "0x" + "0" * 63 + "1"
+    found = {one["name"]: one for one in cli.run("doctor", "--json").value["checks"]}
+    assert found["private key"]["result"] == "ok"
+    assert "0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf" in found["private key"]["detail"]
+
+
 def test_the_doctor_names_what_is_missing_and_changes_nothing(cli: Cli) -> None:
     cli.settings["LEDGER_ACCOUNT"] = "nobody"
     cli.fetch("UPDATE ledger.market SET tradable = false, untradable_reasons = '{CLOSED}'")
@@ -307,6 +382,21 @@ def test_a_configured_database_is_not_started_or_stopped_and_its_password_not_sh
     assert shown.value["state"] == "configured"
     assert "s3cr3t" not in shown.out
     assert cli.run("db", "stop").code == 2
+
+
+def test_the_state_of_the_embedded_server_is_a_failure_only_where_it_cannot_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LEDGER_DATA_DIR", str(tmp_path / "home"))
+    none = captured(("db", "status", "--json"))
+    assert (none.code, none.value["state"], none.value["next"]) == (0, "none", "")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.txt").write_text("years of work")
+    unusable = captured(("db", "status", "--json"))
+    assert (unusable.code, unusable.value["state"]) == (2, "unusable")
+    assert unusable.value["detail"]
+    assert unusable.value["next"]
 
 
 WORKER_COMMANDS = [
@@ -336,7 +426,7 @@ RISK_COMMANDS = [
     ("limits", "set", "--per-minute", "5", "--why", "x"),
     ("lanes", "release", "--market", MARKET, "--why", "x"),
     ("account", "open", "third", "--collateral", "5"),
-    ("account", "grant", "third", "bot"),
+    ("account", "grant", "third", "{risk}"),
 ]
 
 
@@ -350,7 +440,8 @@ def test_each_role_may_do_what_the_embedded_server_lets_it_do(
     number = str(placed(cli, "first"))
     failed = {}
     for arguments in commands:
-        done = cli.run(*(part.format(order=number) for part in arguments), "--json", role=role)
+        names = {"order": number, "risk": cli.database.server.role_prefix + "risk"}
+        done = cli.run(*(part.format(**names) for part in arguments), "--json", role=role)
         if done.code and arguments != ("doctor",):
             failed[arguments] = done
     assert not failed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from pathlib import Path
 
@@ -111,18 +110,3 @@ def test_a_reader_that_leaves_early_is_no_error(cli: Cli) -> None:
         process.stdout.close()
         _, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (0, b"")
-
-
-def test_an_interrupt_ends_a_wait_with_its_own_code(cli: Cli) -> None:
-    with subprocess.Popen(
-        [*command(), *PLACE, "--size", "10", "--key", "k", "--wait", "--timeout", "10m"],
-        cwd=cli.folder,
-        env=cli.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
-        cli.until("SELECT order_id FROM ledger.orders WHERE key = 'k'")
-        process.send_signal(2)
-        _, said = process.communicate(timeout=60)
-    assert (process.returncode, said) == (130, b"")
-    assert json.loads(cli.process("orders", "--json").out)[0]["key"] == "k"

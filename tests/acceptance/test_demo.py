@@ -104,7 +104,7 @@ def test_the_demo_kills_what_it_can_and_nothing_is_lost_doubled_or_over_a_cap(
 def test_a_demo_that_is_ended_leaves_no_process_behind(
     open_folder: Path, number: signal.Signals, code: int
 ) -> None:
-    with demo(open_folder) as process:
+    with demo(open_folder, "--json") as process:
         wait_until(
             lambda: "round 1 of" in told(open_folder) or process.poll() is not None,
             "the first round began",
@@ -119,8 +119,12 @@ def test_a_demo_that_is_ended_leaves_no_process_behind(
             )
             assert process.poll() is None, told(open_folder)
         process.send_signal(number)
-        process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=60)
         assert process.returncode == code
+        if code == 130:
+            error = json.loads(out)["error"]
+            assert error["code"] == "INTERRUPTED"
+            assert "its database are gone" in error["not_done"]
         wait_until(lambda: not processes_in(open_folder), "its children are gone", within_s=30)
         wait_until(lambda: not list(open_folder.glob("ledger-throwaway-*")), "the database is gone")
 
@@ -141,7 +145,9 @@ def test_a_file_without_usable_markets_is_refused_by_name(
     with demo(open_folder, "--markets", str(file), "--json") as process:
         out, _ = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert json.loads(out)["error"]["code"] == "BAD_FILE"
-    assert word in told(open_folder)
-    assert str(file) in told(open_folder)
+    error = json.loads(out)["error"]
+    assert error["code"] == "BAD_FILE"
+    assert word in error["wrong"]
+    assert str(file) in error["wrong"]
+    assert error["next"]
     assert not list(open_folder.glob("ledger-throwaway-*"))

@@ -126,6 +126,33 @@ async def test_a_second_signal_ends_a_worker_that_is_stuck(rig: Rig) -> None:
     await rig.check_sound()
 
 
+@pytest.mark.parametrize("held", ["public.ledger_alembic_version", "ledger.worker"])
+async def test_sigterm_before_the_start_is_over_ends_a_worker_at_once(rig: Rig, held: str) -> None:
+    """It waits for a table, to read its schema or to write its own row, and nobody gives that back."""
+    order_id = await rig.reserve()
+    async with rig.owner.acquire() as owner, owner.transaction():
+        await owner.execute(f"LOCK TABLE {held} IN ACCESS EXCLUSIVE MODE")
+        worker = rig.start()
+        waits = "SELECT count(*) > 0 FROM pg_locks WHERE relation = $1::regclass AND NOT granted"
+        await rig.until(waits, held, tell=worker.said)
+        await worker.stop()
+        assert "STOPPING" in worker.said()
+        assert "STARTED" not in worker.said()
+    assert await rig.owner.fetchval("SELECT count(*) FROM ledger.worker WHERE NOT ready") == 0
+    assert (await rig.order(order_id))["state"] == "RESERVED"
+    await rig.started()
+    await rig.until_state(order_id, "LIVE")
+
+
+async def test_sigterm_ends_a_worker_that_has_only_just_begun(rig: Rig) -> None:
+    order_id = await rig.reserve()
+    for _ in range(3):
+        await rig.start().stop()
+    assert len(await rig.at_venue(order_id)) <= 1
+    standing = "SELECT count(*) FROM ledger.worker WHERE stopped_at IS NULL"
+    assert await rig.owner.fetchval(standing) == 0
+
+
 @pytest.mark.parametrize("colleague", [False, True], ids=["alone", "with a colleague"])
 async def test_a_paused_process_that_wakes_after_its_send_by_sends_nothing(
     rig: Rig, colleague: bool

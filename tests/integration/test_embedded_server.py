@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+import app
 from app.db import embedded
 from app.db.embedded import EmbeddedConfig, Server, State
 from app.db.embedded.processes import live_postmaster
@@ -401,13 +403,47 @@ async def test_root_connects_to_the_server_of_its_run_user(config: EmbeddedConfi
     await conn.close()
 
 
+@pytest.fixture(name="open_code")
+def _open_code() -> Iterator[Path]:
+    """The product and its driver, copied to where every user may read them."""
+    with tempfile.TemporaryDirectory(prefix="ledger-test-", dir="/tmp") as folder:
+        code = Path(folder)
+        code.chmod(0o755)
+        for package in (Path(app.__file__).parent, Path(asyncpg.__file__).parent):
+            shutil.copytree(
+                package, code / package.name, ignore=shutil.ignore_patterns("__pycache__")
+            )
+        yield code
+
+
+def run_as_nobody(open_code: Path, script: str, *arguments: str) -> str:
+    """What a script prints, run by the first interpreter that another user can run the product with."""
+    names = (f"python{sys.version_info.major}.{sys.version_info.minor}", "python3")
+    others = [shutil.which(name, path="/usr/local/bin:/usr/bin:/bin") for name in names]
+    tried = []
+    for python in dict.fromkeys(found for found in (sys.executable, *others) if found):
+        command = ["/usr/bin/env", "-i", f"PYTHONPATH={open_code}", python, "-c"]
+        can = subprocess.run(
+            [*command, "import app.db.embedded"], capture_output=True, cwd="/", user="nobody"
+        )
+        if can.returncode == 0:
+            done = subprocess.run(
+                [*command, script, *arguments],
+                capture_output=True,
+                text=True,
+                cwd="/",
+                user="nobody",
+                check=True,
+            )
+            return done.stdout
+        tried.append(python)
+    pytest.skip(f"none of {tried} can be run by another user with this version's modules")
+
+
 @pytest.mark.skipif(not AS_ROOT, reason="only root can start as another user")
 def test_an_ordinary_user_is_refused_on_roots_database_in_plain_words(
-    config: EmbeddedConfig,
+    config: EmbeddedConfig, open_code: Path
 ) -> None:
-    reachable = subprocess.run(["test", "-x", sys.executable], user="nobody", check=False)
-    if reachable.returncode != 0:
-        pytest.skip("this interpreter lies where only root may go: no other user can run it")
     script = """
 import sys
 from pathlib import Path
@@ -420,16 +456,11 @@ except DatabaseProblem as problem:
 """
     for running in (True, False):
         embedded.start(config) if running else embedded.stop(config)
-        said = subprocess.run(
-            [sys.executable, "-c", script, str(config.home)],
-            capture_output=True,
-            text=True,
-            cwd=Path(__file__).parents[2],
-            user="nobody",
-            check=True,
-        ).stdout
+        before = sorted(config.home.iterdir())
+        said = run_as_nobody(open_code, script, str(config.home))
         assert said.startswith("DATABASE_PRIVILEGE")
         assert "LEDGER_DATABASE_URL" in said
+        assert sorted(config.home.iterdir()) == before
 
 
 def test_the_default_home_depends_on_the_user_and_the_setting() -> None:

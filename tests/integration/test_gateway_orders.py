@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,122 @@ async def test_a_revision_applied_again_after_its_order_ended_posts_nothing_twic
     assert (await world.rows())["orders"] == 1
     (new,) = (await apply(gateway, "r2", want(44))).posted
     assert new.order_id != placed.order_id
+
+
+Meanwhile = Callable[[World, int], Awaitable[object]]
+
+
+async def fill(world: World, order_id: int, shares: int, status: str = "MATCHED") -> None:
+    await world.life.fill(order_id, shares * SHARE, status, price_micros=440_000)
+
+
+async def cancel(world: World, order_id: int, matched: int = 0) -> None:
+    """By somebody else, and proven."""
+    await world.life.cancel(order_id)
+    await world.life.read(order_id, "CANCELLED", matched * SHARE)
+
+
+async def fill_and_cancel(world: World, order_id: int) -> None:
+    await fill(world, order_id, 4)
+    await cancel(world, order_id, 4)
+
+
+async def fill_and_fail(world: World, order_id: int) -> None:
+    for status in ("MATCHED", "FAILED"):
+        await world.life.fill(order_id, 4 * SHARE, status, trade_id="t", price_micros=440_000)
+
+
+MEANWHILE: dict[str, Meanwhile] = {
+    "nothing": lambda world, order_id: world.life.read(order_id, "LIVE"),
+    "a part filled": lambda world, order_id: fill(world, order_id, 4),
+    "a part filled by one micro": lambda world, order_id: world.life.fill(order_id, 1),
+    "all filled": lambda world, order_id: fill(world, order_id, 10),
+    "a part read as matched": lambda world, order_id: world.life.read(order_id, "LIVE", 4 * SHARE),
+    "cancelled by another": cancel,
+    "asked to be cancelled": lambda world, order_id: world.life.cancel(order_id),
+    "a part filled and the rest cancelled": fill_and_cancel,
+    "a part filled that failed to settle": fill_and_fail,
+}
+
+
+@pytest.mark.parametrize("meanwhile", MEANWHILE.values(), ids=MEANWHILE)
+async def test_a_revision_applied_again_posts_nothing_twice_whatever_happened_meanwhile(
+    world: World, meanwhile: Meanwhile
+) -> None:
+    await world.open_limiter()
+    gateway = await gateway_of(world)
+    (placed,) = (await apply(gateway, "r1", want(44))).posted
+    await world.mark_live(placed.order_id)
+    await meanwhile(world, placed.order_id)
+    for _ in range(2):
+        # by another process too
+        again = await apply(await gateway_of(world), "r1", want(44))
+        assert again.refused == ()
+        stands = {view.order_id for view in again.kept} | {one.order_id for one in again.posted}
+        assert stands == {placed.order_id}
+        assert all(one.admission and one.admission.replay for one in again.posted)
+        assert (await world.rows())["orders"] == 1
+
+
+async def test_a_new_revision_posts_what_lacks_after_a_partial_fill(world: World) -> None:
+    await world.open_limiter()
+    gateway = await gateway_of(world)
+    (placed,) = (await apply(gateway, "r1", want(44))).posted
+    await world.mark_live(placed.order_id)
+    await world.life.fill(placed.order_id, 6 * SHARE + 1, price_micros=440_000)
+    (more,) = (await apply(gateway, "r2", want(44))).posted
+    assert (await more.view()).size_micros == 6 * SHARE
+
+
+async def test_a_revision_makes_up_for_no_fill_of_an_older_order_of_its_level(
+    world: World,
+) -> None:
+    """It wanted ten shares, had five and posted five: the five that were filled are not wanted anew."""
+    await world.open_limiter()
+    gateway = await gateway_of(world)
+    (old,) = (await apply(gateway, "r1", want(44, 5))).posted
+    await world.mark_live(old.order_id)
+    (new,) = (await apply(gateway, "r2", want(44, 10))).posted
+    assert (await new.view()).size_micros == 5 * SHARE
+    await world.mark_live(new.order_id)
+    await fill(world, old.order_id, 5)
+    again = await apply(gateway, "r2", want(44, 10))
+    assert (again.refused, [one.order_id for one in again.kept]) == ((), [new.order_id])
+    await fill(world, new.order_id, 2)
+    await apply(gateway, "r2", want(44, 10))
+    assert (await world.rows())["orders"] == 2
+
+
+async def test_an_old_revision_applied_after_a_newer_one_posts_nothing(world: World) -> None:
+    await world.open_limiter()
+    gateway = await gateway_of(world)
+    await apply(gateway, "r1", want(44))
+    await apply(gateway, "r2", want(45))
+    await apply(gateway, "r1", want(44))
+    assert (await world.rows())["orders"] == 2
+
+
+async def test_what_a_revision_was_refused_it_may_post_when_it_is_applied_again(
+    world: World,
+) -> None:
+    await world.open_limiter()
+    gateway = await gateway_of(world)
+    (old,) = (await apply(gateway, "r1", want(44, 100))).posted
+    await world.mark_live(old.order_id)
+    assert len((await apply(gateway, "r2", want(45, 100))).refused) == 1
+    await world.life.read(old.order_id, "CANCELLED", 30 * SHARE)
+    applied = await apply(gateway, "r2", want(45, 70))
+    assert (len(applied.posted), applied.refused) == (1, ())
+    assert (await world.rows())["orders"] == 2
+
+
+async def test_a_key_of_a_revision_that_somebody_else_used_is_refused(world: World) -> None:
+    await world.open_limiter()
+    gateway = await gateway_of(world)
+    key = want(44).intent("m1", "r1", origin="", strategy="").key
+    await gateway.place_order_with_guards(buy(key, price_micros=300_000, order_class="hedge"))
+    ((_, refusal),) = (await apply(gateway, "r1", want(44))).refused
+    assert refusal.code is Code.KEY_REUSED
 
 
 async def test_what_is_no_longer_wanted_is_cancelled_first(world: World) -> None:

@@ -26,6 +26,8 @@ SETTLEMENTS = (
     ("MATCHED", "RETRYING", "FAILED"),
     ("MATCHED", "FAILED", "CONFIRMED"),
 )
+FEES = {"MINED": 1_300, "RETRYING": 900, "FAILED": 700, "CONFIRMED": 1_000}
+"""Matched says none, and each later status another one."""
 ANSWERS = ("acknowledge", "acknowledge_delayed", "mark_unknown", "mark_seen")
 ENDS = ("live", "cancelled", "expired", "filled", "overfilled")
 
@@ -34,7 +36,7 @@ Fact = Callable[[Life, int], Awaitable[Any]]
 
 def trade(name: str, size: int, status: str, price: int) -> Fact:
     return lambda life, order_id: life.fill(
-        order_id, size, status, trade_id=name, price_micros=price, fee_micros=1_000
+        order_id, size, status, trade_id=name, price_micros=price, fee_micros=FEES.get(status, 0)
     )
 
 

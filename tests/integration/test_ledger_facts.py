@@ -446,6 +446,16 @@ async def test_what_else_is_odd_about_a_trade_never_keeps_it_out(
     assert (await life.row("fill", order_id))["settlement"] == "provisional"
 
 
+@pytest.mark.parametrize("far", [-1, -(10**17), 4_102_444_800_001, 10**17])
+async def test_a_trade_of_an_impossible_time_is_booked_at_the_time_it_is_heard_of(
+    life: Life, far: int
+) -> None:
+    order_id = await life.live()
+    assert (await life.fill(order_id, SHARE, matched_at_ms=far))["status"] == "ok"
+    assert (await life.row("fill", order_id))["matched_at"] == life.clock.now
+    assert (await life.exposure())["provisional_buy"] == [SHARE, 0]
+
+
 async def test_an_order_seen_in_a_state_nobody_knows_is_seen_alive(life: Life) -> None:
     order_id = await life.unknown()
     assert (await life.read(order_id, "WEIRD"))["state"] == "LIVE"

@@ -98,14 +98,22 @@ async def test_anyone_may_halt_and_only_risk_resumes(
 
 
 @pytest.mark.parametrize(
-    ("scope", "name", "why"),
-    [("galaxy", None, "w"), ("account", "nobody", "w"), ("market", None, "w"), ("group", "", "w"),
-     ("global", None, ""), ("global", None, None)],
-)  # fmt: skip
+    ("scope", "name", "why", "code"),
+    [
+        ("galaxy", None, "w", "BAD_REQUEST"),
+        ("account", "nobody", "w", "UNKNOWN_ACCOUNT"),
+        ("account", None, "w", "BAD_REQUEST"),
+        ("market", "no-such-market", "w", "UNKNOWN_MARKET"),
+        ("market", None, "w", "BAD_REQUEST"),
+        ("group", "", "w", "BAD_REQUEST"),
+        ("global", None, "", "BAD_REQUEST"),
+        ("global", None, None, "BAD_REQUEST"),
+    ],
+)
 async def test_a_halt_of_nothing_or_without_a_reason_is_refused(
-    life: Life, scope: str, name: str | None, why: str | None
+    life: Life, scope: str, name: str | None, why: str | None, code: str
 ) -> None:
-    with pytest.raises(asyncpg.PostgresError, match="BAD_REQUEST"):
+    with pytest.raises(asyncpg.PostgresError, match=f"^{code}: "):
         await life.call("set_halt", scope, name, why, "tester")
     assert await life.halts() == []
 

@@ -91,6 +91,83 @@ async def test_an_operator_releases_a_lane_and_the_head_keeps_its_hold(life: Lif
     assert await life.call("release_lane", "main", "m1", "again", "me") == 0
 
 
+async def resent(life: Life, order_id: int, attempt: int) -> None:
+    """The same bytes are under way again."""
+    await life.clock.advance(2_000)
+    assert order_id in [work["order_id"] for work in await life.claim_look_ups()]
+    assert (await life.open_attempt(order_id))["attempt"] == attempt
+
+
+async def release(life: Life) -> int:
+    return int(await life.call("release_lane", "main", "m1", "seen on the page", "me"))
+
+
+async def test_a_released_head_blocks_no_more_though_its_resends_are_lost_again(life: Life) -> None:
+    head = await life.unknown(valid_for_ms=86_400_000)
+    assert await release(life) == 1
+    for attempt in (2, 3):
+        await resent(life, head, attempt)
+        beside = await life.reserved()
+        assert await ids(life) == [beside], "nor while it is under way"
+        await life.cancel(beside)
+        assert (await life.complete("mark_unknown", head, attempt))["state"] == "UNKNOWN"
+        behind = await life.reserved()
+        assert await ids(life) == [behind]
+        await life.cancel(behind)
+    assert (await life.row("outbox", head))["status"] == "released"
+    assert len(await life.events("LANE_RELEASED")) == 1
+
+
+async def test_a_released_head_blocks_no_more_though_its_sender_dies(life: Life) -> None:
+    head = await life.unknown(valid_for_ms=86_400_000)
+    await release(life)
+    await resent(life, head, 2)
+    await life.clock.advance(LEASE_MS)
+    assert (await life.call("sweep_lapsed"))["lost"] == [head]
+    behind = await life.reserved()
+    assert await ids(life) == [behind]
+
+
+async def test_a_head_that_is_just_being_sent_again_can_be_released(life: Life) -> None:
+    head = await life.unknown(valid_for_ms=86_400_000)
+    await resent(life, head, 2)
+    assert await release(life) == 1
+    behind = await life.reserved()
+    assert await ids(life) == [behind]
+    await life.complete("mark_unknown", head, 2)
+    assert (await life.row("outbox", head))["status"] == "released"
+    # a first attempt is under way, not lost: it is the lane at work, and nothing to be released
+    await life.prepare(behind)
+    await life.open_attempt(behind)
+    assert await release(life) == 0
+
+
+async def test_a_release_is_for_the_heads_that_stood_then_and_names_them(life: Life) -> None:
+    head = await life.unknown()
+    await release(life)
+    (row,) = await life.events("LANE_RELEASED")
+    assert row["detail"] == {
+        "rows": 1, "orders": [head], "why": "seen on the page", "operator": "me",
+    }  # fmt: skip
+    assert (await life.row("outbox", head))["released_at"] == life.clock.now
+    later = await life.unknown()
+    await life.reserved()
+    assert await ids(life) == []
+    assert await release(life) == 1
+    assert [row["detail"]["orders"] for row in await life.events("LANE_RELEASED")] == [
+        [head], [later],
+    ]  # fmt: skip
+
+
+async def test_a_released_head_ends_like_any_other(life: Life) -> None:
+    head = await life.unknown()
+    await release(life)
+    await life.read(head, "CANCELLED")
+    row = await life.row("outbox", head)
+    assert (row["status"], await life.claim_look_ups()) == ("done", [])
+    assert (await life.row("reservation", head))["phase"] == "released"
+
+
 async def test_a_set_travels_together(life: Life) -> None:
     answers = await life.call("reserve_pending", [life.request(set_id=7) for _ in range(4)])
     later = await life.reserved()
@@ -147,6 +224,41 @@ async def test_failures_are_retried_with_growing_pauses(life: Life) -> None:
         await life.clock.advance(pause_ms - 1)
         assert await ids(life) == []
         await life.clock.advance(1)
+
+
+async def test_a_released_dead_letter_blocks_no_more_though_its_retries_fail(life: Life) -> None:
+    head = await life.reserved(valid_for_ms=86_400_000)
+    for _ in range(5):
+        await fail(life, head)
+    assert await release(life) == 1
+    for _ in range(2):
+        behind = await life.reserved()
+        assert await ids(life) == [behind]
+        letter = await life.conn.fetchval(
+            "SELECT dead_letter_id FROM ledger.dead_letter WHERE retried_at IS NULL"
+        )
+        assert await life.call("retry_dead_letter", letter) == f"outbox:{head}"
+        # claimed beside the lane, which has another head by now, and in nobody's way
+        assert [await fail(life, head) for _ in range(5)] == ["ready"] * 4 + ["released"]
+        await life.cancel(behind)
+    assert await life.conn.fetchval("SELECT count(*) FROM ledger.dead_letter") == 3
+
+
+async def test_a_released_dead_letter_that_is_retried_is_sent(life: Life) -> None:
+    head = await life.reserved(valid_for_ms=86_400_000)
+    for _ in range(5):
+        await fail(life, head)
+    await release(life)
+    busy = await life.claimed()
+    letter = await life.conn.fetchval("SELECT dead_letter_id FROM ledger.dead_letter")
+    await life.call("retry_dead_letter", letter)
+    assert await ids(life) == [head]
+    await life.prepare(head)
+    await life.open_attempt(head)
+    assert (await life.complete("mark_unknown", head))["state"] == "UNKNOWN"
+    await life.cancel(busy)
+    behind = await life.reserved()
+    assert await ids(life) == [behind]
 
 
 async def test_a_dead_intent_ends_when_its_time_runs_out(life: Life) -> None:

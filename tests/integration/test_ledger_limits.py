@@ -230,6 +230,25 @@ async def test_a_key_is_the_accounts_own(life: Life) -> None:
     assert await codes(life, {"key": "k"}, {"key": "k", "account": "other"}) == ["admitted"] * 2
 
 
+# ---- the market's own terms
+
+
+async def test_tick_and_fee_are_the_market_s_at_each_decision(life: Life) -> None:
+    """Also in a session that has just asked: nothing remembers what a market was."""
+    assert await codes(life, {"price_micros": 405_000}) == ["OFF_TICK"]
+    await life.add_market("m1", tick_micros=5_000, fee_rate_micros=50_000)
+    order_id = await life.reserved(price_micros=405_000)
+    row = await life.row("orders", order_id)
+    assert (row["tick_micros"], row["fee_rate_micros"]) == (5_000, 50_000)
+    held = 4_050_000 + 120_488  # 10 shares * 0.05 * 0.405 * 0.595, rounded up
+    assert (await life.row("reservation", order_id))["held_micros"] == held
+    await life.add_market("m1", tick_micros=10_000, fee_rate_micros=0)
+    assert await codes(life, {"price_micros": 405_000}) == ["OFF_TICK"]
+    # what was admitted keeps the terms it was admitted under
+    assert await life.row("orders", order_id) == row
+    assert (await life.row("reservation", order_id))["held_micros"] == held
+
+
 # ---- the market mutex
 
 
@@ -240,6 +259,17 @@ async def test_a_held_market_is_locked_for_others_and_open_to_its_term(life: Lif
     assert await codes(life, {"mutex_term": term + 1}) == ["MUTEX_LOST"]
     await life.clock.advance(1_000)
     assert await codes(life, {"mutex_term": term}, {}) == ["MUTEX_LOST", "admitted"]
+
+
+@pytest.mark.parametrize("ttl_ms", [None, 9, 60_001, -1])
+async def test_a_market_is_held_for_a_time_that_makes_sense_or_not_at_all(
+    life: Life, ttl_ms: int | None
+) -> None:
+    answer = await life.call("take_mutex", "main", "m1", incarnation(9), ttl_ms)
+    assert (answer["status"], answer["code"]) == ("refused", "BAD_REQUEST")
+    assert "10 to 60000 ms" in answer["detail"]
+    assert await life.conn.fetchval("SELECT count(*) FROM ledger.exposure") == 0
+    assert await codes(life, {}) == ["admitted"]
 
 
 async def test_a_term_that_was_given_back_reserves_and_replaces_nothing(life: Life) -> None:

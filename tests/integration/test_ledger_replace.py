@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.life import SHARE, Life
+from tests.support.database import TestDatabase
+from tests.support.life import SHARE, Life, market_row, token
 
 START = 10_000 * SHARE
 
@@ -159,3 +160,64 @@ async def test_two_live_orders_are_two_holds(life: Life) -> None:
     assert (exposure["open_buy"][0], exposure["pending_buy"][0]) == (10 * SHARE, 10 * SHARE)
     assert await life.balance() == (START - 9 * SHARE, 9 * SHARE)
     assert await life.claim_cancels() == [old]
+
+
+# ---- between asking and the end
+
+
+@pytest.mark.parametrize("labels", [("Up", "Down"), ("Yes", "No")], ids="/".join)
+async def test_a_replacement_keeps_its_market_though_a_newer_one_took_over_its_slug(
+    life: Life, labels: tuple[str, str]
+) -> None:
+    old = await life.live()
+    market_id = (await life.row("orders", old))["market_id"]
+    assert (await replace(life, old))["status"] == "asked"
+    outcomes = [
+        {"index": index, "label": label, "token_id": token("newer", index)}
+        for index, label in enumerate(labels)
+    ]
+    await life.call("import_markets", [market_row("newer") | {"slug": "m1", "outcomes": outcomes}])
+    newer = (await life.conn.fetchval("SELECT ledger._market_id('m1')"), market_id)
+    assert newer[0] > newer[1], "the slug means the newer market by now"
+    await life.read(old, "CANCELLED")
+    done = await replacement(life)
+    assert (done["state"], done["code"]) == ("done", "")
+    new = await life.row("orders", done["new_order_id"])  # type: ignore[arg-type]
+    assert (new["market_id"], new["outcome"], new["token_id"]) == (market_id, 0, token("m1", 0))
+    assert await life.balance() == (START - 5 * SHARE, 5 * SHARE)
+
+
+async def test_whatever_is_wrong_with_the_new_order_the_end_of_the_old_one_is_booked(
+    database: TestDatabase,
+) -> None:
+    life = await Life.begin(database)
+    old, beside = await life.live(), await life.live()
+    await replace(life, old)
+    await life.conn.execute("""
+        CREATE FUNCTION ledger.break_down() RETURNS trigger LANGUAGE plpgsql
+        AS $$ BEGIN RAISE EXCEPTION 'no room left'; END $$;
+        CREATE TRIGGER break_down BEFORE INSERT ON ledger.orders
+        FOR EACH ROW EXECUTE FUNCTION ledger.break_down()""")
+    assert (await life.read(old, "CANCELLED"))["state"] == "CANCELLED"
+    assert await life.balance() == (START - 4 * SHARE, 4 * SHARE)
+    refused = await replacement(life)
+    assert (refused["state"], refused["code"]) == ("refused", "BAD_REQUEST")
+    assert refused["new_order_id"] is None
+    (row,) = await life.events("REPLACE_ENDED")
+    assert row["detail"]["detail"] == "the new order could not be reserved: no room left"
+    assert await life.state(beside) == "LIVE"
+
+
+async def test_a_set_number_made_up_by_a_caller_does_not_pass_the_gap(life: Life) -> None:
+    old = await life.live()
+    await life.reserved(set_id=1)
+    await life.limit("burst_gap_ms", 2_000)
+    number = (await life.exposure())["last_set_id"]
+    assert (await replace(life, old, set_id=number))["code"] == "BURST_GAP"
+    assert await life.state(old) == "LIVE"
+    await life.clock.advance(2_000)
+    assert (await replace(life, old, set_id=number))["status"] == "asked"
+    assert (await life.exposure())["last_set_id"] is None
+    await life.read(old, "CANCELLED")
+    new = (await replacement(life))["new_order_id"]
+    assert (await life.row("orders", new))["set_id"] is None  # type: ignore[arg-type]

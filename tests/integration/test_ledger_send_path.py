@@ -6,9 +6,11 @@ that reported late.
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
-from tests.support.life import LEASE_MS, SHARE, Life, venue_id
+from tests.support.life import LEASE_MS, REQUEST_TIMEOUT_MS, SHARE, Life, venue_id
 
 
 async def lapse(life: Life) -> None:
@@ -136,10 +138,13 @@ async def test_an_unknown_order_is_sent_again_only_as_the_same_bytes(
     (work,) = await second.claim_look_ups()
     assert (work["state"], work["body"]) == ("UNKNOWN", "Ynl0ZXM=")
     assert (work["venue_order_id"], work["wanted"]) == (venue_id(order_id), True)
+    # nobody signs it anew, whoever has taken it over
+    assert (await second.prepare(order_id, b"others"))["code"] == "ILLEGAL_TRANSITION"
     answer = await second.open_attempt(order_id)
     assert (answer["state"], answer["attempt"]) == ("SENDING", 2)
     assert (await second.complete("acknowledge", order_id, 2))["state"] == "LIVE"
     assert (await life.exposure())["open_buy"] == [10 * SHARE, 0]
+    assert (await life.row("signed_order", order_id))["body"] == b"bytes"
 
 
 async def test_an_unknown_order_that_expired_is_not_sent_again(life: Life) -> None:
@@ -181,6 +186,22 @@ async def test_a_prepared_order_under_a_halt_ends_unsent(life: Life, scope: str)
     assert (await life.open_attempt(order_id))["code"] == "HALTED"
     assert await life.state(order_id) == "NOT_PLACED"
     assert await life.balance() == (10_000 * SHARE, 0)
+
+
+@pytest.mark.parametrize(
+    ("valid_for_ms", "send_within_ms"), [(1, 1), (1_500, 1_500), (2_001, 2_000), (30_000, 2_000)]
+)
+async def test_bytes_may_leave_for_two_seconds_and_never_after_the_intent_ran_out(
+    life: Life, valid_for_ms: int, send_within_ms: int
+) -> None:
+    order_id = await life.prepared(valid_for_ms=valid_for_ms)
+    assert (await life.open_attempt(order_id))["send_within_ms"] == send_within_ms
+    attempt = await life.row("attempt", order_id)
+    send_by = life.clock.now + timedelta(milliseconds=send_within_ms)
+    assert attempt["send_by"] == send_by
+    # the quarantine counts from here
+    assert attempt["deadline"] == send_by + timedelta(milliseconds=REQUEST_TIMEOUT_MS)
+    assert (await life.row("orders", order_id))["last_deadline"] == attempt["deadline"]
 
 
 async def test_a_prepared_order_that_expired_ends_unsent(life: Life) -> None:
@@ -342,6 +363,7 @@ async def test_a_batch_answers_per_item(life: Life) -> None:
         "STALE_ATTEMPT",
     ]
     assert [a["item"] for a in answers] == [0, 1, 2, 3, 4]
+    assert (await life.state(good), await life.state(other)) == ("LIVE", "SENDING")
 
 
 async def test_what_the_state_machine_refuses_is_journaled(life: Life) -> None:

@@ -128,6 +128,25 @@ async def test_a_trader_cannot_act_for_another_account(any_database: TestDatabas
     assert await life.state(order_id) == "LIVE"
 
 
+async def test_cancel_all_answers_an_account_not_granted_like_one_that_is_not_there(
+    any_database: TestDatabase,
+) -> None:
+    life = await Life.begin(any_database)
+    order_ids = [await life.live(), await life.reserved()]
+    trader = await any_database.connect("trader")
+    for market in (None, "m1", "nowhere"):
+        said = []
+        for name in ("main", "nobody"):
+            with pytest.raises(asyncpg.PostgresError) as caught:
+                await call(trader, "request_cancel_all", name, market, "x")
+            assert caught.value.sqlstate == "LG004"
+            said.append(str(caught.value).replace(name, "…"))
+        assert said[0] == said[1]
+        assert said[0].startswith("UNKNOWN_ACCOUNT: … is not an account of this login")
+    assert [await life.state(order_id) for order_id in order_ids] == ["LIVE", "RESERVED"]
+    assert await life.claim_cancels() == []
+
+
 async def test_set_role_lends_no_account(any_database: TestDatabase) -> None:
     life = await Life.begin(any_database)
     friend = f"ledger_test_friend_{uuid.uuid4().hex[:8]}"

@@ -8,7 +8,7 @@ from app.db.migrate import check_schema, downgrade, upgrade
 from app.errors import Code, DatabaseProblem
 from app.roles import ROLES, RolePrefix
 from tests.support.catalog import catalog, foreign_leftovers
-from tests.support.database import TestDatabase
+from tests.support.database import TestDatabase, empty_database
 from tests.support.life import Life
 
 
@@ -65,3 +65,31 @@ async def test_upgrading_twice_changes_nothing(database: TestDatabase) -> None:
     before = await catalog(conn)
     upgrade(database.url, prefix=_prefix(database))
     assert await catalog(conn) == before
+
+
+async def test_the_newest_revision_can_be_taken_back_and_put_on_again(
+    any_database: TestDatabase,
+) -> None:
+    """Rows live through both, and the code is the older revision's own in between."""
+    conn = await any_database.connect()
+    before = await catalog(conn)
+    life = await Life.begin(any_database)
+    order_id = await life.live()
+    downgrade(any_database.url, "-1", prefix=_prefix(any_database))
+    assert await conn.fetchval("SELECT version_num FROM public.ledger_alembic_version") == "0001"
+    older = await catalog(conn)
+    assert older["functions"] != before["functions"]
+    with empty_database(any_database.server) as other:
+        upgrade(other.url, "0001", prefix=_prefix(any_database))
+        fresh = await catalog(await other.connect())
+        await other.disconnect()
+    _same(older, fresh)
+    upgrade(any_database.url, prefix=_prefix(any_database))
+    _same(await catalog(conn), before)
+    assert await life.state(order_id) == "LIVE"
+
+
+def _same(found: dict[str, list[str]], wanted: dict[str, list[str]]) -> None:
+    """The limits are rows, which setting up the test has changed."""
+    for section, lines in wanted.items():
+        assert section == "limits" or found[section] == lines, section

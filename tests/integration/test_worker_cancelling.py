@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
 
 from tests.support.life import call
-from tests.support.worker import Rig, rig_fixture  # noqa: F401
+from tests.support.worker import Rig, rig_fixture, until  # noqa: F401
 
 
 async def hold_mutex(rig: Rig) -> None:
@@ -87,6 +88,37 @@ async def test_a_cancel_leaves_at_once(rig: Rig, standstill: str) -> None:
     assert found["status"] == "CANCELED"
 
 
+@pytest.mark.parametrize("slow", ["cancel", "order"])
+async def test_a_cancel_waits_neither_for_the_request_nor_for_the_read_of_another_account(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    await rig.account("second")
+    mine, theirs = await rig.reserve(), await rig.reserve(account="second")
+    asked, answered = asyncio.Event(), asyncio.Event()
+    async with rig.inside() as context:
+        for order_id in (mine, theirs):
+            await rig.until_state(order_id, "LIVE")
+        ask = getattr(context.venue, slow)
+
+        async def slowly(account: str, *arguments: Any) -> Any:
+            if account == "main":
+                asked.set()
+                await answered.wait()
+            return await ask(account, *arguments)
+
+        monkeypatch.setattr(context.venue, slow, slowly)
+        try:
+            await rig.cancel(mine)
+            await until(asked.is_set, "the venue is asked about the first account")
+            await rig.cancel(theirs)
+            await rig.until_state(theirs, "CANCELLED", within_s=5)
+            assert (await rig.order(mine))["state"] == "LIVE"
+        finally:
+            answered.set()
+        await rig.until_state(mine, "CANCELLED")
+    await rig.check_sound()
+
+
 async def test_a_cancel_leaves_before_the_account_is_ready(rig: Rig) -> None:
     order_id = await rig.reserve()
     async with rig.inside():
@@ -163,6 +195,37 @@ async def test_a_cancel_is_repeated_until_a_read_shows_the_end(
         await rig.fault("cancel", order_id=order_id, **fault)
         await rig.cancel(order_id)
         await rig.until_state(order_id, "CANCELLED")
+    await rig.check_sound()
+
+
+async def test_each_order_of_a_cancel_request_ends_by_its_own_answer_and_its_own_read(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, missed, lost = orders = [await rig.reserve(market) for market in ("m1", "m2", "m3")]
+    async with rig.inside() as context:
+        for order_id in orders:
+            await rig.until_state(order_id, "LIVE")
+        await rig.fault("cancel", "cancel_miss", missed, times=10_000)
+        await rig.fault("cancel", "lost_request", lost, times=10_000)
+        cancel, requests = context.venue.cancel, list[int]()
+
+        async def counted(account: str, ids: Sequence[str]) -> Any:
+            requests.append(len(ids))
+            return await cancel(account, ids)
+
+        monkeypatch.setattr(context.venue, "cancel", counted)
+        await rig.cancel(*orders)
+        await rig.until_state(gone, "CANCELLED")
+        await rig.until("SELECT min(tries) > 1 FROM ledger.cancel_request WHERE status = 'due'")
+        assert requests[0] == 3
+        answers = await rig.owner.fetch("SELECT order_id, last_answer FROM ledger.cancel_request")
+        said = {row["order_id"]: row["last_answer"].split(":")[0] for row in answers}
+        assert said == {gone: "accepted", missed: "refused", lost: "unknown"}
+        for order_id in (missed, lost):
+            assert (await rig.order(order_id))["state"] == "LIVE"
+        await rig.venue.faults.clear()
+        for order_id in (missed, lost):
+            await rig.until_state(order_id, "CANCELLED")
     await rig.check_sound()
 
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from app.config import Settings
-from app.errors import BadInput, Code
+from app.errors import BadInput, Code, DatabaseProblem
+from app.ledger.calls import Item, LedgerCalls
+from app.venue.interface import VenueTrade
 from tests.support.life import SHARE, call
 from tests.support.servers import in_thread
 from tests.support.worker import SETTINGS, Rig, rig_fixture, until  # noqa: F401
+from workers.reconcile import OVERLAP_MS
 from workers.reconcile_once import OnceReport, run_once
+from workers.worker import reading
 
 
 def reconcile(rig: Rig, account: str | None = None) -> OnceReport:
@@ -173,3 +179,207 @@ async def test_a_trade_that_failed_to_settle_is_reversed(rig: Rig) -> None:
     balance = await rig.owner.fetchrow("SELECT * FROM ledger.balance WHERE asset = 'collateral'")
     assert (balance["available"], balance["locked"]) == (1_000 * SHARE, 0)
     assert reconcile(rig).result == "clean"
+
+
+# ---- the watermark of trades
+
+HOUR_MS = 3_600_000
+
+
+async def now_ms(rig: Rig) -> int:
+    query = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+    return int(await rig.owner.fetchval(query))
+
+
+async def watermark(rig: Rig) -> int:
+    return int(await call(rig.owner, "move_cursor", "main", "trades", 0))
+
+
+async def traded_at(rig: Rig, **times: int) -> list[str]:
+    """Orders, one per market, that fill at the venue at those times while nobody looks; their ids there."""
+    orders = [await rig.reserve(market) for market in times]
+    async with rig.inside():
+        for order_id in orders:
+            await rig.until_state(order_id, "LIVE")
+        await rig.until_stream_is_read()
+    found = []
+    for order_id, (market, at_ms) in zip(orders, times.items(), strict=True):
+        await rig.fill_at_venue(market, cents=4)
+        found.append((await rig.order(order_id))["venue_order_id"])
+        part = "UPDATE paper.trade_part SET matched_at_ms = $2 WHERE venue_order_id = $1"
+        await rig.owner.execute(part, found[-1], at_ms)
+    return found
+
+
+async def traded(rig: Rig, venue_order_id: str) -> int:
+    query = "SELECT traded_micros FROM ledger.orders WHERE venue_order_id = $1"
+    return int(await rig.owner.fetchval(query, venue_order_id))
+
+
+def unbookable(venue_order_id: str) -> Callable[[str, VenueTrade], Item]:
+    """Our parts of trades as the ledger takes them, but for one order, of which they make no sense."""
+    fill = reading.fill
+
+    def broken(account: str, trade: VenueTrade) -> Item:
+        item = fill(account, trade)
+        return item | {"size_micros": 0} if trade.venue_order_id == venue_order_id else item
+
+    return broken
+
+
+async def test_the_watermark_stays_before_a_trade_that_was_not_booked(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = await now_ms(rig)
+    early, late = now - 3 * HOUR_MS, now - HOUR_MS
+    refused, booked = await traded_at(rig, m1=early, m2=late)
+    with monkeypatch.context() as patched:
+        patched.setattr(reading, "fill", unbookable(refused))
+        for _ in range(2):
+            report = reconcile(rig)
+            assert report.result == "incomplete"
+            assert refused in report.accounts[0].reason
+            assert "BAD_REQUEST" in report.accounts[0].reason
+            assert await watermark(rig) == early - 1
+    assert await traded(rig, booked) == 5 * SHARE, "it holds up none of the others"
+    assert await traded(rig, refused) == 0
+    assert reconcile(rig).result == "drift"
+    assert await traded(rig, refused) == 5 * SHARE
+    assert await watermark(rig) == late
+
+
+async def test_an_account_with_a_trade_that_cannot_be_booked_is_not_traded(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [broken] = await traded_at(rig, m1=await now_ms(rig))
+    waiting = await rig.reserve("m2")
+    with monkeypatch.context() as patched:
+        patched.setattr(reading, "fill", unbookable(broken))
+        async with rig.inside():
+            why = "SELECT not_ready_why FROM ledger.worker WHERE not_ready_why LIKE $1"
+            assert "BAD_REQUEST" in await rig.until(why, f"%{broken}%")
+            assert (await rig.order(waiting))["state"] == "RESERVED"
+    async with rig.inside():
+        await rig.until_state(waiting, "LIVE")
+
+
+async def test_a_trade_from_the_future_does_not_hide_those_of_the_present(rig: Rig) -> None:
+    now = await now_ms(rig)
+    _, present = await traded_at(rig, m1=now + HOUR_MS, m2=now)
+    shown_late = "UPDATE paper.trade_part SET account = $2 WHERE venue_order_id = $1"
+    await rig.owner.execute(shown_late, present, "somebody else")
+    assert reconcile(rig).result == "drift"
+    assert now - OVERLAP_MS <= await watermark(rig) <= await now_ms(rig) - OVERLAP_MS
+    await rig.owner.execute(shown_late, present, "main")
+    assert reconcile(rig).result == "drift"
+    assert await traded(rig, present) == 5 * SHARE
+
+
+async def test_a_watermark_that_lies_in_the_future_hides_no_trade(rig: Rig) -> None:
+    await call(rig.owner, "move_cursor", "main", "trades", await now_ms(rig) + HOUR_MS)
+    [hidden] = await traded_at(rig, m1=await now_ms(rig))
+    assert reconcile(rig).result == "drift"
+    assert await traded(rig, hidden) == 5 * SHARE
+
+
+# ---- final, and not so
+
+
+async def final(rig: Rig, status: str) -> int:
+    """An order whose trade ended that way here."""
+    order_id = await rig.reserve(cents=90)
+    async with rig.inside(paper_settle_ms=600_000):
+        await rig.until_state(order_id, "FILLED")
+        await rig.until("SELECT bool_and(settlement = 'provisional') FROM ledger.fill")
+    await rig.owner.execute("UPDATE paper.trade SET status = $1", status)
+    assert reconcile(rig).result == "drift"
+    return order_id
+
+
+@pytest.mark.parametrize(("here", "there"), [("CONFIRMED", "FAILED"), ("FAILED", "CONFIRMED")])
+async def test_a_trade_that_is_final_here_and_the_other_way_there_is_drift_and_halts_its_market(
+    rig: Rig, here: str, there: str
+) -> None:
+    order_id = await final(rig, here)
+    await rig.owner.execute("UPDATE paper.trade SET status = $1", there)
+    report = reconcile(rig)
+    assert report.result == "drift"
+    [told] = report.accounts[0].differences
+    assert (told.kind, told.ours, told.theirs) == (
+        "settlement_contradicted", here.lower(), there.lower(),
+    )  # fmt: skip
+    assert (await rig.owner.fetchval("SELECT settlement FROM ledger.fill")) == "confirmed"
+    [row] = await rig.owner.fetch(
+        "SELECT order_id, detail FROM ledger.journal WHERE event = 'SETTLEMENT_CONTRADICTED'"
+    )
+    assert row["order_id"] == order_id
+    assert json.loads(row["detail"])["theirs"] == there.lower()
+    rows = await rig.owner.fetch("SELECT * FROM ledger.drift WHERE kind = $1", told.kind)
+    assert {row["run_id"] is None for row in rows} == {True, False}, "heard of, and compared"
+    [refused] = await rig.ask(rig.request("m1"))
+    assert refused["code"] == "HALTED"
+    [admitted] = await rig.ask(rig.request("m2"))
+    assert admitted["status"] == "admitted"
+
+
+async def test_a_contradiction_that_stands_is_told_again_and_done_once(rig: Rig) -> None:
+    await final(rig, "CONFIRMED")
+    await rig.owner.execute("UPDATE paper.trade SET status = 'FAILED'")
+    assert reconcile(rig).result == "drift"
+    before = await rig.state()
+    assert reconcile(rig).result == "drift"
+    assert await rig.state() == before
+    journaled = "SELECT count(*) FROM ledger.journal WHERE event = 'SETTLEMENT_CONTRADICTED'"
+    assert await rig.owner.fetchval(journaled) == 1
+
+
+async def test_a_fee_that_the_venue_says_later_is_booked_by_a_comparison(rig: Rig) -> None:
+    order_id = await final(rig, "CONFIRMED")
+    collateral = "SELECT available FROM ledger.balance WHERE asset = 'collateral'"
+    before = await rig.owner.fetchval(collateral)
+    await rig.owner.execute("UPDATE paper.trade_part SET fee_micros = 4321")
+    report = reconcile(rig)
+    assert [one.kind for one in report.accounts[0].differences] == ["fee_behind"]
+    assert await rig.owner.fetchval("SELECT fee_micros FROM ledger.fill") == 4321
+    assert await rig.owner.fetchval(collateral) == before - 4321
+    assert reconcile(rig).result == "clean"
+    assert (await rig.order(order_id))["confirmed_micros"] == 5 * SHARE
+    await rig.check_sound()
+
+
+# ---- runs that nobody ended
+
+
+async def test_a_comparison_whose_worker_was_killed_is_ended_by_the_next_worker(rig: Rig) -> None:
+    worker = rig.start(stop_at="start.read.after")
+    await worker.died()
+    open_runs = "SELECT count(*) FROM ledger.reconcile_run WHERE ended_at IS NULL"
+    assert await rig.owner.fetchval(open_runs) == 1
+    await rig.started(reconcile_every_s=1)
+    # at once if the beat of the dead one has lapsed by then, else with one of the next comparisons
+    run = await rig.until(
+        "SELECT detail ->> 'reason' FROM ledger.reconcile_run WHERE result = 'incomplete' "
+        "AND ended_at IS NOT NULL"
+    )
+    assert "gone before it had ended" in run
+    alive = await rig.owner.fetch("SELECT alive_until > clock_timestamp() FROM ledger.worker")
+    assert sorted(row[0] for row in alive) == [False, True]
+
+
+async def test_a_comparison_that_the_database_interrupts_is_incomplete_and_ended(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value = LedgerCalls.value
+
+    async def failing(self: LedgerCalls, function: str, *arguments: Any) -> Any:
+        if function == "move_cursor":
+            raise DatabaseProblem(Code.DATABASE_BUSY, "it took too long")
+        return await value(self, function, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LedgerCalls, "value", failing)
+        report = reconcile(rig)
+    assert report.result == "incomplete"
+    assert "it took too long" in report.accounts[0].reason
+    [run] = await rig.owner.fetch("SELECT * FROM ledger.reconcile_run")
+    assert (run["result"], run["ended_at"] is None) == ("incomplete", False)

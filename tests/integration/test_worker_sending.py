@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
 import pytest
 
+from app.clock import Ports, SystemClock
 from app.errors import BadInput, Code, DatabaseProblem, LedgerError
 from app.ledger.calls import LedgerCalls
 from app.venue.polymarket.body import with_owner
@@ -181,6 +183,49 @@ async def test_what_can_never_be_signed_ends_at_once_and_holds_up_nobody(
     await rig.check_sound()
 
 
+async def test_a_request_is_waited_for_no_longer_than_the_quarantine_counts_on(rig: Rig) -> None:
+    """Whatever the venue's own client makes of its time-outs: then the answer counts as lost."""
+    order_id = await rig.reserve()
+    await rig.fault("place", "delay", order_id, before_ms=20_000)
+    async with rig.inside(request_timeout_ms=300):
+        await rig.until_state(order_id, "UNKNOWN", within_s=10)
+        attempt = await rig.owner.fetchrow("SELECT * FROM ledger.attempt WHERE attempt = 1")
+        assert (attempt["outcome"], attempt["code"]) == ("unknown", "timeout")
+        await rig.until_state(order_id, "LIVE")
+    await rig.check_sound()
+
+
+class LeapingClock(SystemClock):
+    """Monotonic time that leaps, as it does for a process that was stopped."""
+
+    leapt_ns = 0
+
+    def monotonic_ns(self) -> int:
+        return super().monotonic_ns() + self.leapt_ns
+
+
+@pytest.mark.parametrize(("valid_for_ms", "sent"), [(1_800, False), (30_000, True)])
+async def test_bytes_do_not_leave_once_the_intent_has_run_out_while_they_were_made_ready(
+    rig: Rig, valid_for_ms: int, sent: bool
+) -> None:
+    """1.9 s pass between the attempt and its first byte: in time for most, too late for this one."""
+    clock = LeapingClock()
+
+    def reached(point: str) -> None:
+        if point == "send.before":
+            clock.leapt_ns += 1_900_000_000
+
+    order_id = await rig.reserve(valid_for_ms=valid_for_ms)
+    ports = dataclasses.replace(Ports.system(), clock=clock)
+    async with rig.inside(ports=ports, reached=reached):
+        await rig.until_state(order_id, "LIVE" if sent else "NOT_PLACED")
+    attempt = await rig.owner.fetchrow("SELECT * FROM ledger.attempt WHERE attempt = 1")
+    expected = ("accepted", "live") if sent else ("held_back", "SEND_BY_PASSED")
+    assert (attempt["outcome"], attempt["code"]) == expected
+    assert len(await rig.at_venue(order_id)) == sent
+    await rig.check_sound()
+
+
 async def test_an_error_nobody_foresaw_in_sending_ends_the_worker(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,6 +237,76 @@ async def test_an_error_nobody_foresaw_in_sending_ends_the_worker(
     with pytest.raises(ZeroDivisionError):
         async with rig.inside() as context:
             await until(context.shared.stopping.is_set, "the worker gives up")
+
+
+async def set_back(rig: Rig, by: str) -> None:
+    """Somebody sets the database's clock back."""
+    await rig.owner.execute(
+        "CREATE OR REPLACE FUNCTION ledger.clock() RETURNS timestamptz LANGUAGE sql VOLATILE "
+        f"AS $$ SELECT clock_timestamp() - interval '{by}' $$"
+    )
+
+
+async def test_what_waits_while_the_databases_clock_is_set_back_is_not_sent_any_more(
+    rig: Rig,
+) -> None:
+    held, unsure = await rig.reserve("m1"), await rig.reserve("m2", valid_for_ms=3_600_000)
+    await rig.fault("place", "http", held, times=10_000, http_status=503, retry_after_ms=100)
+    await rig.fault("place", "lost_request", unsure, times=10_000)
+    async with rig.inside():
+        await rig.until_state(held, "HELD_BACK")
+        await rig.until_state(unsure, "UNKNOWN")
+        # the intents are older than that: by the new time they have just been reserved
+        await set_back(rig, "2 seconds")
+        lost = await rig.until("SELECT lost_ms FROM ledger.clock_step")
+        assert 1_000 < lost <= 2_100
+        await rig.until_state(held, "NOT_PLACED")
+        await rig.venue.faults.clear()
+        await rig.until_state(unsure, "NOT_PLACED")
+        afterwards = await rig.reserve("m3")
+        await rig.until_state(afterwards, "LIVE")
+    assert (await rig.order(held))["cause"] == "EXPIRED"
+    assert await rig.at_venue(held) == await rig.at_venue(unsure) == []
+    await rig.check_sound()
+
+
+async def test_a_claimed_intent_is_not_sent_later_for_a_clock_that_was_set_back(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the process's own clock, also before a beat has told anybody."""
+    items, value, clock = LedgerCalls.items, LedgerCalls.value, SystemClock()
+    begun_ns, opened = 0, list[Any]()
+
+    async def age(seconds: float) -> None:
+        await until(lambda: clock.monotonic_ns() - begun_ns > seconds * 1e9, "it grows older")
+
+    async def slow(self: LedgerCalls, function: str, given: Any) -> Any:
+        if function == "prepare":
+            await age(2)
+            await set_back(rig, "1.9 seconds")
+            await age(5.1)
+        answers = await items(self, function, given)
+        if function == "open_attempt":
+            opened.extend(answers)
+        return answers
+
+    async def deaf(self: LedgerCalls, function: str, *arguments: Any) -> Any:
+        if function == "beat":
+            return {"at_us": None, "lost_ms": 0}
+        return await value(self, function, *arguments)
+
+    monkeypatch.setattr(LedgerCalls, "items", slow)
+    monkeypatch.setattr(LedgerCalls, "value", deaf)
+    async with rig.inside() as context:
+        await until(lambda: context.shared.ready, "the account is ready")
+        order_id = await rig.reserve(valid_for_ms=5_000)
+        begun_ns = clock.monotonic_ns()
+        await rig.until_state(order_id, "NOT_PLACED")
+    assert await rig.at_venue(order_id) == []
+    assert opened[0]["send_within_ms"] > 0, "as far as the database knew, it was in time"
+    dropped = "SELECT code FROM ledger.attempt WHERE order_id = $1 ORDER BY attempt LIMIT 1"
+    assert await rig.owner.fetchval(dropped, order_id) == "SEND_BY_PASSED"
+    await rig.check_sound()
 
 
 class Unreliable(LedgerCalls):
@@ -223,7 +338,7 @@ LOST: Final = {
     *("claim_placements", "prepare", "open_attempt", "acknowledge", "mark_unknown"),
     *("claim_look_ups", "drop_claims", "observe_orders", "record_fills", "renew_claims"),
     *("store_events", "mark_events", "claim_cancels", "record_cancel_answers"),
-    *("sweep_lapsed", "sweep_expired", "sweep_cancels", "take_lease", "move_cursor"),
+    *("sweep_lapsed", "sweep_expired", "sweep_cancels", "take_lease", "move_cursor", "beat"),
 }
 """Whose answers are lost in the test below."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
@@ -13,7 +14,7 @@ from app.errors import Code, DatabaseProblem
 from app.ledger.calls import LedgerCalls
 from app.venue.interface import Accepted, OrderType, PlaceRequest, Side
 from app.venue.polymarket.order import build_order
-from tests.support.life import SHARE, token
+from tests.support.life import SHARE, call, token
 from tests.support.worker import Rig, rig_fixture, until  # noqa: F401
 from workers.worker.paper_host import paper_key
 
@@ -242,3 +243,55 @@ async def test_a_worker_that_could_not_say_that_it_is_ready_says_it_again(
         order_id = await rig.reserve("m1", account="later")
         await rig.until_state(order_id, "LIVE")
     assert len(lost) == 2
+
+
+async def test_what_was_missed_before_a_start_is_forgiven_no_second_look(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stream tells of the fill right behind the comparison's read, and would make good for it."""
+    order_id = await rig.reserve()
+    async with rig.inside():
+        await rig.until_state(order_id, "LIVE")
+        await rig.until_stream_is_read()
+    await rig.fill_at_venue("m1", cents=4)
+    read = asyncio.Event()
+
+    def reached(point: str) -> None:
+        if point == "start.read.after":
+            read.set()
+
+    async with rig.inside(reached=reached, reconcile_every_s=3_600) as context:
+        follow = context.venue.events
+
+        async def later(account: str, *, after: int = 0) -> AsyncIterator[Any]:
+            await read.wait()
+            async for event in follow(account, after=after):
+                yield event
+
+        monkeypatch.setattr(context.venue, "events", later)
+        await until(lambda: context.shared.ready, "the account is ready")
+        assert (await rig.order(order_id))["state"] == "FILLED", "before anything is placed"
+        await rig.until_resolved()
+    found = await rig.owner.fetch(
+        "SELECT d.kind, r.kind AS run FROM ledger.drift d JOIN ledger.reconcile_run r USING (run_id)"
+    )
+    assert ("trade_missing", "start") in [tuple(row) for row in found]
+    await rig.check_sound()
+
+
+@pytest.mark.parametrize(
+    ("scope", "subject"), [("global", None), ("account", "main"), ("market", "m1")]
+)
+async def test_no_start_and_no_stop_ends_a_halt(rig: Rig, scope: str, subject: str | None) -> None:
+    order_id = await rig.reserve()
+    version = await call(rig.owner, "set_halt", scope, subject, "a test", "a person")
+    for _ in range(2):
+        async with rig.inside() as context:
+            ready = "SELECT ready FROM ledger.worker WHERE incarnation = $1"
+            await rig.until(ready, context.incarnation)
+            await rig.until_state(order_id, "NOT_PLACED")
+            [refused] = await rig.ask(rig.request())
+            assert refused["code"] == "HALTED"
+    standing = await rig.owner.fetch("SELECT halt_id FROM ledger.halt WHERE cleared_at IS NULL")
+    assert [row["halt_id"] for row in standing] == [version]
+    assert await rig.at_venue(order_id) == []

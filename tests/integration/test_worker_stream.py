@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from app.errors import Code, DatabaseProblem
 from app.ledger.wake import OUTBOX_CHANNEL
 from tests.support.life import SHARE, call
 from tests.support.worker import Rig, rig_fixture, until  # noqa: F401
+from workers.worker import stream, wake
 from workers.worker.context import Context
 
 
@@ -64,6 +67,31 @@ async def test_an_event_that_cannot_be_read_is_a_dead_letter_and_holds_up_none(r
         await rig.until_state(order_id, "FILLED")
     letters = await rig.owner.fetch("SELECT subject FROM ledger.dead_letter ORDER BY subject")
     assert [row["subject"] for row in letters] == [one["event_id"] for one in broken]
+
+
+async def test_an_end_that_the_stream_told_and_no_read_could_prove_is_taken_up_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stays unapplied until the order could be read: nothing else would end the order for long."""
+    monkeypatch.setattr(stream, "RETRY_OLDER_MS", 300)
+    order_id = await rig.reserve()
+    async with rig.inside(reconcile_every_s=3_600):
+        await rig.until_state(order_id, "LIVE")
+        await rig.until_stream_is_read()
+        before = await rig.owner.fetchval("SELECT count(*) FROM ledger.venue_event")
+        await rig.fault("order", "unread", times=10_000)
+        await rig.venue.cancel("main", [(await rig.order(order_id))["venue_order_id"]])
+        told = "FROM ledger.venue_event WHERE applied_at IS NULL AND problem IS NULL"
+        await rig.until("SELECT count(*) > $1 FROM ledger.venue_event", before)
+        # and again, and again
+        await rig.until("SELECT times < 9997 FROM paper.fault WHERE op = 'order'")
+        assert await rig.owner.fetchval(f"SELECT count(*) {told}") == 1
+        assert (await rig.order(order_id))["state"] == "LIVE"
+        await rig.venue.faults.clear()
+        await rig.until_state(order_id, "CANCELLED", within_s=10)
+        await rig.until(f"SELECT count(*) = 0 {told}")
+    assert await rig.owner.fetchval("SELECT count(*) FROM ledger.dead_letter") == 0
+    await rig.check_sound()
 
 
 async def test_the_stream_is_taken_up_where_it_was_left(rig: Rig) -> None:
@@ -124,6 +152,35 @@ async def test_a_lost_wake_up_only_delays_to_the_poll(rig: Rig) -> None:
         order_id = await rig.reserve()
         await rig.owner.execute(f"NOTIFY {OUTBOX_CHANNEL}")
         assert await latency_ms(rig, order_id) < 700 + 1_500
+
+
+async def test_a_listening_session_whose_other_end_went_silent_is_made_anew(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody closes the socket, and nothing ever comes: as behind a firewall that forgot it."""
+    if rig.database.server.embedded is None:
+        pytest.skip("the server's processes are not on this machine")
+    monkeypatch.setattr(wake, "CHECK_MS", 300)
+    listening = (
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
+        "AND application_name = 'ledger wake' AND pid <> $1"
+    )
+    async with rig.inside(poll_ms=8_000) as context:
+        await until(lambda: context.shared.ready, "the account is ready")
+        silent = await rig.until(listening, 0)
+        os.kill(silent, signal.SIGSTOP)
+        try:
+            await rig.until(listening, silent, within_s=10)
+            await rig.until(
+                "SELECT bool_or(query LIKE 'LISTEN%' OR query = 'SELECT 1') FROM "
+                "pg_stat_activity WHERE application_name = 'ledger wake' AND pid <> $1",
+                silent,
+            )
+        finally:
+            os.kill(silent, signal.SIGCONT)
+        order_id = await rig.reserve()
+        await rig.owner.execute(f"NOTIFY {OUTBOX_CHANNEL}")
+        assert await latency_ms(rig, order_id) < 4_000
 
 
 @pytest.mark.filterwarnings("ignore::asyncpg.exceptions.InterfaceWarning")

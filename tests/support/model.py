@@ -60,6 +60,8 @@ class Trade:
     price: int
     fee: int
     settlement: str = "provisional"
+    fee_rank: int = 0  # of the status that said it
+    contradicted: bool = False
 
     def cash(self, side: str) -> int:
         """What it moves in collateral, fee included."""
@@ -87,6 +89,7 @@ class Order:
     cancel_asked: bool = False
     cancel_at: int | None = None  # when a cancel is due, while one is
     place: str = "ready"  # in its lane
+    released: bool = False  # from it, by an operator
     not_before: int = 0
     claimed_by: int | None = None
     claimed_until: int | None = None
@@ -266,8 +269,8 @@ class Model:
         was_ended = order.ended
         order.state, order.state_at = state, self.now
         if state == "UNKNOWN":
-            if order.place != "released":
-                order.place, order.claimed_by, order.claimed_until = "blocked", None, None
+            order.place = "released" if order.released else "blocked"
+            order.claimed_by = order.claimed_until = None
         elif state in AT_VENUE or order.ended:
             order.place, order.claimed_by, order.claimed_until = "done", None, None
             order.fate_open = False
@@ -340,14 +343,18 @@ class Model:
         return reasons
 
     def placeable(self) -> list[Order]:
-        """The ready heads of lanes, and hedges behind a blocked head."""
+        """The ready heads of lanes, hedges behind a blocked head, and what was released."""
         found = []
         for market in ("m1", "m2"):
-            lane = [
+            waiting = [
                 o for o in self.orders.values()
                 if o.market == market and o.place in ("ready", "claimed", "blocked", "dead")
             ]  # fmt: skip
+            lane = [o for o in waiting if not o.released]
             ready = [o for o in lane if o.place == "ready" and o.not_before <= self.now]
+            found += [
+                o for o in waiting if o.released and o.place == "ready" and o.not_before <= self.now
+            ]
             if lane and lane[0].place == "blocked":
                 found += [o for o in ready if o.request.hedge]
             elif lane and lane[0] in ready:

@@ -23,6 +23,7 @@ from app.venue.interface import (
     PlaceOutcome,
     PlaceRequest,
     Side,
+    StreamOpened,
     VenueEvent,
     VenueOrder,
     VenueTrade,
@@ -165,6 +166,8 @@ async def read_events(
     got: list[VenueEvent] = []
     async with asyncio.timeout(10):
         async for event in venue.events(account, after=after):
+            if isinstance(event, StreamOpened):
+                continue
             got.append(event)
             if len(got) == count:
                 break

@@ -102,10 +102,13 @@ class ReleaseLane(Step):
 
     def check(self, model: Model, answer: Any, raced: bool) -> None:
         blocked = [
-            o for o in model.orders.values() if o.market == self.market and o.place == "blocked"
-        ]
+            o for o in model.orders.values()
+            if o.market == self.market and not o.released
+            and (o.place == "blocked" or (o.state == "SENDING" and o.fate_open))
+        ]  # fmt: skip
         for order in blocked:
-            order.place = "released"
+            order.released = True
+            order.place = "claimed" if order.state == "SENDING" else "released"
         expect(answer == len(blocked), self, answer, len(blocked))
 
 

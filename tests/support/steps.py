@@ -22,6 +22,8 @@ from tests.support.model import (
 )
 
 LABELS = ("Up", "Down")
+RANK = {"MINED": 1, "RETRYING": 1, "FAILED": 2, "CONFIRMED": 3}
+"""Of the statuses of a trade: what a later one says of the fee counts."""
 
 
 class Mismatch(Exception):
@@ -267,6 +269,10 @@ class Fill(OnOrder):
     def size(self, order: Order) -> int:
         return (order.size // 2, order.size - order.size // 2, 3)[self.trade]
 
+    def fee(self) -> int:
+        """Each status says another one, the first none."""
+        return 100 * self.trade * RANK.get(self.status, 0)
+
     async def perform(self, life: Life) -> Any:
         order = await life.row("orders", self.order_id)
         size = order["size_micros"]
@@ -276,7 +282,7 @@ class Fill(OnOrder):
             self.status,
             trade_id=f"t{self.trade}",
             price_micros=order["price_micros"] - self.trade * 10_000,
-            fee_micros=100 * self.trade,
+            fee_micros=self.fee(),
         )
         return told(answer)
 
@@ -287,7 +293,7 @@ class Fill(OnOrder):
         new = trade is None
         if trade is None:
             price = order.request.price - self.trade * 10_000
-            trade = order.trades[name] = Trade(self.size(order), price, 100 * self.trade)
+            trade = order.trades[name] = Trade(self.size(order), price, 0)
         news = self._settle(model, order, trade)
         if new or news:
             order.seen = True
@@ -298,13 +304,17 @@ class Fill(OnOrder):
     def _settle(self, model: Model, order: Order, trade: Trade) -> bool:
         was = trade.settlement
         odd = (was, self.status) in (("failed", "CONFIRMED"), ("confirmed", "FAILED"))
-        if odd:
+        if odd and not trade.contradicted:
+            trade.contradicted = True
             model.halts.add((order.market, "CONFIRMED_AFTER_FAILED"))
         if self.status == "CONFIRMED":
             trade.settlement = "confirmed"
         elif self.status == "FAILED" and was == "provisional":
             trade.settlement = "failed"
-        return trade.settlement != was
+        fee, rank = trade.fee, RANK.get(self.status, 0)
+        if self.fee() and rank >= trade.fee_rank:
+            trade.fee, trade.fee_rank = self.fee(), rank
+        return trade.settlement != was or trade.fee != fee
 
 
 @dataclass(frozen=True)

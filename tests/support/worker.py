@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from app.venue.paper import PaperVenue, order_hasher
 from app.venue.paper.faults import Fault
 from tests.support.database import TestDatabase
 from tests.support.life import SHARE, call, market_row, token
-from workers.worker import main
+from workers.worker import main, points
 from workers.worker.context import Context
 from workers.worker.paper_host import paper_key
 from workers.worker.sending import _sign
@@ -93,11 +94,19 @@ class WorkerProcess:
         assert code == -signal.SIGKILL, f"exit code {code}:\n{self.said()}"
 
     async def stop(self) -> None:
-        """SIGTERM, and a graceful end; before it took its first step, any end is graceful."""
+        """SIGTERM, and a graceful end, however far it had got."""
+        await until(self.hears, f"worker {self.pid} hears SIGTERM")
         self.process.send_signal(signal.SIGTERM)
         code = await self.ended()
-        unborn = code == -signal.SIGTERM and "STARTED" not in self.said()
-        assert code == 0 or unborn, f"exit code {code}:\n{self.said()}"
+        assert code == 0, f"exit code {code}:\n{self.said()}"
+
+    def hears(self) -> bool:
+        """Whether the product has begun: before, there is only an interpreter, which dies of a SIGTERM."""
+        status = Path(f"/proc/{self.pid}/status")
+        if self.process.poll() is not None or not Path("/proc/self/status").exists():
+            return self.process.poll() is not None or "STARTED" in self.log.read_text()
+        [caught] = re.findall(r"^SigCgt:\s*([0-9a-f]+)$", status.read_text(), re.MULTILINE)
+        return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
     async def kill(self) -> None:
         self.process.kill()
@@ -289,14 +298,21 @@ class Rig:
             worker.end()
 
     @asynccontextmanager
-    async def inside(self, **settings: Any) -> AsyncIterator[Context]:
+    async def inside(
+        self,
+        *,
+        ports: Ports | None = None,
+        reached: points.Reached = points.nothing,
+        **settings: Any,
+    ) -> AsyncIterator[Context]:
         """A worker within the test: its own connections and tasks, no process. Stops gracefully."""
         options: dict[str, Any] = {"account": "main", **SETTINGS, **settings}
         options.setdefault("database_url", self.database.url_for("worker"))
         chosen = Settings(**options)
         assert chosen.database_url is not None
         url = chosen.database_url.get_secret_value()
-        async with main.open_context(chosen, Ports.system(), url) as context:
+        opened = main.open_context(chosen, ports or Ports.system(), url, reached=reached)
+        async with opened as context:
             serving = asyncio.ensure_future(main.serve(context, url))
             try:
                 yield context

@@ -54,7 +54,16 @@ def test_one_sentence_of_the_ledger_is_parted_into_what_was_wrong_and_not_done(
     assert capsys.readouterr().err.splitlines() == [
         "BAD_REQUEST: a halt needs a reason",
         "  not done: nothing was halted",
+        "  next: correct it; ledger-worker COMMAND --help shows what it takes",
     ]
+
+
+@pytest.mark.parametrize("code", list(Code))
+def test_an_error_of_every_code_has_a_next_step(
+    code: Code, capsys: pytest.CaptureFixture[str]
+) -> None:
+    errors.show_error(Refused(code, "x"))
+    assert "\n  next: " in capsys.readouterr().err
 
 
 def test_an_unexpected_error_shows_an_id_and_a_place_and_none_of_its_text(

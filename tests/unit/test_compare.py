@@ -36,8 +36,11 @@ MATCHED = st.integers(0, 3)
 OURS = st.builds(Ours, st.integers(1, 99), IDS, STATES, MATCHED)
 THEIRS = st.builds(Theirs, IDS, MATCHED)
 SETTLEMENTS = st.sampled_from(["provisional", "confirmed", "failed"])
-FILLS = st.builds(OurFill, st.sampled_from(["a", "b", "c"]), IDS, SETTLEMENTS)
-TRADES = st.builds(TheirTrade, st.sampled_from(["a", "b", "c"]), IDS, SETTLEMENTS)
+FEES = st.integers(0, 3)
+FILLS = st.builds(
+    OurFill, st.sampled_from(["a", "b", "c"]), IDS, SETTLEMENTS, FEES, st.booleans(), st.booleans()
+)
+TRADES = st.builds(TheirTrade, st.sampled_from(["a", "b", "c"]), IDS, SETTLEMENTS, FEES)
 
 
 def by_id(one: Ours | Theirs) -> str:
@@ -143,31 +146,85 @@ def test_a_list_that_is_behind_our_matched_size_is_no_news(
     assert compare_orders(ours, theirs).differences == ()
 
 
+def heard(our: OurFill | None, their: TheirTrade) -> OurFill:
+    """What the ledger holds after it has booked what the venue says: confirmed stays confirmed, and of the
+    fee what a confirmation says counts, of two the higher one.
+    """
+    if our is None:
+        final = their.settlement == "confirmed" and their.fee_micros > 0
+        return OurFill(*by_part(their), their.settlement, their.fee_micros, final)
+    pair = {our.settlement, their.settlement}
+    rank = {"provisional": 0, "failed": 1, "confirmed": 2}
+    now = replace(
+        our,
+        settlement=max(our.settlement, their.settlement, key=lambda one: rank[one]),
+        contradicted=our.contradicted or pair == {"confirmed", "failed"},
+    )
+    if their.settlement == "confirmed" and their.fee_micros:
+        fee = max(our.fee_micros if our.fee_is_final else 0, their.fee_micros)
+        now = replace(now, fee_micros=fee, fee_is_final=True)
+    return now
+
+
 @given(fill_lists, trade_lists)
 def test_trades_are_booked_where_they_are_news_and_nowhere_else(
     fills: list[OurFill], trades: list[TheirTrade]
 ) -> None:
-    mine = {by_part(one): one.settlement for one in fills}
+    mine = {by_part(one): one for one in fills}
     plan = compare_trades(fills, trades)
-    rank = {"provisional": 0, "failed": 1, "confirmed": 2}
     news = {
         by_part(one)
         for one in trades
-        if by_part(one) not in mine or rank[one.settlement] > rank[mine[by_part(one)]]
+        if heard(mine.get(by_part(one)), one) != mine.get(by_part(one))
     }
-    assert set(plan.book) == news
-    assert len(plan.book) == len(news) == len(plan.differences)
+    # a fee that is confirmed as it was said before is no news to anybody
+    silent = {
+        by_part(one)
+        for one in trades
+        if (our := mine.get(by_part(one)))
+        and replace(heard(our, one), fee_is_final=our.fee_is_final) == our
+    }
+    assert set(plan.book) == news - silent
+    assert len(plan.book) == len(set(plan.book)) <= len(plan.differences)
 
 
 @given(fill_lists, trade_lists)
-def test_when_the_news_is_booked_the_trades_agree(
+def test_when_the_news_is_booked_only_contradictions_are_told(
     fills: list[OurFill], trades: list[TheirTrade]
 ) -> None:
     theirs = {by_part(one): one for one in trades}
     booked = {by_part(one): one for one in fills}
     for key in compare_trades(fills, trades).book:
-        booked[key] = OurFill(*key, theirs[key].settlement)
-    assert compare_trades(booked.values(), trades).book == ()
+        booked[key] = heard(booked.get(key), theirs[key])
+    plan = compare_trades(booked.values(), trades)
+    assert plan.book == ()
+    assert {one.kind for one in plan.differences} <= {"settlement_contradicted", "fee_contradicted"}
+
+
+def kinds(our: OurFill, their: TheirTrade) -> list[tuple[str, str, str, bool]]:
+    plan = compare_trades([our], [their])
+    return [(one.kind, one.ours, one.theirs, bool(plan.book)) for one in plan.differences]
+
+
+def test_a_final_trade_that_ended_the_other_way_at_the_venue_is_a_difference_of_its_own() -> None:
+    ours, theirs = OurFill("t", "0x1", "confirmed"), TheirTrade("t", "0x1", "failed")
+    kind = "settlement_contradicted"
+    assert kinds(ours, theirs) == [(kind, "confirmed", "failed", True)]
+    assert kinds(replace(ours, contradicted=True), theirs) == [(kind, "confirmed", "failed", False)]
+    ours, theirs = OurFill("t", "0x1", "failed"), TheirTrade("t", "0x1", "confirmed")
+    assert kinds(ours, theirs) == [(kind, "failed", "confirmed", True)]
+
+
+def test_a_fee_that_is_said_with_the_confirmation_only_is_news() -> None:
+    ours = OurFill("t", "0x1", "confirmed", 0)
+    assert kinds(ours, TheirTrade("t", "0x1", "confirmed", 0)) == []
+    assert kinds(ours, TheirTrade("t", "0x1", "confirmed", 7)) == [("fee_behind", "0", "7", True)]
+    ours = OurFill("t", "0x1", "confirmed", 7, fee_is_final=True)
+    assert kinds(ours, TheirTrade("t", "0x1", "confirmed", 0)) == []
+    assert kinds(ours, TheirTrade("t", "0x1", "confirmed", 8)) == [("fee_behind", "7", "8", True)]
+    assert kinds(ours, TheirTrade("t", "0x1", "confirmed", 6)) == [
+        ("fee_contradicted", "7", "6", False)
+    ]
 
 
 @given(ours_lists, theirs_lists, theirs_lists)

@@ -119,6 +119,21 @@ def test_a_lack_below_the_minimum_is_not_posted() -> None:
     assert plan([want(10)], [order], min_size_micros=5 * SHARE) == ((order,), (), ())
 
 
+@pytest.mark.parametrize(
+    ("matched", "lack"), [(1, 0), (9_999, 0), (10_001, 10_000), (4_999_999, 4_990_000)]
+)
+def test_what_an_odd_fill_left_of_a_hundredth_is_not_posted(matched: int, lack: int) -> None:
+    order = standing(10, matched_micros=matched)
+    posted = plan([want(10)], [order])[2]
+    assert [one.size_micros for one in posted] == [lack][: bool(lack)]
+
+
+def test_several_odd_fills_of_a_level_leave_one_hundredth_open_at_most() -> None:
+    odd = [standing(3, matched_micros=1) for _ in range(3)]
+    kept, cancelled, (posted,) = plan([want(10)], odd)
+    assert (len(kept), cancelled, posted.size_micros) == (3, (), SHARE)
+
+
 def test_the_oldest_orders_of_a_level_are_kept_as_far_as_they_fit() -> None:
     first, second, third = standing(5), standing(5), standing(5)
     assert plan([want(10)], [third, first, second]) == ((first, second), (third,), ())
@@ -197,12 +212,15 @@ def test_decimal_text_becomes_a_desired_order() -> None:
     assert DesiredOrder.of(outcome="0", side="BUY", price="0.45", size="10") == want()
 
 
-def test_the_key_of_a_post_follows_from_the_revision_and_the_order_alone() -> None:
+def test_the_key_of_a_post_follows_from_the_revision_and_the_level_alone() -> None:
     def key(order: DesiredOrder, revision: str = "r1") -> str:
         return order.intent("m", revision, origin="o", strategy="s").key
 
-    assert key(want()) == key(want())
-    others = [want(11), want(cents=46), want(outcome="1"), want(side="SELL"), want(post_only=True)]
+    assert key(want()) == key(want(11)), "what lacks changes with every fill"
+    gtd = want(order_type="GTD", expires_at_s=1)
+    assert key(gtd) == key(want(order_type="GTD", expires_at_s=2))
+    assert key(want(outcome="UP")) == key(want(outcome="up"))
+    others = [gtd, want(cents=46), want(outcome="1"), want(side="SELL"), want(post_only=True)]
     assert len({key(one) for one in [want(), *others]} | {key(want(), "r2")}) == 7
 
 

@@ -37,6 +37,9 @@ MODULES: dict[str, str] = {
     "aiohttp": "network",
     "requests": "network",
     "websockets": "network",
+    "hvac": "network",
+    "boto3": "network",
+    "botocore": "network",
     "asyncpg": "database",
     "psycopg": "database",
     "subprocess": "processes",
@@ -100,6 +103,20 @@ ALLOWED: dict[str, Allowance] = {
     ),
     "workers/demo/processes.py": Allowance(
         frozenset({"processes"}), "the demo starts real workers and writers, and kills them"
+    ),
+    "app/venue/polymarket/transport.py": Allowance(
+        frozenset({"network"}), "the requests to the venue leave from here, and from nowhere else"
+    ),
+    "app/venue/polymarket/sockets.py": Allowance(
+        frozenset({"network"}), "the streams of the venue come in here, behind `Connect`"
+    ),
+    "app/secrets/": Allowance(
+        frozenset({"tasks", "network"}),
+        "the clients of Vault and of AWS bring sockets of their own and block, so they are read in a"
+        " thread beside the event loop",
+    ),
+    "app/venue/simulator/wire/": Allowance(
+        frozenset({"network"}), "the simulated venue is a server: here it listens and speaks"
     ),
     "app/db/migrate.py": Allowance(
         frozenset({"tasks"}),

@@ -10,7 +10,7 @@ import typer
 
 from app.errors import BadInput, Code
 from workers.cli.connect import check_filters, read, with_ledger
-from workers.cli.output import Row, decimal, emit, field, micros, say, table
+from workers.cli.output import Row, decimal, emit, field, micros, note, say, table
 from workers.cli.state import Json, state
 from workers.cli.values import NOTHING
 
@@ -63,13 +63,22 @@ def open_account(
             Code.BAD_REQUEST,
             "--collateral is for paper accounts; at a venue it is what the wallet holds",
             not_done=NOTHING,
+            next_step="leave --collateral away, or open it with --venue paper",
         )
     settings = state().settings
     amount = 0
     if venue is Venue.PAPER:
-        amount = parse_micros(collateral or settings.paper_collateral, what="--collateral")
+        given, what = collateral, "--collateral"
+        if given is None:
+            given, what = settings.paper_collateral, "LEDGER_PAPER_COLLATERAL"
+        amount = parse_micros(given, what=what)
     if amount < 0:
-        raise BadInput(Code.BAD_NUMBER, "--collateral is below zero", not_done=NOTHING)
+        raise BadInput(
+            Code.BAD_NUMBER,
+            "--collateral is below zero",
+            not_done=NOTHING,
+            next_step="give 0 or more",
+        )
 
     async def work(calls: LedgerCalls) -> dict[str, Any]:
         account_id = await calls.value(
@@ -89,6 +98,8 @@ def open_account(
     done = with_ledger("risk", work)
     booked = decimal(done["collateral_micros"])
     what = f"{booked} collateral booked" if booked != "0" else "no collateral booked"
+    if amount > 0 and booked == "0":
+        what += "; it was open already, with the collateral of its opening"
     emit(done, lambda: say(f"account {name} on {venue.value}: {what}"))
 
 
@@ -118,18 +129,38 @@ def grant(
     role: Annotated[str, typer.Argument(metavar="ROLE", help="The login of a bot.")],
     as_json: Json = False,
 ) -> None:
-    """Let a login reserve and ask for cancels for an account."""
+    """Let a login reserve and ask for cancels for an account. The login must exist."""
+    trader = state().settings.role_prefix + "trader"
     if not role or len(role.encode()) > 63:
-        raise BadInput(Code.BAD_REQUEST, f"{role[:80]!r} is no name of a role", not_done=NOTHING)
+        raise BadInput(
+            Code.BAD_REQUEST,
+            f"{role[:80]!r} is no name of a role",
+            not_done="nothing was granted",
+            next_step="give the database login of a bot, 1 to 63 bytes",
+        )
 
-    async def work(calls: LedgerCalls) -> None:
+    async def work(calls: LedgerCalls) -> bool:
         await calls.value("grant_account", name, role)
+        (found,) = await read(calls, "is_trader", role, trader)
+        return bool(found["is_trader"])
 
-    with_ledger("risk", work)
-    emit(
-        {"status": "granted", "account": name, "role": role},
-        lambda: say(f"{role} may trade for {name}"),
-    )
+    try:
+        is_trader = with_ledger("risk", work)
+    except BadInput as error:
+        if error.code == Code.UNKNOWN_ROLE:
+            error.wrong = f"there is no role {role!r} in this database"
+            error.next_step = (
+                f"make it first: CREATE ROLE {_quoted(role)} LOGIN PASSWORD '...' IN ROLE {trader}"
+            )
+        raise
+    done = {"status": "granted", "account": name, "role": role, "is_trader": is_trader}
+    emit(done, lambda: say(f"{role} may trade for {name}"))
+    if not is_trader:
+        note(f"{role} has not the rights of a trader yet: GRANT {trader} TO {_quoted(role)}")
+
+
+def _quoted(role: str) -> str:
+    return role if re.fullmatch("[a-z_][a-z0-9_]*", role) else '"' + role.replace('"', '""') + '"'
 
 
 def balances(

@@ -26,23 +26,36 @@ _SQL: Final = Path(__file__).resolve().parent / "sql"
 _REVISIONS: Final = Path(__file__).resolve().parents[2] / "migrations" / "versions"
 
 
-def with_ledger(role: Role, work: Callable[[LedgerCalls], Awaitable[T]]) -> T:
+PATIENCE_S = 30.0
+"""How long a command waits for the answer to one statement."""
+
+LONG_PATIENCE_S = 600.0
+"""The same where a statement works through much: an import, an audit."""
+
+
+def with_ledger(
+    role: Role,
+    work: Callable[[LedgerCalls], Awaitable[T]],
+    *,
+    patience_s: float | None = None,
+) -> T:
     """Connect in ``role`` (on the embedded server; else with the login configured), check the
     schema, and run ``work``. Starts the embedded server if that is the one to use.
 
-    Raises `BadInput` and `DatabaseProblem`.
+    Raises `BadInput` and `DatabaseProblem`, the latter with DATABASE_BUSY where a statement is not
+    answered within ``patience_s``.
     """
     from app.db.access import role_url
 
     settings = state().settings
     with progress("connecting to the database") as tell:
         url = role_url(settings, role, tell)
-    return asyncio.run(_with_pool(url, work))
+    return asyncio.run(_with_pool(url, work, patience_s or PATIENCE_S))
 
 
-async def _with_pool(url: str, work: Callable[[LedgerCalls], Awaitable[T]]) -> T:
+async def _with_pool(url: str, work: Callable[[LedgerCalls], Awaitable[T]], patience_s: float) -> T:
     from app.db.connect import open_pool
-    from app.ledger.calls import LedgerCalls
+    from workers.cli.patience import patient_calls
 
     try:
         pool = await open_pool(url, role_hint="command", min_size=1, max_size=1)
@@ -50,7 +63,7 @@ async def _with_pool(url: str, work: Callable[[LedgerCalls], Awaitable[T]]) -> T
         await _explain_missing_role(problem)
         raise
     try:
-        calls = LedgerCalls(pool)
+        calls = patient_calls(pool, patience_s)
         await check_fits(calls)
         return await work(calls)
     finally:
@@ -58,9 +71,18 @@ async def _with_pool(url: str, work: Callable[[LedgerCalls], Awaitable[T]]) -> T
         pool.terminate()
 
 
+def explaining_missing_roles(work: Callable[[], T]) -> T:
+    """Run what connects by itself, with the errors that `with_ledger` has before there is a schema."""
+    try:
+        return work()
+    except DatabaseProblem as problem:
+        asyncio.run(_explain_missing_role(problem))
+        raise
+
+
 async def _explain_missing_role(problem: DatabaseProblem) -> None:
-    """On an embedded server without schema the roles are missing too, and a login that fails would
-    send its reader looking for a password.
+    """On an embedded server without schema the roles are missing too, as they are under another
+    prefix, and a login that fails would send its reader looking for a password.
     """
     settings = state().settings
     if settings.database_url is not None or problem.code != Code.DATABASE_PRIVILEGE:
@@ -72,8 +94,18 @@ async def _explain_missing_role(problem: DatabaseProblem) -> None:
     owner = await open_connection(owner_url(settings), role_hint="command")
     try:
         await check_schema(owner)
+        role = settings.role_prefix + "worker"
+        there = await owner.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", role)
     finally:
         await owner.close()
+    if not there:
+        raise BadInput(
+            Code.BAD_SETTING,
+            f"LEDGER_ROLE_PREFIX is {settings.role_prefix}, and the server has no role {role}",
+            not_done="nothing was read or written",
+            next_step="set it as it was when the schema was made, or run: alembic upgrade head on a "
+            "server of its own (LEDGER_DATA_DIR)",
+        )
 
 
 async def check_fits(calls: LedgerCalls) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import typer
 
 from app.errors import BadInput, Code
+from workers.cli.errors import COULD_NOT
 from workers.cli.output import emit, pairs, progress, say
 from workers.cli.state import Json, state
 
@@ -70,7 +71,7 @@ def stop(
 
 
 def status(as_json: Json = False) -> None:
-    """What is there, without touching it."""
+    """What is there, without touching it. Exit code 2 where it cannot be used as it is."""
     settings = state().settings
     if settings.database_url is not None:
         from app.db.url import masked
@@ -94,8 +95,18 @@ def status(as_json: Json = False) -> None:
         "server_version": seen.server_version,
         "pid": seen.pid,
         "detail": seen.detail,
+        "next": _NEXT.get(seen.state.value, "").format(pid=seen.pid),
     }
     emit(found, lambda: pairs((name, value) for name, value in found.items() if value))
+    if found["next"]:
+        raise typer.Exit(COULD_NOT)
+
+
+_NEXT: Final = {
+    "unusable": "ledger-worker db start tells what can be done; nothing was touched",
+    "not answering": "see whether process {pid} is paused (kill -CONT {pid}) or the machine overloaded",
+}
+"""State to what to do, where it cannot be used as it is."""
 
 
 def url(

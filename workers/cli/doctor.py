@@ -14,8 +14,9 @@ import typer
 
 from app import __version__
 from app.clock import Ports
-from app.errors import LedgerError
-from workers.cli.connect import check_fits, newest_revision, read
+from app.errors import Code, LedgerError
+from workers.cli import connect
+from workers.cli.connect import check_fits, explaining_missing_roles, newest_revision, read
 from workers.cli.errors import DONE, REFUSED
 from workers.cli.output import emit, field, progress, say, table
 from workers.cli.state import Json, state
@@ -93,6 +94,25 @@ def _of_settings(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "keys", "fail" if missing else "ok", f"not set: {words}" if missing else "set"
         )
+    if settings.private_key is not None:
+        yield _of_private_key(settings.private_key.get_secret_value(), settings.venue)
+
+
+def _of_private_key(text: str, venue: str) -> Finding:
+    from app.venue.polymarket.signing import Signer
+
+    try:
+        signer = Signer.from_key(text)
+    except LedgerError:
+        problem = LedgerError(
+            Code.BAD_KEY,
+            "LEDGER_PRIVATE_KEY is not 64 hex digits of a number in the curve's range",
+            not_done="nothing can be signed with it",
+            next_step="set it to the key as the wallet exports it (0x and 64 hex digits); it is not "
+            "shown here",
+        )
+        return Finding("private key", "warn" if venue == "paper" else "fail", str(problem))
+    return Finding("private key", "ok", f"signs as {signer.address}")
 
 
 _KEYS: Final = ("private_key", "funder", "api_key", "api_secret", "api_passphrase")
@@ -110,23 +130,25 @@ def _of_database(settings: Settings) -> list[Finding]:
             seen = embedded.status(embedded_config(settings))
             if seen.state is not embedded.State.RUNNING:
                 # looking must not make or start a server
-                bad = seen.state is embedded.State.UNUSABLE
-                words = f"embedded server in {seen.home}: {seen.state.value} {seen.detail}".strip()
+                bad = seen.state in (embedded.State.UNUSABLE, embedded.State.NOT_ANSWERING)
+                detail = f": {seen.detail}" if seen.detail else ""
+                words = f"embedded server in {seen.home}: {seen.state.value}{detail}"
                 hint = "" if bad else "; ledger-worker db start, then alembic upgrade head"
                 return [Finding("database", "fail", words + hint)]
-        return asyncio.run(_look(settings, role_url(settings, "worker")))
+        url = role_url(settings, "worker")
+        return explaining_missing_roles(lambda: asyncio.run(_look(settings, url)))
     except LedgerError as error:
         return [Finding("database", "fail", str(error))]
 
 
 async def _look(settings: Settings, url: str) -> list[Finding]:
     from app.db.connect import open_pool
-    from app.ledger.calls import LedgerCalls
+    from workers.cli.patience import patient_calls
 
     pool = await open_pool(url, role_hint="doctor", min_size=1, max_size=1)
     found: list[Finding] = []
     try:
-        async for one in _of_server(LedgerCalls(pool), settings):
+        async for one in _of_server(patient_calls(pool, connect.PATIENCE_S), settings):
             found.append(one)  # noqa: PERF401 - what was found before an error is kept
     except LedgerError as error:
         found.append(Finding("database", "fail", str(error)))

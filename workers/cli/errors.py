@@ -12,6 +12,7 @@ import typer
 
 from app.errors import BadInput, Code, LedgerError, Refused
 from app.money import format_micros
+from workers.cli.next_steps import NEXT
 from workers.cli.output import note, write_json
 from workers.cli.state import state
 from workers.cli.values import NOTHING
@@ -34,8 +35,8 @@ _BAD_INPUT: Final = frozenset(
     {
         *(Code.BAD_REQUEST, Code.BAD_NUMBER, Code.BAD_PRICE, Code.OFF_TICK, Code.BAD_SIZE),
         *(Code.BELOW_MINIMUM, Code.BAD_KEY, Code.BAD_VALIDITY, Code.UNKNOWN_ACCOUNT),
-        *(Code.UNKNOWN_MARKET, Code.UNKNOWN_OUTCOME, Code.UNKNOWN_ORDER, Code.NOT_TRADABLE),
-        Code.NOT_GRANTED,
+        *(Code.UNKNOWN_MARKET, Code.UNKNOWN_OUTCOME, Code.UNKNOWN_ORDER, Code.UNKNOWN_ROLE),
+        *(Code.NOT_TRADABLE, Code.NOT_GRANTED),
     }
 )
 """Answers of the ledger that the same command will get again: exit code 2 and not 1."""
@@ -48,42 +49,13 @@ _IN_MICROS: Final = frozenset(
 )
 """Refusals whose only numbers are micros."""
 
-_NEXT: Final[dict[Code, str]] = {
-    Code.OFF_TICK: "round the price to the tick; ledger-worker markets list shows it",
-    Code.BAD_PRICE: "give a price above 0 and below 1 on the market's tick",
-    Code.BAD_SIZE: "give a size in shares above 0 with at most two decimals",
-    Code.BELOW_MINIMUM: "give a larger size; ledger-worker markets list shows the minimum",
-    Code.BAD_KEY: "give a key of 1 to 200 bytes, the same whenever this intent is repeated",
-    Code.BAD_VALIDITY: "give --valid-for from 1ms to 24h, and --expires-at with --type GTD alone",
-    Code.UNKNOWN_MARKET: "import it first: ledger-worker markets import FILE",
-    Code.UNKNOWN_OUTCOME: "name one of the outcomes that ledger-worker markets list shows",
-    Code.UNKNOWN_ORDER: "ledger-worker orders shows the numbers",
-    Code.NOT_TRADABLE: "ledger-worker markets list shows why; choose another market",
-    Code.NOT_GRANTED: "let an operator run: ledger-worker account grant ACCOUNT ROLE",
-    Code.KEY_REUSED: "use a new key for a new intent",
-    Code.HALTED: "see ledger-worker status; an operator ends it with ledger-worker resume",
-    Code.SUSPENDED: "wait until it ends; ledger-worker status shows when and why",
-    Code.CAP_OUTCOME: "ask for less, give --clamp, or see ledger-worker limits",
-    Code.CAP_MARKET: "ask for less, give --clamp, or see ledger-worker limits",
-    Code.BURST_GAP: "wait for the gap of ledger-worker limits, then repeat with the same key",
-    Code.BURST_MINUTE: "wait until a minute has passed, then repeat with the same key",
-    Code.INSUFFICIENT_COLLATERAL: "ask for less; ledger-worker balances shows what is available",
-    Code.INSUFFICIENT_TOKENS: "ask for less; only confirmed tokens can be sold",
-    Code.LOCKED: "repeat with the same key once the evaluation has ended",
-    Code.BUSY: "repeat with the same key",
-    Code.UNKNOWN_ACCOUNT: "ledger-worker account list shows the names",
-    Code.ILLEGAL_TRANSITION: "ledger-worker order show tells what became of it",
-    Code.NOT_PROVEN: "give it the evidence it lacks, or resolve it as another state",
-    Code.ALREADY_ENDED: "place a new order",
-}
-
 
 def refusal(answer: Mapping[str, Any], not_done: str) -> LedgerError:
     """The error behind an answer ``{"status": "refused", "code", "detail"}`` of the ledger."""
     code = Code(answer["code"])
     kind = BadInput if code in _BAD_INPUT else Refused
     wrong = in_decimals(code, str(answer["detail"]))
-    return kind(code, wrong, not_done=not_done, next_step=_NEXT.get(code, ""))
+    return kind(code, wrong, not_done=not_done, next_step=NEXT[code])
 
 
 def in_decimals(code: Code, detail: str) -> str:
@@ -115,9 +87,9 @@ def show_error(error: LedgerError) -> int:
     wrong, not_done = _parted(error)
     if error.code in _NAMES and " " not in wrong:  # the ledger says the name alone
         wrong = f"there is no {_NAMES[error.code]} {wrong}"
-    if isinstance(error, BadInput) and not not_done:
-        not_done = NOTHING  # it is refused before anything is written
-    _show(str(error.code), wrong, not_done, error.next_step or _NEXT.get(error.code, ""))
+    if not not_done:  # bad input is refused before anything is written
+        not_done = NOTHING if isinstance(error, BadInput) else "how far it came is not known"
+    _show(str(error.code), wrong, not_done, error.next_step or NEXT[error.code])
     return REFUSED if isinstance(error, Refused) or error.code == Code.STALE_VERSION else COULD_NOT
 
 
@@ -125,6 +97,7 @@ _NAMES: Final = {
     Code.UNKNOWN_ACCOUNT: "account",
     Code.UNKNOWN_MARKET: "market",
     Code.UNKNOWN_OUTCOME: "outcome",
+    Code.UNKNOWN_ROLE: "role",
 }
 
 
@@ -152,6 +125,17 @@ def show_usage(error: Exception) -> int:
     return COULD_NOT
 
 
+def show_interrupted(
+    not_done: str = "how far it came is not known; what was committed stands",
+    next_step: str = "see ledger-worker status and orders; what has a key can be repeated with the "
+    "same key",
+) -> int:
+    """Ctrl-C before the answer was there. What was asked for may be done all the same."""
+    state().interrupt_told = True
+    _show("INTERRUPTED", "interrupted before the answer was there", not_done, next_step)
+    return INTERRUPTED
+
+
 def show_unexpected(error: Exception) -> int:
     """One line with an id and a place. No text of the error: it may quote what must stay secret."""
     from app.clock import SystemRng
@@ -171,7 +155,14 @@ def show_unexpected(error: Exception) -> int:
     return COULD_NOT
 
 
+def _as_clause(said: str) -> str:
+    """Some parts of the project speak in sentences; behind "not done:" a clause reads better."""
+    said = said.removesuffix(".")
+    return said[:1].lower() + said[1:] if said[1:2].islower() else said
+
+
 def _show(code: str, wrong: str, not_done: str, next_step: str, **more: str) -> None:
+    not_done, next_step = _as_clause(not_done), _as_clause(next_step)
     if state().as_json:
         parts = {"code": code, "wrong": wrong, "not_done": not_done, "next": next_step, **more}
         write_json({"error": parts})

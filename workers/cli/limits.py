@@ -147,7 +147,12 @@ def _cap(given: str, what: str) -> str | None:
         return None
     cap = parse_micros(given, what=what)
     if cap < 0:
-        raise BadInput(Code.BAD_NUMBER, f"{what} is below zero: {given[:40]!r}", not_done=NOTHING)
+        raise BadInput(
+            Code.BAD_NUMBER,
+            f"{what} is below zero: {given[:40]!r}",
+            not_done=NOTHING,
+            next_step=f"give shares from 0 on, or {UNSET} to unset it here",
+        )
     return str(cap)
 
 

@@ -20,6 +20,7 @@ from workers.cli import (
     placing,
     risk,
     running,
+    simulator,
     status,
     verify,
 )
@@ -28,10 +29,12 @@ from workers.cli.errors import (
     DONE,
     INTERRUPTED,
     show_error,
+    show_interrupted,
     show_unexpected,
     show_usage,
 )
-from workers.cli.state import Debug, Json, State, begin
+from workers.cli.state import Debug, Json, State, begin, state
+from workers.cli.values import check_text
 
 app = typer.Typer(
     name="ledger-worker",
@@ -64,7 +67,7 @@ def root(
 
 for _part in (running, placing, orders, status, risk, limits, mending, markets, accounts):
     _part.register(app)
-for _part in (verify, doctor, database):
+for _part in (verify, doctor, database, simulator):
     _part.register(app)
 
 
@@ -73,15 +76,18 @@ def run(arguments: Sequence[str]) -> int:
     # also read here, since a command line that cannot be parsed has no parsed switches
     begin(State(as_json="--json" in arguments, debug="--debug" in arguments))
     try:
+        check_text(arguments)
         code = app(args=list(arguments), prog_name="ledger-worker", standalone_mode=False)
     except LedgerError as error:
         return show_error(error)
     except CLICK_ERROR as error:
         return show_usage(error)
     except (KeyboardInterrupt, typer.Abort):
-        return INTERRUPTED
+        return show_interrupted()
     except Exception as error:  # noqa: BLE001 - the last place where anything can be said about it
         return show_unexpected(error)
+    if code == INTERRUPTED and not state().interrupt_told:  # Typer makes an exit of Ctrl-C
+        return show_interrupted()
     return code if isinstance(code, int) else DONE
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.errors import BadInput, Code
+from workers.cli import connect
 from workers.cli.connect import check_filters, read, with_ledger
 from workers.cli.errors import not_in_this_release
 from workers.cli.output import Row, emit, field, micros, note, progress, say, table
@@ -48,21 +49,23 @@ def import_file(
         raise BadInput(
             Code.BAD_REQUEST,
             "name a file, or --sample: one of them",
-            not_done="No market of it was taken.",
+            not_done="no market was taken",
             next_step="see ledger-worker markets import --help",
         )
     path = file or sample_path()
     with progress(f"reading {path.name}"):
         report = read_markets(path)
-    stored = {"created": 0, "updated": 0}
+    stored = {"created": 0, "updated": 0, "tradable": 0, "ended": 0}
     if report.markets:
 
         async def work(calls: LedgerCalls) -> dict[str, int]:
             with progress(f"storing {len(report.markets)} markets"):
                 done: dict[str, int] = await calls.value("import_markets", rows_of(report.markets))
-            return done
+            ids = [one.condition_id for one in report.markets]
+            (count,) = await read(calls, "import_count", ids)
+            return done | count
 
-        stored = with_ledger("worker", work)
+        stored = with_ledger("worker", work, patience_s=connect.LONG_PATIENCE_S)
     summary = _summary(path, report, stored)
     emit(summary, lambda: _show_import(summary))
 
@@ -72,7 +75,8 @@ def _summary(path: Path, report: ImportReport, stored: dict[str, int]) -> dict[s
     return {
         "file": str(path),
         "markets": len(report.markets),
-        "tradable": sum(one.tradable for one in report.markets),
+        "tradable": stored["tradable"],
+        "ended": stored["ended"],
         "created": stored["created"],
         "updated": stored["updated"],
         "objects_seen": report.objects_seen,
@@ -89,7 +93,8 @@ def _show_import(done: dict[str, Any]) -> None:
         return
     say(
         f"{done['markets']} markets from {done['file']}: {done['created']} new, "
-        f"{done['updated']} updated, {done['tradable']} tradable"
+        f"{done['updated']} updated, {done['tradable']} tradable now"
+        + (f", {done['ended']} ended" if done["ended"] else "")
     )
     for reason, count in done["untradable_reasons"].items():
         say(f"  not tradable: {reason} ({count})")

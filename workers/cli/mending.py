@@ -175,7 +175,7 @@ def adopt(
     else:
         table(FOREIGN, rows, empty="")
     later = not_in_this_release("adopting them", "the Polymarket release")
-    note(f"{later.wrong}. Nothing was adopted. With LEDGER_FOREIGN_ORDERS=adopt_cancel a worker")
+    note(f"{later.wrong}. Nothing was adopted. With LEDGER_FOREIGN_ORDERS=cancel a worker")
     note("cancels them; the account stays halted until ledger-worker resume.")
     raise typer.Exit(COULD_NOT)
 

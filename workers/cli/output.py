@@ -23,6 +23,8 @@ Column: TypeAlias = tuple[str, Callable[[Row], object]]
 
 
 _SHORT: Final = 12
+"""A text up to this long is never folded."""
+_GAP: Final = 2
 
 
 def write_json(value: object) -> None:
@@ -50,18 +52,20 @@ def note(text: str) -> None:
 
 
 def table(columns: Sequence[Column], rows: Iterable[Row], *, empty: str) -> None:
-    """A Rich table on a terminal, plain aligned columns elsewhere (nothing cut, nothing wrapped)."""
+    """A Rich table on a terminal that is wide enough, else plain aligned columns (nothing cut, nothing
+    left out; a terminal wraps them by itself).
+    """
     titles = [title for title, _ in columns]
     cells = [[clean(text(read(row))) for _, read in columns] for row in rows]
     if not cells:
         say(empty)
-    elif sys.stdout.isatty():
-        _rich_table(titles, cells)
-    else:
-        widths = [max(len(line[i]) for line in (titles, *cells)) for i in range(len(titles))]
-        for line in (titles, *cells):
-            padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-            say("  ".join(padded).rstrip())
+        return
+    widths = [max(len(line[i]) for line in (titles, *cells)) for i in range(len(titles))]
+    if sys.stdout.isatty() and _rich_table(titles, cells, widths):
+        return
+    for line in (titles, *cells):
+        padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        say("  ".join(padded).rstrip())
 
 
 def pairs(rows: Iterable[tuple[str, object]]) -> None:
@@ -99,6 +103,11 @@ def age(seconds: int | None) -> str:
         if seconds >= size:
             return f"{seconds // size}{unit}{seconds % size // part:02d}{below}"
     return f"{seconds}s"
+
+
+def counted(number: int, word: str) -> str:
+    """``1 market``, ``2 markets``."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def text(value: object) -> str:
@@ -154,19 +163,26 @@ def _write(stream: TextIO, line: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _rich_table(titles: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+def _rich_table(
+    titles: Sequence[str], cells: Sequence[Sequence[str]], widths: Sequence[int]
+) -> bool:
+    """Show it, folding long texts where need be; False where the terminal is too narrow even so (Rich
+    would cut the short ones and leave out the long ones).
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    console = Console()
+    if sum(min(width, _SHORT) for width in widths) + _GAP * (len(widths) - 1) > console.width:
+        return False
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for i, title in enumerate(titles):
-        # a narrow terminal folds the long texts and leaves the numbers whole
-        short = max(len(line[i]) for line in (titles, *cells)) <= _SHORT
-        shown.add_column(title, overflow="fold", no_wrap=short)
+    for title, width in zip(titles, widths, strict=True):
+        shown.add_column(title, overflow="fold", min_width=min(width, _SHORT))
     for line in cells:
         shown.add_row(*(Text(cell) for cell in line))
-    Console().print(shown)
+    console.print(shown)
+    return True
 
 
 def _plain(value: object) -> object:

@@ -19,7 +19,12 @@ from workers.cli.output import decimal, emit, note, say
 from workers.cli.references import order_numbers
 from workers.cli.state import Json, state
 from workers.cli.values import parse_duration_ms, parse_instant_s
-from workers.cli.waiting import exit_code_after, until_known, until_replaced
+from workers.cli.waiting import (
+    exit_code_after,
+    show_interrupted_wait,
+    until_known,
+    until_replaced,
+)
 
 if TYPE_CHECKING:
     from app.ledger.calls import LedgerCalls
@@ -115,14 +120,17 @@ def place(
         **_terms(price, size, order_type, valid_for, expires_at),
     }
     timeout_ms = parse_duration_ms(timeout, what="--timeout")
+    reserved: dict[str, Any] = {}
 
     async def work(calls: LedgerCalls) -> dict[str, Any]:
         (answer,) = await calls.items("reserve_pending", [request])
         if answer["status"] == "refused":
             raise _placing_refused(answer, str(request["account"]))
+        answer.pop("item")
         answer = {**answer, "account": request["account"], "key": key}
         if answer["status"] == "asked":  # the key of a replacement
             return answer
+        reserved.update(answer)
         await read(calls, "wake")
         if wait:
             answer["order"], answer["waited"] = await until_known(
@@ -130,8 +138,14 @@ def place(
             )
         return answer
 
-    answer = with_ledger("worker", work)
-    answer.pop("item")
+    try:
+        answer = with_ledger("worker", work)
+    except KeyboardInterrupt:
+        if not reserved:
+            raise
+        number = reserved["order_id"]
+        code = show_interrupted_wait(reserved, number, f"order {number}", _show_placed)
+        raise typer.Exit(code) from None
     emit(answer, lambda: _show_placed(answer))
     raise typer.Exit(exit_code_after(answer))
 
@@ -212,6 +226,7 @@ def replace(
     """
     timeout_ms = parse_duration_ms(timeout, what="--timeout")
     parsed = _terms(price, size, order_type or OrderType.GTC, valid_for, expires_at)
+    asked: dict[str, Any] = {}
 
     async def work(calls: LedgerCalls) -> dict[str, Any]:
         (number,) = await order_numbers(calls, [order])
@@ -227,8 +242,11 @@ def replace(
         answer = await calls.value("replace_order", number, request)
         if answer["status"] == "refused":
             raise refusal(answer, "nothing was changed")
+        answer.pop("item", None)
+        asked.update(answer, key=key, old_order_id=number)
         known, waited = await until_replaced(calls, old["account"], key, timeout_ms if wait else 0)
         answer = {**answer, **known, "key": key}
+        asked.update(known)
         if wait:
             answer["waited"] = waited
         if known.get("state") == "refused":
@@ -239,8 +257,14 @@ def replace(
             )
         return answer
 
-    answer = with_ledger("worker", work)
-    answer.pop("item", None)
+    try:
+        answer = with_ledger("worker", work)
+    except KeyboardInterrupt:
+        if not asked:
+            raise
+        shown = asked.get("new_order_id") or asked["old_order_id"]
+        code = show_interrupted_wait(asked, shown, "the replacement", _show_replaced)
+        raise typer.Exit(code) from None
     emit(answer, lambda: _show_replaced(answer))
     raise typer.Exit(exit_code_after(answer))
 
@@ -271,7 +295,6 @@ def _terms(
             terms["expires_at_s"] = parse_instant_s(expires_at, what="--expires-at")
     except BadInput as error:
         error.not_done = _NOT_RESERVED
-        error.next_step = error.next_step or "write a plain decimal such as 0.45 or 12.5"
         raise
     return terms
 

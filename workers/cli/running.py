@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from app import __version__
-from workers.cli.errors import not_in_this_release
+from workers.cli.connect import explaining_missing_roles
+from workers.cli.errors import not_in_this_release, show_interrupted
 from workers.cli.output import emit, note, say
 from workers.cli.state import Json, state
 
@@ -17,7 +18,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command("start")(start)
     app.command("demo")(demo)
-    app.command("simulator")(simulator)
     app.command("withdraw")(withdraw)
     app.command("version")(version)
 
@@ -33,7 +33,7 @@ def start(as_json: Json = False) -> None:
     settings = state().settings
     if state().as_json:
         settings = settings.model_copy(update={"log_format": "json"})
-    raise typer.Exit(run(settings))
+    raise typer.Exit(explaining_missing_roles(lambda: run(settings)))
 
 
 def demo(
@@ -52,12 +52,14 @@ def demo(
 
     if not state().as_json:
         note("This takes up to two minutes. Your own database is not touched.")
-    raise typer.Exit(run(markets, seed, state().as_json))
-
-
-def simulator(as_json: Json = False) -> None:
-    """The venue with all its faults in a process of its own (later release)."""
-    raise not_in_this_release("the simulator", "a later release; ledger-worker demo runs without")
+    try:
+        code = run(markets, seed, state().as_json)
+    except KeyboardInterrupt:
+        code = show_interrupted(
+            "the demo was not finished; its processes and its database are gone",
+            "repeat it: ledger-worker demo",
+        )
+    raise typer.Exit(code)
 
 
 def withdraw(as_json: Json = False) -> None:

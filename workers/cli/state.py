@@ -21,6 +21,8 @@ class State:
 
     as_json: bool = False
     debug: bool = False
+    interrupt_told: bool = False
+    """Whether the command itself has said what stands after Ctrl-C."""
     _settings: Settings | None = field(default=None, repr=False)
 
     @property

@@ -8,7 +8,7 @@ import typer
 
 from workers.cli.connect import read, with_ledger
 from workers.cli.mending import FOREIGN, LANES
-from workers.cli.output import Column, age, decimal, emit, field, say, table
+from workers.cli.output import Column, age, counted, decimal, emit, field, say, table
 from workers.cli.state import Json
 
 if TYPE_CHECKING:
@@ -51,14 +51,17 @@ def status(
 def _show(found: dict[str, Any]) -> None:
     counts = found["counts"]
     say(_trading(found))
+    standing = counts["orders_standing"]
     say(
-        f"{counts['orders_standing']} orders stand; outbox: {counts['outbox_ready']} ready, "
-        f"{counts['outbox_claimed']} in hand, {counts['outbox_blocked']} blocked, "
-        f"{counts['outbox_dead']} dead"
+        f"{standing} {'order stands' if standing == 1 else 'orders stand'}; outbox: "
+        f"{counts['outbox_ready']} ready, {counts['outbox_claimed']} in hand, "
+        f"{counts['outbox_blocked']} blocked, {counts['outbox_dead']} dead"
     )
     say(
-        f"{counts['cancels_due']} cancels due, {counts['events_waiting']} venue events waiting, "
-        f"{counts['dead_letters']} dead letters, {counts['foreign_orders']} foreign orders"
+        f"{counted(counts['cancels_due'], 'cancel')} due, "
+        f"{counted(counts['events_waiting'], 'venue event')} waiting, "
+        f"{counted(counts['dead_letters'], 'dead letter')}, "
+        f"{counted(counts['foreign_orders'], 'foreign order')}"
     )
     for title, columns in _SECTIONS.items():
         rows = found[title]
@@ -84,7 +87,10 @@ def _market(row: Any) -> object:
 
 
 def _scope(row: Any) -> str:
-    return row["scope"] if row["scope"] == "global" else f"{row['scope']}:{row['name']}"
+    if row["scope"] == "global":
+        return "global"
+    empty = " (no market known)" if row["group_markets"] == 0 else ""
+    return f"{row['scope']}:{row['name']}{empty}"
 
 
 def _of_cap(used: int, cap: int | None) -> str:

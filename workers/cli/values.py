@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -12,6 +13,8 @@ _DURATION: Final = re.compile(r"(?P<number>[0-9]{1,9})(?P<unit>ms|s|m|h|d)")
 _UNIT_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _ORDER_ID: Final = re.compile(r"[0-9]{1,18}")
 _VENUE_ID: Final = re.compile(r"0x[0-9a-fA-F]{64}")
+_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+"""What Python makes of a byte of the command line that is not UTF-8."""
 _SCOPES: Final = ("account", "group", "market")
 
 NOTHING: Final = "nothing was changed"
@@ -72,8 +75,32 @@ def parse_count(text: str, *, what: str, least: int, most: int) -> int:
             Code.BAD_NUMBER,
             f"{what} is not a whole number from {least} to {most}: {given[:40]!r}",
             not_done=NOTHING,
+            next_step=f"give a whole number from {least} to {most}",
         )
     return int(given)
+
+
+def check_text(arguments: Sequence[str]) -> None:
+    """Raise for bytes that are no text: the database could not store them. Codes BAD_KEY for a key,
+    else BAD_REQUEST.
+    """
+    for before, given in zip(("", *arguments), arguments, strict=False):
+        if given.isascii() or not _LONE_SURROGATE.search(given):
+            continue
+        if before == "--key" or given.startswith("--key="):
+            raise BadInput(
+                Code.BAD_KEY,
+                "the key is not UTF-8 text",
+                not_done=NOTHING,
+                next_step="give a key of 1 to 200 bytes of UTF-8, the same whenever this intent is "
+                "repeated",
+            )
+        raise BadInput(
+            Code.BAD_REQUEST,
+            f"the argument {given[:60].encode('utf-8', 'replace').decode()!r} is not UTF-8 text",
+            not_done=NOTHING,
+            next_step="write it in UTF-8 (see the locale of this shell)",
+        )
 
 
 def is_order_number(text: str) -> bool:

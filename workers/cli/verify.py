@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from workers.cli.connect import with_ledger
+from workers.cli import connect
+from workers.cli.connect import explaining_missing_roles, with_ledger
 from workers.cli.errors import COULD_NOT, DONE, REFUSED
 from workers.cli.output import emit, note, pairs, progress, say
 from workers.cli.state import Json, state
@@ -40,7 +41,7 @@ def reconcile(
     # to standard error, and from a cron job only what somebody should read
     logs.configure(Ports.system().clock, level="warning", style=settings.log_format)
     with progress("comparing with the venue"):
-        report = run_once(settings, account)
+        report = explaining_missing_roles(lambda: run_once(settings, account))
     emit(report.to_json(), lambda: _show_report(report.to_json()))
     raise typer.Exit(_EXIT[report.result])
 
@@ -64,7 +65,7 @@ def audit(as_json: Json = False) -> None:
         async def work(calls: LedgerCalls) -> AuditReport:
             return await recompute(calls, lambda n, of: tell(f"recomputing {n} of {of}", 0))
 
-        report = with_ledger("auditor", work)
+        report = with_ledger("auditor", work, patience_s=connect.LONG_PATIENCE_S)
     emit(report.to_json(), lambda: _show_audit(report))
     raise typer.Exit(DONE if report.ok else REFUSED)
 

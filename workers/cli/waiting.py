@@ -1,4 +1,6 @@
-"""``--wait``: looks again until it is known what became of an order, or the patience ends."""
+"""``--wait``: looks again until it is known what became of an order, or the patience ends, or a person
+interrupts. None of these touches the order.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from app.clock import Ports
-from workers.cli.errors import COULD_NOT, DONE, REFUSED
+from workers.cli.errors import COULD_NOT, DONE, INTERRUPTED, REFUSED
+from workers.cli.output import emit, note
+from workers.cli.state import state
 
 if TYPE_CHECKING:
     from app.ledger.calls import LedgerCalls
@@ -54,6 +58,24 @@ async def _poll(
         if clock.monotonic_ns() >= deadline:
             return found, "timed_out"
         await clock.sleep(_PAUSE_S)
+
+
+def show_interrupted_wait(
+    answer: Mapping[str, Any], order_id: int, what: str, show: Callable[[Mapping[str, Any]], None]
+) -> int:
+    """The answer that was already there, and what an interrupt did not do. Returns the exit code."""
+    not_done = f"nothing was cancelled: {what} stands"
+    next_step = f"ledger-worker order show {order_id}; ledger-worker cancel {order_id} ends it"
+    told = {**answer, "waited": "interrupted", "not_done": not_done, "next": next_step}
+
+    def tell() -> None:
+        show(answer)
+        note(f"interrupted; {not_done}")
+        note(f"  next: {next_step}")
+
+    emit(told, tell)
+    state().interrupt_told = True
+    return INTERRUPTED
 
 
 def exit_code_after(answer: Mapping[str, Any]) -> int:

@@ -17,7 +17,6 @@ from typing import Any, Final
 
 from app.clock import Ports, SeededRng
 from app.db.connect import open_pool
-from app.errors import LedgerError
 from app.ledger.audit import AuditReport
 from app.observe import logs
 from app.venue.paper import PaperBook, PaperVenue
@@ -36,28 +35,20 @@ from workers.worker.paper_host import PaperHost
 
 OK: Final = 0
 FAILED: Final = 1
-COULD_NOT: Final = 2
-INTERRUPTED: Final = 130
 
 
 def run(markets_file: Path | None, seed: int, as_json: bool) -> int:
     """Play the demo once and show the result. Returns the exit code: 0 only if nothing was lost,
-    doubled or over a cap, and audit and reconcile came out clean; 2 if it could not run.
+    doubled or over a cap, and audit and reconcile came out clean. Raises `LedgerError` where it could
+    not run, and `KeyboardInterrupt` at SIGINT and SIGTERM, both with nothing left behind.
     """
     ports = Ports.system()
     logs.configure(ports.clock, level="error", style="json", stream=sys.stderr)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         return _run(markets_file, seed, as_json, ports)
-    except LedgerError as error:
-        sys.stderr.write(f"{error}\n")
-        if as_json:
-            parts = {"code": error.code.value, "wrong": error.wrong}
-            _write({"error": parts | {"not_done": error.not_done, "next": error.next_step}})
-        return COULD_NOT
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        sys.stderr.write("interrupted; the demo's processes and its database are gone\n")
-        return INTERRUPTED
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
     finally:
         signal.signal(signal.SIGTERM, before)
 

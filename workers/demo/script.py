@@ -286,7 +286,7 @@ def _place_of_sets(number: int) -> int:
 
 def set_key(revision: str, wanted: dict[str, Any]) -> str:
     """The key that the gateway gives to an order of a set: revision, class, outcome, side, price,
-    size, type.
+    type.
     """
     words = (
         revision,
@@ -294,7 +294,6 @@ def set_key(revision: str, wanted: dict[str, Any]) -> str:
         wanted["outcome"],
         wanted["side"],
         wanted["price_micros"],
-        wanted["size_micros"],
         "GTC",
     )
     return ":".join(map(str, words))

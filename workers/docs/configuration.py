@@ -19,6 +19,13 @@ GROUPS: Final[dict[str, tuple[str, ...]]] = {
     "Venue and account": (
         *("venue", "live", "account", "accounts", "cancel_on_stop"),
         *("private_key", "funder", "signature_type", "api_key", "api_secret", "api_passphrase"),
+        *("previous_api_key", "previous_api_secret", "previous_api_passphrase"),
+    ),
+    "Secrets from elsewhere": (
+        *("secrets", "secrets_refresh_s", "secrets_timeout_ms"),
+        *("vault_addr", "vault_namespace", "vault_mount", "vault_kv", "vault_path"),
+        *("vault_token", "vault_token_file", "vault_role_id", "vault_secret_id", "vault_ca_file"),
+        *("aws_secret_id", "aws_region"),
     ),
     "Paper venue": ("paper_collateral", "paper_seed", "paper_settle_ms"),
     "Times": (
@@ -27,7 +34,7 @@ GROUPS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "Polymarket addresses": (
         *("polymarket_clob_url", "polymarket_ws_url", "polymarket_market_ws_url"),
-        *("polymarket_gamma_url", "polymarket_data_url"),
+        *("polymarket_gamma_url", "polymarket_data_url", "polymarket_site_url"),
     ),
     "Logs and mode": ("env", "log_level", "log_format"),
 }
@@ -36,9 +43,9 @@ _HEAD: Final = f"""{GENERATED}
 
 # Configuration
 
-Every setting comes from the environment, or from a file `.env` in the working folder; the environment wins. Nothing is
-read from anywhere else. A value that cannot be right stops the command before anything starts, with the name of the
-setting and never with its value (code `BAD_SETTING`).
+Every setting comes from the environment, or from a file `.env` in the working folder; the environment wins. Only the
+venue's keys may come from elsewhere, and only if `LEDGER_SECRETS` says so. A value that cannot be right stops the
+command before anything starts, with the name of the setting and never with its value (code `BAD_SETTING`).
 
 Caps and burst limits are not settings: they are rows of the database with a change log, effective for the next decision
 in every process (`ledger-worker limits`).

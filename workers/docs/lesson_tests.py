@@ -36,6 +36,7 @@ LESSONS: Final = (
         (
             "test_an_unknown_order_is_sent_again_only_as_the_same_bytes",
             "test_a_lost_answer_ends_in_the_order_that_the_venue_has",
+            "test_what_a_look_up_misses_is_sent_again_with_the_same_bytes",
         ),
     ),
     Lesson(
@@ -45,6 +46,8 @@ LESSONS: Final = (
         "No class of error is believed; absence waits for a quarantine.",
         (
             "test_absence_is_not_concluded_within_the_quarantine",
+            "test_a_refused_resend_proves_nothing_about_the_first_copy",
+            "test_a_cancel_of_an_order_in_flight_is_repeated_until_its_fate_is_known",
             "test_an_order_may_appear_late_and_only_once",
         ),
     ),
@@ -55,6 +58,7 @@ LESSONS: Final = (
         "A takeover makes the same bytes; the zombie's completion is refused.",
         (
             "test_a_takeover_signs_with_the_same_salt_and_time",
+            "test_a_takeover_sends_the_same_bytes_and_the_venue_calls_them_duplicated",
             "test_a_zombies_late_answer_is_refused_and_kept_as_evidence",
         ),
     ),
@@ -130,6 +134,7 @@ LESSONS: Final = (
         "Two engines were started and both traded.",
         "They share the work; nothing doubles.",
         (
+            "test_two_workers_share_the_work_and_nothing_doubles",
             "test_who_lost_the_claim_can_neither_prepare_nor_open",
             "test_copies_sent_at_once_from_many_processes_make_one_order",
         ),
@@ -146,14 +151,22 @@ LESSONS: Final = (
         _LOOKING,
         "A matched order was missing from the look-up, present in trades.",
         "Absence needs both, and age.",
-        ("test_absence_needs_every_kind_of_evidence", "test_reads_can_lie_or_fail_once"),
+        (
+            "test_absence_needs_every_kind_of_evidence",
+            "test_an_order_that_no_look_up_finds_is_booked_by_its_trades",
+        ),
     ),
     Lesson(
         15,
         _LOOKING,
         "A failed read returned an empty list; everything was placed again.",
         "Reads are found, absent or unread.",
-        ("test_a_database_that_is_gone_makes_everything_unknown",),
+        (
+            "test_a_look_up_that_fails_concludes_nothing",
+            "test_a_worker_that_cannot_read_the_venue_is_not_ready_and_places_nothing",
+            "test_a_read_that_fails_makes_it_incomplete_and_books_nothing",
+            "test_a_database_that_is_gone_makes_everything_unknown",
+        ),
     ),
     Lesson(
         16,
@@ -168,6 +181,7 @@ LESSONS: Final = (
         "Recovery by look-alike attached the wrong order.",
         "By identity only.",
         (
+            "test_a_twin_at_the_venue_is_never_taken_for_an_order_of_unknown_fate",
             "test_two_intents_never_share_salt_and_time",
             "test_what_no_intent_explains_halts_the_account_once",
         ),
@@ -208,7 +222,10 @@ LESSONS: Final = (
         _FILLS,
         "The fill in one commit, the position in the next.",
         "One function, one commit.",
-        ("test_a_partial_fill_shrinks_the_hold_by_exactly_its_size",),
+        (
+            "test_a_fill_stands_or_falls_with_the_position_it_makes",
+            "test_a_session_killed_behind_a_fill_leaves_neither_fill_nor_position",
+        ),
     ),
     Lesson(
         23,
@@ -257,6 +274,7 @@ LESSONS: Final = (
         "Cancel-all missed an order in flight.",
         "Repeated until the fate is known.",
         (
+            "test_a_cancel_of_an_order_in_flight_is_repeated_until_its_fate_is_known",
             "test_a_cancel_of_an_unknown_order_repeats_until_its_fate_is_known",
             "test_a_cancel_asked_while_sending_ends_what_is_then_held_back",
         ),
@@ -266,7 +284,10 @@ LESSONS: Final = (
         _CANCELLING,
         '"Cancelled: true" without reading the result per id.',
         "Each id is read.",
-        ("test_cancels_can_miss_or_get_lost_or_be_put_off",),
+        (
+            "test_each_order_of_a_cancel_request_ends_by_its_own_answer_and_its_own_read",
+            "test_a_cancelled_order_is_one_that_a_read_shows_cancelled",
+        ),
     ),
     Lesson(
         30,
@@ -274,7 +295,9 @@ LESSONS: Final = (
         "A back-off held cancels back.",
         "Nothing of ours delays a cancel.",
         (
+            "test_a_cancel_leaves_at_once",
             "test_a_cancel_leaves_at_once_under",
+            "test_a_cancel_waits_neither_for_the_request_nor_for_the_read_of_another_account",
             "test_a_protective_cancel_leaves_at_once_while_the_market_is_locked",
         ),
     ),
@@ -293,6 +316,10 @@ LESSONS: Final = (
         _STARTING,
         "Cancel-all failed at start; the bot went on.",
         "Not ready until a complete comparison.",
+        (
+            "test_a_worker_that_cannot_read_the_venue_is_not_ready_and_places_nothing",
+            "test_a_look_up_that_fails_at_the_start_keeps_the_worker_from_placing",
+        ),
     ),
     Lesson(
         33,
@@ -306,7 +333,10 @@ LESSONS: Final = (
         _STARTING,
         "Starting twice gave different rows.",
         "A second start changes nothing.",
-        ("test_a_second_start_changes_nothing",),
+        (
+            "test_a_second_start_changes_nothing",
+            "test_starting_twice_leaves_the_same_rows",
+        ),
     ),
     Lesson(
         35,
@@ -323,18 +353,28 @@ LESSONS: Final = (
         _STARTING,
         "Fills from before the restart were forgiven a grace.",
         "No second look at a start.",
+        ("test_what_was_missed_before_a_start_is_forgiven_no_second_look",),
     ),
     Lesson(
         37,
         _DATABASE,
         "One idle transaction stopped the queue.",
         "A watchdog ends who sits on a ledger lock.",
+        (
+            "test_an_idle_transaction_does_not_stop_the_queue",
+            "test_the_watchdog_waits_in_no_queue_behind_the_lock_it_is_there_to_break",
+            "test_a_trader_that_waits_for_a_second_session_of_its_own_is_ended",
+        ),
     ),
     Lesson(
         38,
         _DATABASE,
         "A half-open LISTEN socket slept for ever.",
         "The poll is the truth; the session is asked every 5 s.",
+        (
+            "test_a_listening_session_whose_other_end_went_silent_is_made_anew",
+            "test_a_lost_wake_up_only_delays_to_the_poll",
+        ),
     ),
     Lesson(
         39,
@@ -358,7 +398,10 @@ LESSONS: Final = (
         _DATABASE,
         "A dropped session lost its advisory lock and did not know.",
         "Leases with terms.",
-        ("test_a_lease_has_one_holder_and_a_growing_term",),
+        (
+            "test_a_lease_has_one_holder_and_a_growing_term",
+            "test_a_holder_whose_market_was_taken_over_cannot_reserve",
+        ),
     ),
     Lesson(
         42,
@@ -372,7 +415,11 @@ LESSONS: Final = (
         _LIMITS,
         "A stale tick was cached for ever; a fee ceiling taken for the fee.",
         "Tick from the market row at each decision; fee from the market's schedule.",
-        ("test_a_changed_tick_is_taken_over",),
+        (
+            "test_tick_and_fee_are_the_market_s_at_each_decision",
+            "test_a_schedule_counts_whatever_the_switch_says",
+            "test_a_changed_tick_is_taken_over",
+        ),
     ),
     Lesson(
         44,
@@ -380,6 +427,7 @@ LESSONS: Final = (
         "Millions of orders left that nobody compared with what was meant.",
         "Each venue order has one intent; the bytes are checked against it.",
         (
+            "test_an_intent_becomes_one_order_with_the_stored_bytes",
             "test_the_audit_names_a_corrupted_row",
             "test_true_duplicates_are_found_in_the_venues_own_book",
         ),
@@ -407,6 +455,7 @@ LESSONS: Final = (
         "A kill switch was cleared by the next start.",
         "Durable and versioned; a person ends it.",
         (
+            "test_no_start_and_no_stop_ends_a_halt",
             "test_a_halt_survives_every_session",
             "test_resume_is_refused_while_a_newer_halt_stands",
         ),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from workers.docs import configuration, events, lessons, picture, reasons, states
+from workers.docs import configuration, events, lessons, outcomes, picture, reasons, states
 from workers.docs.sources import Unworded
 
 __all__ = ["DATABASE_PAGE", "ROOT", "Unworded", "pages", "state_machine_page"]
@@ -23,6 +23,7 @@ def pages(root: Path = ROOT) -> dict[str, str]:
         "docs/reasons.md": reasons.page(root),
         "docs/logs.md": events.page(root),
         "docs/lessons.md": lessons.page(root),
+        "docs/outcomes.md": outcomes.page(),
         "docs/order-life.svg": picture.draw(),
     }
 

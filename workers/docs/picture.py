@@ -17,7 +17,7 @@ BOX: Final = (124, 40)
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A state. ``kind`` is unsent, maybe (a copy may be at the venue) or ended."""
+    """A state. ``kind`` is unsent (known not to be at the venue), maybe (a copy may be there) or ended."""
 
     state: str
     x: int
@@ -129,14 +129,21 @@ ARROWS: Final = (
         (716, 254),
         "start",
     ),
-    Arrow("LIVE", "FILL_ALL", "FILLED", ((824, 160), (858, 160), (858, 92), (892, 92)), "", (0, 0)),
+    Arrow(
+        "LIVE",
+        "FILL_ALL",
+        "FILLED",
+        ((824, 160), (858, 160), (858, 92), (892, 92)),
+        "filled by its trades",
+        (954, 62),
+    ),
     Arrow("LIVE", "END_CANCELLED", "CANCELLED", ((824, 170), (892, 170)), "", (0, 0)),
     Arrow(
         "LIVE",
         "END_EXPIRED",
         "EXPIRED",
         ((824, 180), (858, 180), (858, 248), (892, 248)),
-        "proven by\na read",
+        "both: proven by a\nread of the order",
         (954, 288),
     ),
     Arrow(
@@ -144,7 +151,7 @@ ARROWS: Final = (
         "WITHDRAW",
         "NOT_PLACED",
         ((86, 190), (86, 438), (342, 438)),
-        "not wanted any more,\nand known unsent",
+        "not wanted any more,\nand not at the venue",
         (100, 396),
         "start",
     ),
@@ -195,9 +202,9 @@ _STYLE: Final = """
 """
 
 _LEGEND: Final = (
-    ("unsent", 24, "known unsent: counted in exposure, a cancel ends it"),
-    ("maybe", 370, "a copy may be at the venue: counted until there is proof"),
-    ("ended", 750, "ended: only facts may still come"),
+    ("unsent", 24, "not at the venue: counted; a cancel ends it at once"),
+    ("maybe", 378, "a copy may be at the venue: counted until there is proof"),
+    ("ended", 756, "ended: only facts may still come"),
 )
 
 

@@ -13,7 +13,7 @@ from workers.docs.sources import GENERATED, modules, require_words, sql_function
 from workers.docs.words import CODES, PLACES
 
 _MOST_PLACES: Final = 5
-_ONLY_WORDS: Final = ("app.errors", "workers.cli.errors")
+_ONLY_WORDS: Final = ("app.errors", "workers.cli.errors", "workers.cli.next_steps")
 """Modules that speak about every code and decide none."""
 
 _HEAD: Final = f"""{GENERATED}

@@ -45,7 +45,13 @@ CODES: Final[dict[str, tuple[str, str]]] = {
         "The size is below the market's minimum.",
         "Ask for more; `markets list` shows the minimum.",
     ),
-    "BAD_KEY": ("The key is not text of 1 to 200 bytes.", "Give another key."),
+    "BAD_KEY": (
+        (
+            "The key of an intent is not text of 1 to 200 bytes in UTF-8. In `doctor`: the private "
+            "key is not 64 hex digits of a number in the curve's range."
+        ),
+        "Give another key; for the private key see its setting, its content is never shown.",
+    ),
     "BAD_VALIDITY": (
         "How long the intent or the order lives is out of bounds, or an expiry without GTD.",
         "1 ms to 24 h; a GTD expiry at least 180 s ahead.",
@@ -65,6 +71,10 @@ CODES: Final[dict[str, tuple[str, str]]] = {
             "explains it, and the account is halted."
         ),
         "`orders` shows the numbers; for a fact see `FOREIGN_ORDER`.",
+    ),
+    "UNKNOWN_ROLE": (
+        "The database has no such role. A grant to it would wait for whoever makes one of that name.",
+        "`CREATE ROLE … LOGIN IN ROLE ledger_trader`, then repeat.",
     ),
     "NOT_TRADABLE": (
         "The market lacks what trading needs, is closed, or its window has ended.",
@@ -166,8 +176,11 @@ CODES: Final[dict[str, tuple[str, str]]] = {
         "See the address and the server's log.",
     ),
     "DATABASE_BUSY": (
-        "It is starting or stopping, or takes no more sessions.",
-        "Wait, then repeat.",
+        (
+            "It is starting or stopping, takes no more sessions, or gave no answer in time: paused, "
+            "overloaded, or another session holds a lock."
+        ),
+        "See `db status` and `pg_stat_activity`; wait, then repeat with the same key.",
     ),
     "DATABASE_DAMAGED": (
         "The embedded data folder is incomplete, gone, or of another version. It was not touched.",
@@ -186,6 +199,14 @@ CODES: Final[dict[str, tuple[str, str]]] = {
     "SCHEMA_NEW": (
         "The schema is newer than this release.",
         "Install the release that made it, or a newer one.",
+    ),
+    "MIGRATION_FAILED": (
+        "The database refused a statement of a migration. The schema is as it was.",
+        "Read what it said, and the server's log; put right what stands in the way; repeat.",
+    ),
+    "DOWNGRADE_REFUSED": (
+        "Orders may be live at the venue, and a downgrade would drop the rows that know them.",
+        "`cancel --all`, wait until `orders --open` shows none, then repeat.",
     ),
     "NOT_DURABLE": (
         (
@@ -220,15 +241,41 @@ CODES: Final[dict[str, tuple[str, str]]] = {
 LOGS: Final[dict[str, str]] = {
     "ACCOUNT_READY": "The start comparison was complete; placements of this account begin.",
     "ATTEMPT_DROPPED": (
-        "More than 2 s passed between the attempt's commit and the send: nothing was sent. "
-        "The machine or the database was paused."
+        "More than 2 s passed between the attempt's commit and the send, or the intent ran out "
+        "meanwhile: nothing was sent. The machine or the database was paused."
+    ),
+    "BEATING_ALONE": (
+        "The database cannot say whose turn it is; the heartbeat goes on for a minute, so that "
+        "its outage does not cancel the orders."
+    ),
+    "BEAT_NOT_TOLD": (
+        "A beat was sent and the database did not take its result. Placements wait where it lasts."
     ),
     "BURST_BLOCKED": "The limiter refused; nothing was reserved or placed. `reason` is the code.",
     "CANCELS_SWEPT": "Cancels asked for because a halt or a suspension stands.",
     "CANCEL_ANSWERED": (
         "What the venue said to a cancel. Not yet a cancel: the read that follows decides."
     ),
+    "CANCEL_ESCALATED": (
+        "Cancels by id had no answer again and again: the whole market, or everything, is "
+        "cancelled."
+    ),
+    "CANCEL_NOT_RECORDED": (
+        "The answer to a cancel could not be recorded; the cancel stays due and is sent again."
+    ),
+    "CATCH_UP_INCOMPLETE": (
+        "The comparison behind a new stream connection could not be completed and is repeated; "
+        "nothing is placed meanwhile."
+    ),
     "CLAIMS_TAKEN_BACK": "A worker died before it sent these; they are ready again.",
+    "CLOB_MARKETS_UNREAD": (
+        "The CLOB's own objects of some markets could not be read. Those markets are not traded."
+    ),
+    "CLOCK_STEPPED_BACK": (
+        "The database's clock went on by `lost_ms` less than this worker's: it was set back, "
+        "or stood still. What was reserved before is not sent any more. See to that machine's "
+        "clock."
+    ),
     "DATABASE_PROBLEM": (
         "A pass failed on the database and is repeated with growing pauses. Nothing is sent "
         "meanwhile."
@@ -237,23 +284,45 @@ LOGS: Final[dict[str, str]] = {
         "A stored venue event cannot be booked. It stays stored; see `dead-letters`."
     ),
     "EVENT_UNREADABLE": "A stored venue event cannot be read. It stays stored; see `dead-letters`.",
+    "EXCHANGES_LOST": (
+        "More requests and answers waited for the database than are kept; the oldest were "
+        "dropped. Outcomes are not among them."
+    ),
+    "EXCHANGES_NOT_WRITTEN": (
+        "The last requests and answers could not be written before the process ended. Outcomes "
+        "are not among them."
+    ),
     "FATE_UNKNOWN": (
         "The lease of a worker lapsed while it was sending. The orders stay in exposure until "
         "evidence settles them."
+    ),
+    "HEARTBEAT_MISSED": (
+        "The venue did not take a beat. After 7 s nothing is placed; after 10 s the venue "
+        "cancels everything."
+    ),
+    "HEARTBEAT_TAKEN": (
+        "This worker keeps the heartbeat from now on, in the chain of the one before."
     ),
     "INTENTS_EXPIRED": (
         "Intents whose time ran out before anything was sent. Often: too few workers, or a "
         "blocked lane."
     ),
+    "INTENT_NOT_SIGNABLE": (
+        "The intent cannot be written as an order of the venue, and never can be: it was released."
+    ),
     "INVARIANT_BREACH_HALT": (
-        "The sweep found markets over a cap or below zero and suspended them; everything "
-        "there is being cancelled. Look at once: `status`, `audit.cap_breaches`."
+        "The sweep found markets over a cap or below zero and suspended them; everything there "
+        "is being cancelled. Look at once: `status`, `audit.cap_breaches`."
     ),
     "LOCK_HOLDERS_ENDED": (
         "A session sat in an idle transaction on a ledger lock for more than 500 ms and was "
         "ended. Find the client that does it."
     ),
     "LOOK_UP_FAILED": "The venue could not be read, so nothing was concluded. Repeated.",
+    "MARKETS_NOT_LISTED": "Markets that are stored were not in a complete listing any more.",
+    "MARKETS_REFRESHED": "The refresher has read the markets anew.",
+    "MARKET_CHANGED": "The venue changed the terms of a market; they are in force from now on.",
+    "MARKET_HALTED": "A market was halted for what the venue says of it now.",
     "MARKET_LOCK_ACQUIRED": "An evaluation of the market begins.",
     "MARKET_LOCK_RELEASED": "It ended. `lost`: its lease had run out before.",
     "MARKET_LOCK_SKIPPED": (
@@ -262,15 +331,12 @@ LOGS: Final[dict[str, str]] = {
     "MARKET_LOCK_UNRELEASED": (
         "The release could not be told to the database; the lease runs out by itself."
     ),
+    "NEG_RISK_TURNED_ON": (
+        "An event turned neg-risk: its markets are halted and their orders cancelled."
+    ),
     "NOT_PROVEN": "Absence cannot be concluded yet; `missing` says what lacks.",
     "NOT_READY": (
         "The start comparison could not be made; nothing is placed for this account. Repeated."
-    ),
-    "CANCEL_NOT_RECORDED": (
-        "The answer to a cancel could not be recorded; the cancel stays due and is sent again."
-    ),
-    "INTENT_NOT_SIGNABLE": (
-        "The intent cannot be written as an order of the venue, and never can be: it was released."
     ),
     "NOT_SENT": "The attempt was not opened, so nothing was sent. `code` says why.",
     "ORDER_ANSWERED": "How an attempt ended. `outcome` is the function that recorded it.",
@@ -288,7 +354,22 @@ LOGS: Final[dict[str, str]] = {
         "lease lapses meanwhile the order is UNKNOWN and this becomes evidence."
     ),
     "RECORD_REFUSED": "An outcome came too late to complete its attempt; it was kept as evidence.",
+    "REFRESH_INCOMPLETE": (
+        "Markets could not be read completely; nothing is concluded from what is missing."
+    ),
+    "SECRETS_NOT_READ": "The keys could not be read anew. Those in hand stay in use.",
+    "SECRETS_REFUSED": (
+        "The keys read anew are not taken: another signing key, or no API key any more. Those "
+        "in hand stay in use."
+    ),
+    "SECRETS_ROTATED": (
+        "Another API key is used from now on. The one before is kept for orders sent under it."
+    ),
     "SENDING_SAME_BYTES": "An order of unknown fate was not found; its stored bytes go again.",
+    "SENDS_LEFT": (
+        "The worker stopped while outcomes of sends could not be recorded. Their leases lapse, "
+        "and whoever runs then finds out."
+    ),
     "SEND_GIVEN_UP": (
         "The database failed before the attempt was opened. Nothing was sent; the claim lapses."
     ),
@@ -301,7 +382,28 @@ LOGS: Final[dict[str, str]] = {
         "The worker stopped and could not say so to the database. As safe; its leases run out."
     ),
     "STOPPING": "A signal was received: no new work, what is in flight is recorded.",
+    "STREAM_LOST": (
+        "The user stream ended or carried no data; it is opened again, and compared with REST "
+        "behind that."
+    ),
+    "STREAM_OPENED": (
+        "The user stream is open. Where it replays nothing, a comparison follows before "
+        "anything is placed."
+    ),
     "STREAM_PAUSED": "The user stream stopped on a database problem and is taken up again.",
+    "TICK_CHANGED": "The venue changed a market's tick; new orders keep to it at once.",
+    "TICK_UNUSABLE": "The venue told of a tick that no table knows. The market is not traded.",
+    "VENUE_ANSWERED_BADLY": (
+        "A request broke or was answered with an error. `audit.exchanges` holds what was sent "
+        "and what came."
+    ),
+    "VENUE_MODE_BEGAN": (
+        "The venue, or our account there, is in a condition in which nothing (or only post- "
+        "only) is placed. Cancels go on."
+    ),
+    "VENUE_MODE_ENDED": (
+        "That condition is over; after an episode the account is compared with the venue."
+    ),
     "WAKE_LOST": "The wake-up session died. The poll finds the work.",
     "WAKE_UNAVAILABLE": "No wake-up session could be opened. The poll finds the work.",
     "WRONG_KEY": (
@@ -323,6 +425,7 @@ JOURNAL: Final[dict[str, str]] = {
     "INVARIANT_BREACH_HALT": (
         "A cap or a position was found broken; the market is suspended in the same commit."
     ),
+    "FOREIGN_ORDER_RESOLVED": "A person said what became of an order that no intent explains.",
     "LANE_RELEASED": "An operator let a lane go on behind its blocked head.",
     "MOVEMENT": "An opening balance, deposit, withdrawal or correction.",
     "REFUSED_COMPLETION": (
@@ -331,5 +434,11 @@ JOURNAL: Final[dict[str, str]] = {
     "REPLACE_ASKED": "A replacement waits for the proven end of the old order.",
     "REPLACE_ENDED": "The replacement was made or refused, in the commit of the old order's end.",
     "RESERVE": "An intent was admitted: reservation, order, key and outbox row.",
+    "SETTLEMENT_CONTRADICTED": (
+        "A trade was heard to be confirmed and failed, which are both final. It stays confirmed, "
+        "the market is halted, and a row of `audit.drift` tells it."
+    ),
+    "VENUE_MODE_BEGAN": "The venue, or our account there, went into a condition that gates placements.",
+    "VENUE_MODE_ENDED": "That condition was seen to be over, or its time was.",
 }
 """Event of a journal row that is no event of the state machine to what it means."""

@@ -32,7 +32,8 @@ class Background:
         for task in self._failed:
             task.result()
 
-    async def drain(self) -> None:
-        """Wait for what is running."""
+    async def drain(self, within_s: float) -> None:
+        """Wait for what is running, at most ``within_s``. Nothing is cut: what takes longer goes on."""
         if self._running:
-            await asyncio.gather(*self._running)
+            await asyncio.wait(set(self._running), timeout=within_s)
+        self.check()

@@ -8,6 +8,7 @@ ends it. Until it ends, the ledger keeps the cancel due and this task sends it a
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any, Final
 
 from app.errors import DatabaseProblem
@@ -25,6 +26,16 @@ from workers.worker.reading import read_orders
 
 BATCH: Final = 100
 """Within the smallest tier's cancel burst of 120 (polymarket.md 9.4)."""
+
+MARKET_AFTER: Final = 5
+ALL_AFTER: Final = 10
+"""Tries by id without any answer before the whole market, and then everything of the account, is cancelled (W4):
+an order that cannot be cancelled by its id for half a minute is worth more worry than what rests beside it.
+"""
+
+
+BY_ID: Final = "by id"
+EVERYTHING: Final = "everything"
 
 
 class Cancels:
@@ -47,16 +58,17 @@ class Cancels:
         for request in claimed:
             by_account[request["account"]].append(request)
         for account, requests in by_account.items():
-            self._background.start(self._try(account, requests), name="cancel")
+            for way, some in _ways(requests).items():
+                self._background.start(self._try(account, way, some), name="cancel")
         return bool(claimed)
 
-    async def drain(self) -> None:
-        """Wait for the requests under way."""
-        await self._background.drain()
+    async def drain(self, within_s: float) -> None:
+        """Wait for the requests under way, at most ``within_s``: what is not answered stays due."""
+        await self._background.drain(within_s)
 
-    async def _try(self, account: str, requests: list[dict[str, Any]]) -> None:
+    async def _try(self, account: str, way: str, requests: list[dict[str, Any]]) -> None:
         try:
-            await self._cancel(account, requests)
+            await self._cancel(account, way, requests)
         except DatabaseProblem as problem:
             # The cancels stay due in the ledger, and are sent again in a moment.
             self._log.warning(
@@ -66,12 +78,12 @@ class Cancels:
                 code=problem.code,
             )
 
-    async def _cancel(self, account: str, requests: list[dict[str, Any]]) -> None:
+    async def _cancel(self, account: str, way: str, requests: list[dict[str, Any]]) -> None:
         context = self._context
         started_ns = context.ports.clock.monotonic_ns()
         context.reached("cancel.send.before")
-        outcomes = await context.venue.cancel(
-            account, [request["venue_order_id"] for request in requests]
+        outcomes = await self._send(
+            account, way, [request["venue_order_id"] for request in requests]
         )
         context.reached("cancel.send.after")
         took_ms = context.elapsed_ms(started_ns)
@@ -92,6 +104,15 @@ class Cancels:
             )
         await read_orders(context, account, [request["venue_order_id"] for request in requests])
 
+    async def _send(self, account: str, way: str, ids: list[str]) -> Sequence[CancelOutcome]:
+        venue = self._context.venue
+        if way == BY_ID:
+            return await venue.cancel(account, ids)
+        self._log.error("CANCEL_ESCALATED", account=account, to=way, count=len(ids))
+        if way == EVERYTHING:
+            return await venue.cancel_all(account, ids)
+        return await venue.cancel_market(account, way, ids)
+
     def _as_record(self, request: dict[str, Any], outcome: CancelOutcome, took_ms: int) -> Item:
         item: Item = {
             "order_id": request["order_id"],
@@ -108,3 +129,13 @@ class Cancels:
                 return item | {"answer": "not_sent", "retry_after_ms": outcome.retry_after_ms}
             case CancelUnknown():
                 return item | {"answer": "unknown"}
+
+
+def _ways(requests: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """How each is sent: by id, with its market (then the condition id is the way), or with everything."""
+    ways: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for request in requests:
+        tries = request["tries"] if request["in_vain"] else 0
+        way = BY_ID if tries <= MARKET_AFTER else request["condition_id"]
+        ways[way if tries <= ALL_AFTER else EVERYTHING].append(request)
+    return ways

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
 from app.clock import Ports
 from app.config import Settings
@@ -28,6 +29,13 @@ class AccountKey:
     """The API key id at sending: an identifier, recorded with each attempt."""
 
 
+ExtraPass: TypeAlias = tuple[str, Callable[[], Awaitable[bool]], int]
+"""Name, one pass, idle time in milliseconds: see `loop.run`."""
+
+ExtraRun: TypeAlias = tuple[str, Coroutine[Any, Any, None]]
+"""Name and a coroutine that ends by itself when the worker stops."""
+
+
 class Host(Protocol):
     """The part of a venue that a worker must look after: keys, markets, its own life."""
 
@@ -38,9 +46,19 @@ class Host(Protocol):
 
     def note_market(self, token_id: str, *, neg_risk: bool) -> None: ...
 
-    async def pace(self) -> bool:
-        """Let the venue's own time pass (paper). Whether anything moved."""
+    async def prepare(self, *, to_trade: bool) -> None:
+        """Once, before any task runs. Raises `BadInput` for what keeps the process from starting."""
         ...
+
+    async def preflight(self, account: str) -> str:
+        """Before each start comparison: why the account is not ready, or empty."""
+        ...
+
+    def passes(self, context: Context) -> Sequence[ExtraPass]: ...
+
+    def runs(self, context: Context) -> Sequence[ExtraRun]: ...
+
+    async def aclose(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -56,6 +74,8 @@ class Shared:
     """Orders whose claims a task of this process is working on: only these are renewed, so that a
     claim whose task has gone lapses and is judged by somebody, though the process lives on.
     """
+    compare_soon: set[str] = field(default_factory=set)
+    """Accounts to be compared with the venue before the next regular time."""
     work: asyncio.Event = field(default_factory=asyncio.Event)
     """Set by a wake-up; the poll is the truth, this only shortens it."""
 

@@ -14,7 +14,7 @@ from app.ledger.calls import storable
 from app.venue.interface import Absent, Found, Unread
 from workers.worker.context import Context
 from workers.worker.reading import book_trades, observe
-from workers.worker.sending import Sender, Work
+from workers.worker.sending import Sender, Work, timed
 
 RESEND_AFTER_MS: Final = 1_000
 """How long an unknown order is looked up before its bytes go again: an index lags by a second or two."""
@@ -33,6 +33,7 @@ class LookUps:
         context = self._context
         if not context.shared.known:
             return False
+        asked_ns = context.ports.clock.monotonic_ns()
         claimed: list[Work] = await context.calls.value(
             "claim_look_ups",
             context.incarnation,
@@ -40,7 +41,7 @@ class LookUps:
             context.lease_ms,
             32,
         )
-        await asyncio.gather(*(self._resolve(work) for work in claimed))
+        await asyncio.gather(*(self._resolve(work) for work in timed(claimed, asked_ns)))
         return False
 
     async def _resolve(self, work: Work) -> None:
@@ -73,6 +74,10 @@ class LookUps:
             await self._prove_absent(work, answer, started_ns)
 
     async def _send_again(self, work: Work) -> None:
+        if self._context.shared.stopping.is_set():
+            # A stop begins nothing: whoever runs next looks, and sends again.
+            await self._drop(work, 0)
+            return
         if work["fate_age_ms"] < RESEND_AFTER_MS:
             await self._drop(work, RESEND_AFTER_MS // 2)
             return

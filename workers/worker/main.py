@@ -1,16 +1,17 @@
 """``ledger-worker start``: builds the worker from its settings, runs its tasks, ends it gracefully.
 
-SIGTERM or SIGINT: no new work, what is in flight is recorded, leases are given back. A second signal, or
-SIGKILL at any moment, is as safe: what a worker was doing is in the database.
+SIGTERM or SIGINT: no new work, what is in flight is recorded, leases are given back; what had not started
+yet is left off. A second signal, or SIGKILL at any moment, is as safe: what a worker was doing is in the
+database.
 """
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from typing import Any
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any, Final
 
 import app
 from app.clock import Ports
@@ -18,16 +19,15 @@ from app.config import Settings
 from app.db.access import role_url
 from app.db.connect import check_version, open_pool
 from app.db.migrate import check_schema
-from app.errors import BadInput, Code, DatabaseProblem
+from app.errors import DatabaseProblem
 from app.ledger.calls import LedgerCalls
 from app.ledger.wake import OUTBOX_CHANNEL
-from app.money import parse_micros
 from app.observe import logs
 from workers.worker import loop, points
 from workers.worker.cancels import Cancels
-from workers.worker.context import Context
+from workers.worker.context import Context, Shared
+from workers.worker.hosts import open_host
 from workers.worker.look_ups import LookUps
-from workers.worker.paper_host import PaperHost
 from workers.worker.placements import Placements
 from workers.worker.sending import Sender
 from workers.worker.serving import LOOK_FOR_ACCOUNTS_MS, Serving
@@ -36,37 +36,90 @@ from workers.worker.wake import listen
 
 SWEEP_MS = 500
 WATCH_MS = 250
-PACE_MS = 200
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+RECORD_S = 5.0
+"""How long a stop waits, beyond a request, for a database that does not take the outcome of a send. What is
+not recorded by then stays SENDING until its lease lapses: as safe, only later.
+"""
+
+
+class Told:
+    """Hears the signal to stop from the first moment on, also while there is no loop yet. The second one ends
+    the process as if nobody listened.
+    """
+
+    def __init__(self) -> None:
+        self._by: signal.Signals | None = None
+        self._stopping: asyncio.Event | None = None
+        for number in SIGNALS:
+            signal.signal(number, lambda heard, _frame: self._hear(heard))
+
+    def tell(self, stopping: asyncio.Event) -> None:
+        """From now on within the running loop: sets ``stopping``, at once if a signal has come already."""
+        self._stopping = stopping
+        for number in SIGNALS:
+            asyncio.get_running_loop().add_signal_handler(number, self._hear, number)
+        self._pass_on()
+
+    def _hear(self, number: int) -> None:
+        if self._by is not None:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self._by = signal.Signals(number)
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        if self._by is not None and self._stopping is not None:
+            logs.get_logger("worker").info("STOPPING", signal=self._by.name)
+            self._stopping.set()
 
 
 def run(settings: Settings) -> int:
     """Run until a signal. Returns the exit code: 0 after a graceful stop."""
+    told = Told()
     ports = Ports.system()
     run_id = str(ports.rng.uuid())
     logs.configure(ports.clock, level=settings.log_level, style=settings.log_format, run=run_id)
-    asyncio.run(_run(settings, ports, role_url(settings, "worker")))
+    asyncio.run(_run(settings, ports, role_url(settings, "worker"), told))
     return 0
 
 
-async def _run(settings: Settings, ports: Ports, url: str) -> None:
-    async with open_context(settings, ports, url, reached=points.from_environment()) as context:
-        running = asyncio.get_running_loop()
-        for name in (signal.SIGTERM, signal.SIGINT):
-            running.add_signal_handler(name, _stop, context, name)
-        await serve(context, url)
+async def _run(settings: Settings, ports: Ports, url: str, told: Told) -> None:
+    shared = Shared()
+    told.tell(shared.stopping)
+    async with AsyncExitStack() as stack:
+        opened = open_context(
+            settings, ports, url, reached=points.from_environment(), shared=shared
+        )
+        context = await _unless_told(ports, shared, stack.enter_async_context(opened))
+        if context is not None:
+            await serve(context, url)
 
 
-def _stop(context: Context, name: signal.Signals) -> None:
-    if context.shared.stopping.is_set():
-        signal.signal(name, signal.SIG_DFL)
-        signal.raise_signal(name)
-    context.named("worker").info("STOPPING", signal=name.name)
-    context.shared.stopping.set()
+async def _unless_told(ports: Ports, shared: Shared, work: Coroutine[Any, Any, Any]) -> Any:
+    """What ``work`` returns, or None: the worker was told to stop, and the work was cancelled if it was not done."""
+    working = ports.tasks.spawn(work, name="starting")
+    stopping = ports.tasks.spawn(shared.stopping.wait(), name="stopping")
+    try:
+        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (working, stopping):
+            task.cancel()
+        await asyncio.gather(working, stopping, return_exceptions=True)
+    if shared.stopping.is_set() and (working.cancelled() or working.exception() is None):
+        return None
+    return working.result()
 
 
 @asynccontextmanager
 async def open_context(
-    settings: Settings, ports: Ports, url: str, *, reached: points.Reached = points.nothing
+    settings: Settings,
+    ports: Ports,
+    url: str,
+    *,
+    reached: points.Reached = points.nothing,
+    shared: Shared | None = None,
 ) -> AsyncIterator[Context]:
     """Connections, venue and incarnation of one worker. Raises if schema or venue do not fit."""
     pool = await open_pool(url, role_hint="worker", min_size=1, max_size=10)
@@ -77,38 +130,34 @@ async def open_context(
             await check_version(connection)
             await check_schema(connection)
         calls = LedgerCalls(pool)
-        host = _host(settings, venue_pool, calls, ports)
         incarnation = ports.rng.uuid()
         log = logs.get_logger("worker").bind(incarnation=str(incarnation)[:8])
-        yield Context(
-            calls, LedgerCalls(watch_pool), host, ports, settings, incarnation, log, reached
-        )
+        host = open_host(settings, venue_pool, calls, ports, log, str(incarnation))
+        try:
+            yield Context(
+                calls,
+                LedgerCalls(watch_pool),
+                host,
+                ports,
+                settings,
+                incarnation,
+                log,
+                reached,
+                shared or Shared(),
+            )
+        finally:
+            await host.aclose()
     finally:
         for each in (pool, venue_pool, watch_pool):
             each.terminate()
 
 
-def _host(settings: Settings, pool: Any, calls: LedgerCalls, ports: Ports) -> PaperHost:
-    if settings.venue != "paper":
-        raise BadInput(
-            Code.BAD_SETTING,
-            "this release trades on the paper venue only; the Polymarket adapter is not in it",
-            not_done="the worker was not started",
-            next_step="set LEDGER_VENUE=paper",
-        )
-    return PaperHost(pool, calls, ports, settings)
-
-
 async def serve(context: Context, url: str) -> None:
     """Run every task until the worker is told to stop, then stop in order."""
-    settings, ports, calls = context.settings, context.ports, context.calls
-    await calls.value("worker_started", context.incarnation, "ledger-worker", app.__version__)
-    await calls.value(
-        "open_paper_account",
-        settings.account,
-        parse_micros(settings.paper_collateral, what="LEDGER_PAPER_COLLATERAL"),
-        settings.quarantine_ms,
-    )
+    settings, ports = context.settings, context.ports
+    if not await _unless_told(ports, context.shared, _announce(context)):
+        await _announce_nothing(context)
+        return
     context.log.info("STARTED", version=app.__version__, venue=context.venue.name)
     sender = Sender(context)
     placements, serving = Placements(context, sender), Serving(context)
@@ -126,9 +175,10 @@ async def serve(context: Context, url: str) -> None:
             ("sweeps", Sweeps(context).one_pass, SWEEP_MS),
             ("watchdog", Watchdog(context).one_pass, WATCH_MS),
             ("beat", Beat(context).one_pass, context.lease_ms // 5),
-            ("pace", context.host.pace, PACE_MS),
+            *context.host.passes(context),
         )
     ]
+    others += [ports.tasks.spawn(run, name=name) for name, run in context.host.runs(context)]
     others.append(ports.tasks.spawn(listen(context, url, OUTBOX_CHANNEL), name="wake"))
     stopping = ports.tasks.spawn(context.shared.stopping.wait(), name="stopping")
     try:
@@ -139,20 +189,38 @@ async def serve(context: Context, url: str) -> None:
             task.result()  # a task that ends before the stop has failed: fail loudly, start fresh
     finally:
         context.shared.stopping.set()
-        await _stop_in_order(context, (placements, cancels), serving, [placing, *others, stopping])
+        in_flight = (sender, placements, cancels)
+        await _stop_in_order(context, in_flight, serving, [placing, *others, stopping])
+
+
+async def _announce(context: Context) -> bool:
+    """The row from which on this worker beats, and whatever the venue needs. Nothing is begun before."""
+    await context.calls.value(
+        "worker_started", context.incarnation, "ledger-worker", app.__version__, context.lease_ms
+    )
+    await context.host.prepare(to_trade=True)
+    return True
+
+
+async def _announce_nothing(context: Context) -> None:
+    """Told to stop before anything was begun. The row may be there; a database that hangs is not waited for."""
+    with suppress(DatabaseProblem, TimeoutError):
+        async with asyncio.timeout(RECORD_S):
+            await context.calls.value("worker_stopped", context.incarnation)
+    context.log.info("STOPPED")
 
 
 async def _stop_in_order(
     context: Context,
-    in_flight: tuple[Placements, Cancels],
+    in_flight: tuple[Sender, Placements, Cancels],
     serving: Serving,
     tasks: list[asyncio.Task[Any]],
 ) -> None:
     beating = context.ports.tasks.spawn(_beat_on(context), name="beat while stopping")
+    request_s = context.settings.request_timeout_ms / 1000
     try:
-        await asyncio.wait(tasks, timeout=context.settings.request_timeout_ms / 1000)
-        for each in in_flight:
-            await each.drain()
+        await asyncio.wait(tasks, timeout=request_s)
+        await asyncio.gather(*(each.drain(request_s + RECORD_S) for each in in_flight))
         await serving.stop()
         if context.settings.cancel_on_stop:
             await _cancel_everything(context)
@@ -183,4 +251,4 @@ async def _cancel_everything(context: Context) -> None:
             pass
     cancels = Cancels(context)
     await cancels.one_pass()
-    await cancels.drain()
+    await cancels.drain(context.settings.request_timeout_ms / 1000 + RECORD_S)

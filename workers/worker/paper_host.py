@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 from app.clock import Ports, SeededRng
 from app.config import Settings
 from app.ledger.calls import LedgerCalls
+from app.money import parse_micros
 from app.venue.matching import Rules
 from app.venue.paper import PaperMarket, PaperVenue, order_hasher
 from app.venue.polymarket.signing import SignatureType, Signer
-from workers.worker.context import AccountKey
+from workers.worker.context import AccountKey, Context, ExtraPass, ExtraRun
+
+PACE_MS: Final = 200
 
 
 def paper_key(account: str) -> AccountKey:
@@ -28,6 +32,7 @@ class PaperHost:
 
     def __init__(self, pool: Any, calls: LedgerCalls, ports: Ports, settings: Settings) -> None:
         self._calls = calls
+        self._settings = settings
         self._neg_risk: set[str] = set()
         self._keys: dict[str, AccountKey] = {}
         settle_ms = settings.paper_settle_ms
@@ -50,7 +55,32 @@ class PaperHost:
         if neg_risk:
             self._neg_risk.add(token_id)
 
+    async def prepare(self, *, to_trade: bool) -> None:
+        """Open the account, which anybody may on paper."""
+        if not to_trade:
+            return
+        await self._calls.value(
+            "open_paper_account",
+            self._settings.account,
+            parse_micros(self._settings.paper_collateral, what="LEDGER_PAPER_COLLATERAL"),
+            self._settings.quarantine_ms,
+        )
+
+    async def preflight(self, account: str) -> str:
+        """Always ready."""
+        return ""
+
+    def passes(self, context: Context) -> Sequence[ExtraPass]:
+        return (("pace", self.pace, PACE_MS),)
+
+    def runs(self, context: Context) -> Sequence[ExtraRun]:
+        return ()
+
+    async def aclose(self) -> None:
+        """Nothing is held."""
+
     async def pace(self) -> bool:
+        """Let the venue's own time pass. Whether anything moved."""
         rows = await self._calls.rows(
             "SELECT o.token_id FROM ledger.outcome o JOIN ledger.market m USING (market_id) WHERE m.neg_risk"
         )

@@ -9,7 +9,7 @@ from typing import Final
 from app.errors import DatabaseProblem
 from workers.worker.background import Background
 from workers.worker.context import Context
-from workers.worker.sending import Sender, Work
+from workers.worker.sending import Sender, Work, timed
 
 BATCH: Final = 15
 """Orders per request (polymarket.md 3.3)."""
@@ -33,6 +33,7 @@ class Placements:
         if not accounts:
             return False
         async with self._slots:
+            asked_ns = context.ports.clock.monotonic_ns()
             claimed: list[Work] = await context.calls.value(
                 "claim_placements",
                 context.incarnation,
@@ -44,7 +45,7 @@ class Placements:
         # From here on these are being worked on, also those that still wait for a slot.
         context.shared.holding |= {work["order_id"] for work in claimed}
         by_account: dict[str, list[Work]] = defaultdict(list)
-        for work in claimed:
+        for work in timed(claimed, asked_ns):
             by_account[work["account"]].append(work)
         for account, works in by_account.items():
             for start in range(0, len(works), BATCH):
@@ -69,6 +70,6 @@ class Placements:
             self._context.shared.holding -= {work["order_id"] for work in works}
             self._slots.release()
 
-    async def drain(self) -> None:
-        """Wait for what is in flight: its outcomes are recorded when this returns."""
-        await self._background.drain()
+    async def drain(self, within_s: float) -> None:
+        """Wait for what is in flight, at most ``within_s``: its outcomes are recorded when it is done."""
+        await self._background.drain(within_s)

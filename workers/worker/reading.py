@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from app.ledger.calls import Item
+from app.ledger.calls import Item, storable
 from app.venue.interface import Found, Unread, VenueOrder, VenueTrade
 from workers.worker.context import Context
 
@@ -16,12 +16,12 @@ def observation(account: str, order: VenueOrder, *, source: str, took_ms: int = 
     return {
         "took_ms": took_ms,
         "account": account,
-        "venue_order_id": order.venue_order_id,
+        "venue_order_id": storable(order.venue_order_id),
         "status": order.status.value,
-        "raw_status": order.raw_status,
+        "raw_status": storable(order.raw_status),
         "size_matched_micros": order.size_matched_micros,
         "source": source,
-        "token_id": order.token_id,
+        "token_id": storable(order.token_id),
         "side": order.side.value,
         "price_micros": order.price_micros,
         "size_micros": order.original_size_micros,
@@ -32,13 +32,13 @@ def fill(account: str, trade: VenueTrade) -> Item:
     """Our part of a trade as ``ledger.record_fills`` takes it."""
     return {
         "account": account,
-        "trade_id": trade.trade_id,
-        "venue_order_id": trade.venue_order_id,
+        "trade_id": storable(trade.trade_id),
+        "venue_order_id": storable(trade.venue_order_id),
         "size_micros": trade.size_micros,
         "price_micros": trade.price_micros,
         "fee_micros": trade.fee_micros,
         "status": trade.status.value,
-        "raw_status": trade.raw_status,
+        "raw_status": storable(trade.raw_status),
         "is_maker": trade.is_maker,
         "matched_at_ms": trade.matched_at_ms,
     }

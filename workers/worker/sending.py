@@ -2,7 +2,8 @@
 
 Each step is a commit of its own, so that a death between any two leaves a row that says what may have
 happened. Nothing here decides whether an order may be sent: ``ledger.open_attempt`` does, under the
-order's lock, and bytes leave only until two seconds after a clock reading taken before that commit.
+order's lock, and bytes leave only until two seconds after a clock reading taken before that commit, and
+no later than what was left of the intent when this process claimed it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from app.venue.interface import (
     Unknown,
 )
 from app.venue.polymarket.order import SignedOrder, build_order
+from workers.worker.background import Background
 from workers.worker.context import AccountKey, Context
 
 SEND_WITHIN_NS: Final = 2_000_000_000
@@ -39,15 +41,63 @@ Work = dict[str, Any]
 """A claimed order as ``ledger._work`` shows it."""
 
 
+def timed(claimed: list[Work], asked_ns: int) -> list[Work]:
+    """Claimed orders with the moment until which they are wanted by our own monotonic clock; ``asked_ns``
+    was read before the claim. From then on the database's clock can only shorten that: it may step back.
+    """
+    for work in claimed:
+        work["wanted_until_ns"] = asked_ns + work["valid_for_ms"] * 1_000_000
+    return claimed
+
+
 class Sender:
     """Takes claimed orders of one account through an attempt."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._log = context.named("sender")
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._left = Background(context)
 
     async def send(self, account: str, claimed: Sequence[Work]) -> None:
-        """At most 15 claimed orders. Returns when their outcomes are recorded."""
+        """At most 15 claimed orders. Returns when their outcomes are recorded.
+
+        Whoever waits for that may be cancelled, the send is not: bytes may have left, and the answer to
+        them is wanted. `drain` waits for it.
+        """
+        sending = self._context.ports.tasks.spawn(self._held(account, claimed), name="sending")
+        self._under_way.add(sending)
+        sending.add_done_callback(self._under_way.discard)
+        try:
+            await asyncio.shield(sending)
+        except asyncio.CancelledError:
+            if not sending.done():
+                self._left.start(self._see_through(sending, claimed), name="send without caller")
+            raise
+
+    async def drain(self, within_s: float) -> None:
+        """Wait for the sends under way, whoever began them, at most ``within_s``. None is cut: what is still
+        open then is left to its lease, which somebody judges when it lapses.
+        """
+        if self._under_way:
+            _, unfinished = await asyncio.wait(set(self._under_way), timeout=within_s)
+            if unfinished:
+                self._log.warning("SENDS_LEFT", sends=len(unfinished))
+        self._left.check()
+
+    async def _see_through(self, sending: asyncio.Task[None], claimed: Sequence[Work]) -> None:
+        try:
+            await sending
+        except DatabaseProblem as problem:
+            # Before the attempt was opened: nothing was sent, and the claim lapses by itself.
+            self._log.warning(
+                "SEND_GIVEN_UP",
+                orders=[work["order_id"] for work in claimed],
+                code=problem.code,
+                problem=problem.wrong,
+            )
+
+    async def _held(self, account: str, claimed: Sequence[Work]) -> None:
         held = {work["order_id"] for work in claimed}
         self._context.shared.holding |= held
         try:
@@ -143,7 +193,9 @@ class Sender:
         for work, answer in zip(works, answers, strict=True):
             work["attempt"] = answer.get("attempt")
             allowed_ns = answer.get("send_within_ms", 0) * 1_000_000
-            work["send_until_ns"] = started_ns + min(SEND_WITHIN_NS, allowed_ns)
+            work["send_until_ns"] = min(
+                started_ns + min(SEND_WITHIN_NS, allowed_ns), work["wanted_until_ns"]
+            )
         return self._kept(works, answers, "NOT_SENT")
 
     def _kept(self, works: Sequence[Work], answers: Sequence[Item], event: str) -> list[Work]:
@@ -203,6 +255,7 @@ class Sender:
         for call, items in by_call.items():
             await self._record(call, items)
         self._context.reached("record.after")
+        await self._give_up([work for work in late if now_ns > work["wanted_until_ns"]])
         if any(item["code"] == Code.ID_MISMATCH for items in by_call.values() for item in items):
             await self._context.calls.value(
                 "set_halt",
@@ -211,6 +264,15 @@ class Sender:
                 "ID_MISMATCH: the venue answered with another order id than ours",
                 "worker",
             )
+
+    async def _give_up(self, works: Sequence[Work]) -> None:
+        """What ran out by our own clock while the database's still gave it time is not tried again: what
+        was never sent ends, of the rest only look-ups and a cancel remain.
+        """
+        if works:
+            reason = "its time ran out by the clock of the sender"
+            items = [{"order_id": work["order_id"], "reason": reason} for work in works]
+            await self._context.calls.items("request_cancel", items)
 
     async def _placed(self, account: str, requests: list[PlaceRequest]) -> Sequence[PlaceOutcome]:
         """The quarantine counts from the request timeout on, so nothing may be under way for longer."""

@@ -13,6 +13,7 @@ from workers.worker.stream import Stream
 from workers.worker.sweeps import Sweeps
 
 LOOK_FOR_ACCOUNTS_MS: Final = 2_000
+LOOK_FOR_EPISODES_MS: Final = 1_000
 
 
 class Serving:
@@ -72,13 +73,15 @@ class Serving:
             try:
                 await Sweeps(context).one_pass()
                 context.reached("start.sweep.after")
-                await stream.apply_waiting()
-                report = await reconciler.run("start", second_look=False)
-                if report.result != "incomplete":
-                    break
-                await context.calls.value(
-                    "worker_ready", context.incarnation, f"{account}: {report.reason}"
-                )
+                why = await context.host.preflight(account)
+                if not why:
+                    await stream.apply_waiting()
+                    report = await reconciler.run("start", second_look=False)
+                    if report.result != "incomplete":
+                        break
+                    why = report.reason
+                self._log.warning("NOT_READY", account=account, problem=why)
+                await context.calls.value("worker_ready", context.incarnation, f"{account}: {why}")
             except DatabaseProblem as problem:
                 self._log.warning(
                     "NOT_READY", account=account, code=problem.code, problem=problem.wrong
@@ -110,25 +113,43 @@ class Serving:
                 await pause(context, context.backoff_ms(tries, most_ms=5_000))
 
     async def _periodically(self, account: str, reconciler: Reconciler) -> None:
+        """Every few minutes, and soon after an episode of the venue."""
         context = self._context
         every_ms = context.settings.reconcile_every_s * 1000
         while not context.shared.stopping.is_set():
-            await pause(context, context.jitter_ms(every_ms))
-            if context.shared.stopping.is_set():
-                return
-            try:
-                # One worker is enough; the lease outlives the run and lapses before the next is due.
-                if (
-                    await context.calls.value(
-                        "take_lease", f"reconcile:{account}", context.incarnation, every_ms // 2
-                    )
-                    is not None
-                ):
-                    await reconciler.run("periodic", second_look=True)
-            except DatabaseProblem as problem:
-                self._log.warning(
-                    "RECONCILE_PAUSED", account=account, code=problem.code, problem=problem.wrong
+            started_ns, due_ms = context.ports.clock.monotonic_ns(), context.jitter_ms(every_ms)
+            while context.elapsed_ms(started_ns) < due_ms and not self._wanted_soon(account):
+                await pause(context, min(due_ms, LOOK_FOR_EPISODES_MS))
+                if context.shared.stopping.is_set():
+                    return
+            await self._compare(account, reconciler, every_ms)
+
+    def _wanted_soon(self, account: str) -> bool:
+        return account in self._context.shared.compare_soon
+
+    async def _compare(self, account: str, reconciler: Reconciler, every_ms: int) -> None:
+        context = self._context
+        try:
+            # One worker is enough; the lease outlives the run and lapses before the next is due. After an
+            # episode each worker that saw its end compares: a second comparison does no harm.
+            if self._wanted_soon(account):
+                report = await reconciler.run("episode", second_look=True)
+                if report.result == "incomplete":
+                    await pause(context, context.jitter_ms(LOOK_FOR_EPISODES_MS))
+                else:
+                    context.shared.compare_soon.discard(account)
+            elif (
+                await context.calls.value(
+                    "take_lease", f"reconcile:{account}", context.incarnation, every_ms // 2
                 )
+                is not None
+            ):
+                await reconciler.run("periodic", second_look=True)
+        except DatabaseProblem as problem:
+            self._log.warning(
+                "RECONCILE_PAUSED", account=account, code=problem.code, problem=problem.wrong
+            )
+            await pause(context, context.jitter_ms(LOOK_FOR_EPISODES_MS))
 
     async def stop(self) -> None:
         for task in self._tasks:

@@ -2,6 +2,10 @@
 
 One worker follows an account's stream at a time (a lease); what it stored and did not apply is applied
 by whoever comes next. Applying twice changes nothing.
+
+A stream that replays nothing is believed only after a comparison with REST behind each connection, and
+only as long as it tells of the orders that were accepted meanwhile: a socket that answers every ping may
+have stopped carrying data hours ago. Until then nothing is placed for the account.
 """
 
 from __future__ import annotations
@@ -12,7 +16,16 @@ from typing import Any, Final
 
 from app.errors import BadInput, Code, DatabaseProblem, LedgerError
 from app.ledger.calls import Item, refused, storable
-from app.venue.interface import OrderEvent, TradeEvent, VenueEvent, VenueOrderStatus
+from app.venue.interface import (
+    OrderEvent,
+    StreamLost,
+    StreamOpened,
+    TradeEvent,
+    UnreadEvent,
+    VenueEvent,
+    VenueOrderStatus,
+)
+from workers.reconcile import Reconciler
 from workers.worker.context import Context
 from workers.worker.loop import pause
 from workers.worker.reading import book_trades, observe, read_orders
@@ -23,6 +36,12 @@ LEASE_MS: Final = 4_000
 RETRY_OLDER_MS: Final = 5_000
 """A frame younger than this is just being applied by the task that stored it."""
 
+GRACE_MS: Final = 10_000
+"""How long placements go on after the stream was last known good."""
+
+TOLD_WITHIN_MS: Final = 15_000
+"""An accepted order of which the stream has not told by then shows that it carries no data."""
+
 
 class Stream:
     """The stream of one account."""
@@ -32,6 +51,10 @@ class Stream:
         self._account = account
         self._lease = f"stream:{account}"
         self._failures = 0
+        self._term = 0
+        self._opened_ns: int | None = None
+        self._caught_up = False
+        self._replays = False
         self._log = context.named("stream").bind(account=account)
 
     async def run(self) -> None:
@@ -39,19 +62,28 @@ class Stream:
         context = self._context
         while not context.shared.stopping.is_set():
             try:
-                if (
-                    await context.calls.value(
-                        "take_lease", self._lease, context.incarnation, LEASE_MS
-                    )
-                    is None
-                ):
+                if not await self._hold_lease():
                     await pause(context, LEASE_MS // 3)
                     continue
                 await self._follow()
+            except StreamLost as lost:
+                await self._failed("STREAM_LOST", problem=str(lost))
             except DatabaseProblem as problem:
-                self._failures += 1
-                self._log.warning("STREAM_PAUSED", code=problem.code, problem=problem.wrong)
-                await pause(context, context.backoff_ms(self._failures, most_ms=3_000))
+                await self._failed("STREAM_PAUSED", code=problem.code, problem=problem.wrong)
+
+    async def _failed(self, event: str, **fields: object) -> None:
+        self._failures += 1
+        self._log.warning(event, failures=self._failures, **fields)
+        await pause(self._context, self._context.backoff_ms(self._failures, most_ms=3_000))
+
+    async def _hold_lease(self) -> bool:
+        term = await self._context.calls.value(
+            "take_lease", self._lease, self._context.incarnation, LEASE_MS
+        )
+        if term is not None and term != self._term:
+            await self._context.calls.value("take_pulse", self._account, "stream", term)
+            self._term = term
+        return term is not None
 
     async def _follow(self) -> None:
         context = self._context
@@ -61,13 +93,18 @@ class Stream:
 
         async def read() -> None:
             async for event in context.venue.events(self._account, after=after):
-                await queue.put(event)
+                if isinstance(event, StreamOpened):
+                    self._begin(event)
+                else:
+                    await queue.put(event)
 
+        self._opened_ns, self._caught_up = None, False
         reader = context.ports.tasks.spawn(read(), name="stream-read")
         keeper = context.ports.tasks.spawn(self._keep_lease(), name="stream-lease")
         taker = context.ports.tasks.spawn(self._take(queue), name="stream-take")
+        behind = context.ports.tasks.spawn(self._catch_up(), name="stream-catch-up")
         stop = context.ports.tasks.spawn(context.shared.stopping.wait(), name="stream-stop")
-        tasks = (reader, keeper, taker, stop)
+        tasks = (reader, keeper, taker, behind, stop)
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -79,14 +116,43 @@ class Stream:
 
     async def _keep_lease(self) -> None:
         """Ends when the lease is somebody else's. Meanwhile, dead letters that are to be tried again."""
-        while (
-            await self._context.calls.value(
-                "take_lease", self._lease, self._context.incarnation, LEASE_MS
-            )
-            is not None
-        ):
+        while await self._hold_lease():
+            await self._say_alive()
             await self.apply_waiting(RETRY_OLDER_MS)
             await self._context.ports.clock.sleep(LEASE_MS / 3000)
+
+    # --- whether it may be believed ---------------------------------------------------------------
+
+    def _begin(self, opened: StreamOpened) -> None:
+        self._log.info("STREAM_OPENED", replays=opened.replays)
+        self._opened_ns = self._context.ports.clock.monotonic_ns()
+        self._replays = self._caught_up = opened.replays
+
+    async def _catch_up(self) -> None:
+        """Compare behind each connection until that is complete; then stay, so that only an end ends the rest."""
+        context, tries = self._context, 0
+        while True:
+            if self._opened_ns is not None and not self._caught_up:
+                report = await Reconciler(context, self._account).run("reconnect", second_look=True)
+                self._caught_up = report.result != "incomplete"
+                tries = 0 if self._caught_up else tries + 1
+                if tries:
+                    self._log.warning("CATCH_UP_INCOMPLETE", reason=report.reason, tries=tries)
+            await context.ports.clock.sleep(context.backoff_ms(tries, most_ms=5_000) / 1000)
+
+    async def _say_alive(self) -> None:
+        """Tell the ledger that the stream is good, or end it if it shows that it carries no data."""
+        if self._opened_ns is None or not self._caught_up or self._replays:
+            return
+        open_ms = self._context.elapsed_ms(self._opened_ns)
+        untold = await self._context.calls.value(
+            "untold_orders", self._account, open_ms, TOLD_WITHIN_MS
+        )
+        if untold:
+            raise StreamLost(f"{untold} accepted orders were never told of: it carries no data")
+        await self._context.calls.value(
+            "beat_pulse", self._account, "stream", self._term, None, 0, None
+        )
 
     async def _take(self, queue: asyncio.Queue[VenueEvent]) -> None:
         context = self._context
@@ -113,11 +179,16 @@ class Stream:
         Returns how many need not be looked at again.
         """
         waiting: set[str] = set()
+        problems = {
+            event.event_id: f"unreadable: {event.reason}"
+            for event in events
+            if isinstance(event, UnreadEvent)
+        }
+        told = [event for event in events if not isinstance(event, UnreadEvent)]
         try:
-            problems = await self._book(events, waiting)
+            problems |= await self._book(told, waiting)
         except BadInput:
-            problems = {}
-            for event in events:
+            for event in told:
                 problems |= await self._book_one(event, waiting)
         fine = [one.event_id for one in events if one.event_id not in problems.keys() | waiting]
         if fine:
@@ -148,7 +219,9 @@ class Stream:
 
     async def _read(self, stored: dict[str, Any]) -> VenueEvent | None:
         try:
-            return self._context.venue.read_event(stored["event_id"], stored["raw"])
+            return await self._context.venue.read_event(
+                self._account, stored["event_id"], stored["raw"]
+            )
         except (ValueError, KeyError, TypeError, LedgerError) as error:
             self._log.error(
                 "EVENT_UNREADABLE", event_id=stored["event_id"], problem=str(error)[:200]

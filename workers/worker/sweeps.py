@@ -56,7 +56,10 @@ class Beat:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._log = context.named("beat")
         self._beats = 0
+        self._last: tuple[int | None, int] = (None, 0)
+        """The database's clock at the last beat, and our own when its answer was here."""
 
     async def one_pass(self) -> bool:
         await self._context.calls.value(
@@ -65,7 +68,19 @@ class Beat:
             self._context.lease_ms,
             tuple(self._context.shared.holding),
         )
+        await self._beat()
         if self._beats % 3600 == 0:
             await self._context.calls.value("make_partitions", 2)
         self._beats += 1
         return False
+
+    async def _beat(self) -> None:
+        """Say that we live, and hold the database's clock against ours: it may have been set back."""
+        context, (last_us, last_ns) = self._context, self._last
+        since_ms = None if last_us is None else context.elapsed_ms(last_ns)
+        answer = await context.calls.value(
+            "beat", context.incarnation, context.lease_ms, last_us, since_ms
+        )
+        self._last = (answer["at_us"], context.ports.clock.monotonic_ns())
+        if answer["lost_ms"]:
+            self._log.error("CLOCK_STEPPED_BACK", lost_ms=answer["lost_ms"])

@@ -1,0 +1,175 @@
+"""A ledger, workers on it, and the simulated venue as a process of its own behind real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from unittest.mock import patch
+
+import asyncpg
+import pytest
+
+from app.clock import SeededRng
+from app.venue.polymarket.signing import Signer
+from tests.support.database import TestDatabase
+from tests.support.life import SHARE, call
+from tests.support.simulator import Market, Simulator, running_simulator
+from tests.support.worker import Rig, WorkerProcess
+
+SIGNER: Final = Signer.ephemeral(SeededRng(7).bits)
+PRIVATE_KEY: Final = "0x" + format(SeededRng(7).bits(256), "064x")
+API_KEY: Final = {
+    "key_id": "11111111-2222-4333-8444-555555555555",
+    "secret": "c2ltdWxhdG9yLXNlY3JldC1jYW5hcnk=",
+    "passphrase": "simulator-passphrase-canary",
+}
+COLLATERAL: Final = 10_000
+
+
+@dataclass
+class PolymarketRig(Rig):
+    """`Rig` with an account at the simulated Polymarket instead of the paper venue."""
+
+    simulator: Simulator = field(default_factory=lambda: Simulator(Path()))
+    market: Market = field(default_factory=lambda: Market("", "", ""))
+
+    async def open(self) -> None:
+        """Account on both sides, a market on both sides, no burst limits."""
+        self.simulator.account(
+            SIGNER.address, collateral=str(COLLATERAL), key=API_KEY, tier="elite"
+        )
+        await call(self.owner, "open_account", "main", "polymarket", None, None, 0, 1_500)
+        await call(
+            self.owner,
+            "book_movement",
+            *("main", "collateral", COLLATERAL * SHARE, "opening", "opening", "test"),
+        )
+        await self.no_burst_limits()
+        self.market = await self.new_market("m1")
+
+    async def new_market(self, slug: str, **terms: Any) -> Market:
+        """A market that both sides know under ``slug``, outcomes Up (yes) and Down (no)."""
+        market = self.simulator.market(**terms)
+        outcomes = [
+            {"index": index, "label": label, "token_id": one}
+            for index, (label, one) in enumerate((("Up", market.yes), ("Down", market.no)))
+        ]
+        await self.markets(slug, condition_id=market.condition_id, outcomes=outcomes)
+        return market
+
+    def settings(self, **more: Any) -> dict[str, Any]:
+        """Of a worker on this venue."""
+        venue = {
+            name.removeprefix("LEDGER_").lower(): value
+            for name, value in self.simulator.environment().items()
+        }
+        return (
+            venue
+            | {
+                "venue": "polymarket",
+                "private_key": PRIVATE_KEY,
+                "api_key": API_KEY["key_id"],
+                "api_secret": API_KEY["secret"],
+                "api_passphrase": API_KEY["passphrase"],
+                "polymarket_site_url": self.simulator.url,
+                "quarantine_ms": 1_500,
+                "request_timeout_ms": 1_000,
+            }
+            | more
+        )
+
+    def start(self, **settings: Any) -> WorkerProcess:
+        return super().start(**self.settings(**settings))
+
+    @asynccontextmanager
+    async def inside(self, **settings: Any) -> AsyncIterator[Any]:
+        chosen = self.settings(**settings)
+        # The keys are read from the environment anew, as they are in a worker of its own.
+        secret = ("private_key", "api_key", "api_secret", "api_passphrase")
+        with patch.dict(os.environ, {f"LEDGER_{name.upper()}": chosen[name] for name in secret}):
+            async with super().inside(**chosen) as context:
+                yield context
+
+    async def trading(self, within_s: float = 60.0) -> None:
+        """A worker is ready, and nothing of the venue's condition is in the way."""
+        await self.until(
+            "SELECT EXISTS (SELECT FROM ledger.worker WHERE ready) AND "
+            "ledger._gate((SELECT account_id FROM ledger.account WHERE name = 'main'), false) IS NULL",
+            within_s=within_s,
+        )
+
+    async def venue_orders(self, order_id: int) -> list[dict[str, Any]]:
+        """What the simulator's own book holds of an intent, by the salt it was given."""
+        salt = await self.owner.fetchval(
+            "SELECT salt::text FROM ledger.orders WHERE order_id = $1", order_id
+        )
+        return [
+            one for one in self.simulator.see("orders") if f'"salt":{salt},' in str(one["body"])
+        ]
+
+    async def until_settled(self, within_s: float = 60.0) -> None:
+        """Nothing is on its way: no fate open, no cancel due, nothing unbooked."""
+        await self.until(
+            "SELECT NOT EXISTS (SELECT FROM ledger.orders WHERE state IN "
+            "('RESERVED', 'PREPARED', 'SENDING', 'HELD_BACK', 'UNKNOWN', 'DELAYED'))"
+            " AND NOT EXISTS (SELECT FROM ledger.cancel_request WHERE status = 'due')"
+            " AND NOT EXISTS (SELECT FROM ledger.reservation WHERE phase = 'settling')"
+            " AND NOT EXISTS (SELECT FROM ledger.fill WHERE settlement = 'provisional')"
+            " AND NOT EXISTS (SELECT FROM ledger.venue_event WHERE applied_at IS NULL AND problem IS NULL)"
+            " AND NOT EXISTS (SELECT FROM ledger.attempt WHERE outcome = 'open')",
+            within_s=within_s,
+        )
+
+    async def check_against_venue(self) -> None:
+        """By the venue's own book: one order per intent at most, and the same sizes on both sides."""
+        wrong = await self.owner.fetch("SELECT * FROM audit.checks() WHERE NOT is_notice")
+        assert wrong == [], "\n".join(map(str, wrong))
+        rows = {
+            row["venue_order_id"]: row
+            for row in await self.owner.fetch(
+                "SELECT * FROM ledger.orders WHERE venue_order_id IS NOT NULL"
+            )
+        }
+        salts = [row["salt"] for row in rows.values()]
+        assert len(set(salts)) == len(salts)
+        traded: dict[str, int] = {}
+        for part in self.simulator.see("trades"):
+            if part["status"] != "FAILED" and part["order_id"] in rows:
+                size = round(float(part["size"]) * SHARE)
+                traded[part["order_id"]] = traded.get(part["order_id"], 0) + size
+        for one in self.simulator.see("orders"):
+            if one["status"] == "INVALID":
+                continue
+            row = rows.get(one["id"])
+            assert row is not None, f"the venue holds an order that no intent explains: {one}"
+            assert row["traded_micros"] - row["failed_micros"] == traded.get(one["id"], 0), (
+                one,
+                dict(row),
+            )
+
+
+@asynccontextmanager
+async def polymarket_rig(
+    database: TestDatabase, folder: Path, **settings: int | bool
+) -> AsyncIterator[PolymarketRig]:
+    """Everything up, one worker still to be started."""
+    with running_simulator(folder, **settings) as simulator:
+        owner = await asyncpg.create_pool(database.url, min_size=1, max_size=4)
+        rig = PolymarketRig(database, owner, None, folder, simulator=simulator)  # type: ignore[arg-type]
+        try:
+            await rig.open()
+            yield rig
+        finally:
+            rig.end()
+            await asyncio.wait_for(owner.close(), 10)
+
+
+@pytest.fixture(name="pm")
+async def pm_fixture(database: TestDatabase, tmp_path: Path) -> AsyncIterator[PolymarketRig]:
+    async with polymarket_rig(database, tmp_path) as rig:
+        yield rig

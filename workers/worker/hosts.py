@@ -1,0 +1,24 @@
+"""Which venue a worker looks after, by its settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.clock import Ports
+from app.config import Settings
+from app.ledger.calls import LedgerCalls
+from app.observe.logs import Logger
+from workers.worker.context import Host
+from workers.worker.paper_host import PaperHost
+
+
+def open_host(
+    settings: Settings, venue_pool: Any, calls: LedgerCalls, ports: Ports, log: Logger, run: str
+) -> Host:
+    """The host of ``LEDGER_VENUE``. ``venue_pool``: sessions of the paper venue's own. Raises `BadInput`."""
+    if settings.venue == "paper":
+        return PaperHost(venue_pool, calls, ports, settings)
+    # Only where it is wanted: signing, streams and secrets are a second of imports.
+    from workers.worker.polymarket_host import PolymarketHost
+
+    return PolymarketHost(calls, ports, settings, log, run)

@@ -1,0 +1,323 @@
+"""Looks after Polymarket for a worker: the key, the transport, the stream, and what must be alive or watched."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from app.clock import Ports
+from app.config import Settings
+from app.errors import BadInput, Code, DatabaseProblem
+from app.ledger.calls import LedgerCalls
+from app.observe.logs import Logger
+from app.secrets import Keeper, open_source
+from app.venue.interface import Found
+from app.venue.polymarket.answers import (
+    Beat,
+    FeeTerms,
+    Mode,
+    ModeSign,
+    WrongBeat,
+    mode_of,
+    read_closed_only,
+    read_heartbeat,
+    read_tier,
+    read_time_ms,
+    read_version,
+)
+from app.venue.polymarket.limits import tier_named
+from app.venue.polymarket.signing import SignatureType
+from app.venue.polymarket.sockets import connector
+from app.venue.polymarket.transport import Timeouts, Transport
+from app.venue.polymarket.venue import PolymarketVenue
+from app.venue.polymarket.wire import Endpoint, Exchange
+from workers.worker.context import AccountKey, Context, ExtraPass, ExtraRun
+from workers.worker.heart import GRACE_MS as HEART_GRACE_MS
+from workers.worker.heart import Beaten, Heart
+from workers.worker.stream import GRACE_MS as STREAM_GRACE_MS
+from workers.worker.venue_state import ExchangeLog, SharedBudget
+
+CLOCK_OFF_MS: Final = 5_000
+"""Level-2 headers carry our clock; how far it may be off is not published, so a worker starts only near."""
+
+ORDER_VERSION: Final = 2
+WATCH_EVERY_MS: Final = 60_000
+FLUSH_EVERY_MS: Final = 250
+MODES_EVERY_MS: Final = 100
+
+LASTS_MS: Final[Mapping[Mode, int | None]] = {
+    Mode.RESTARTING: 10_000,
+    Mode.POST_ONLY: 120_000,
+    Mode.CANCEL_ONLY: 30_000,
+    Mode.DISABLED: 30_000,
+    Mode.BANNED: 3_600_000,
+}
+"""Where the answer states no time. What is not here stands until a clean answer shows its end."""
+
+HALTING: Final = frozenset({Mode.BANNED, Mode.BAD_CREDENTIALS})
+"""Not conditions of the venue but of our account: a person must look."""
+
+
+class PolymarketHost:
+    """A `Host` over Polymarket. Serves the one account of the settings, whose key this process holds."""
+
+    def __init__(
+        self, calls: LedgerCalls, ports: Ports, settings: Settings, log: Logger, incarnation: str
+    ) -> None:
+        self._calls = calls
+        self._ports = ports
+        self._settings = settings
+        self._log = log
+        self._account = settings.account
+        self._keeper = Keeper(
+            open_source(settings), ports, log, refresh_s=settings.secrets_refresh_s
+        )
+        self._exchanges = ExchangeLog(calls, ports.clock, log, incarnation, settings.account)
+        timeouts = Timeouts(total=settings.request_timeout_ms)
+        ca_file = settings.polymarket_ca_file
+        self._transport = Transport(
+            settings.polymarket_clob_url,
+            ports,
+            timeouts=timeouts,
+            ca_file=ca_file,
+            record=self._exchanges.note,
+        )
+        self._site = Transport(
+            settings.polymarket_site_url,
+            ports,
+            timeouts=timeouts,
+            ca_file=ca_file,
+            record=self._exchanges.note,
+        )
+        self._signs: deque[tuple[str, ModeSign]] = deque()
+        self.venue = PolymarketVenue(
+            self._transport,
+            ports,
+            budget=SharedBudget(calls),
+            lookup=LedgerLookup(calls),
+            connect=connector(ca_file=ca_file),
+            user_channel_url=settings.polymarket_ws_url,
+            noticed=lambda account, sign: self._signs.append((account, sign)),
+        )
+        self._add_account(frozenset())
+
+    # --- the key ------------------------------------------------------------------------------------
+
+    def key(self, account: str) -> AccountKey | None:
+        """The settings' key for the settings' account; None for any other."""
+        if account != self._account:
+            return None
+        signer, kind = self._keeper.signer, SignatureType(self._settings.signature_type)
+        maker = self._maker()
+        signs_as = maker if kind is SignatureType.POLY_1271 else signer.address
+        return AccountKey(signer, maker, signs_as, kind, owner=self._keeper.credentials.key_id)
+
+    def note_market(self, token_id: str, *, neg_risk: bool) -> None:
+        """Nothing: the venue knows its own markets."""
+
+    def _maker(self) -> str:
+        if self._settings.signature_type == SignatureType.EOA:
+            return self._keeper.signer.address
+        if not self._settings.funder:
+            raise BadInput(
+                Code.BAD_SETTING,
+                f"signature type {self._settings.signature_type} needs the wallet that holds the funds",
+                not_done="the worker was not started",
+                next_step="set LEDGER_FUNDER to its address; docs/going-live.md says where to find it",
+            )
+        return self._settings.funder
+
+    def _add_account(self, owners: frozenset[str]) -> None:
+        self.venue.add_account(
+            self._account,
+            self._keeper.signer.address,
+            self._keeper.credentials,
+            maker=self._maker(),
+            signature_type=self._settings.signature_type,
+            owners=owners,
+        )
+
+    # --- the worker's life --------------------------------------------------------------------------
+
+    async def prepare(self, *, to_trade: bool) -> None:
+        """Before anything else: what an order needs to be alive, and which keys our orders may bear."""
+        rows = await self._calls.rows(
+            "SELECT DISTINCT t.owner FROM ledger.attempt t JOIN ledger.account a USING (account_id) "
+            "WHERE a.name = $1 AND t.owner <> ''",
+            self._account,
+        )
+        self._add_account(frozenset(row["owner"].lower() for row in rows))
+        known = await self._calls.rows(
+            "SELECT 1 FROM ledger.account WHERE name = $1 AND venue = 'polymarket'", self._account
+        )
+        if not known:
+            raise BadInput(
+                Code.UNKNOWN_ACCOUNT,
+                f"there is no account {self._account} on polymarket",
+                not_done="the worker was not started",
+                next_step=f"ledger-worker account open {self._account} --venue polymarket",
+            )
+        if not to_trade:
+            return
+        for kind, required, grace_ms in (
+            ("stream", True, STREAM_GRACE_MS),
+            ("heartbeat", self._settings.heartbeat, HEART_GRACE_MS),
+        ):
+            await self._calls.value("require_pulse", self._account, kind, required, grace_ms)
+
+    def passes(self, context: Context) -> Sequence[ExtraPass]:
+        """Loops beside the worker's own."""
+
+        async def modes() -> bool:
+            return await self._tell_modes(context)
+
+        async def watch() -> bool:
+            return await self._watch()
+
+        return (
+            ("exchanges", self._exchanges.one_pass, FLUSH_EVERY_MS),
+            ("modes", modes, MODES_EVERY_MS),
+            ("watch", watch, WATCH_EVERY_MS),
+        )
+
+    def runs(self, context: Context) -> Sequence[ExtraRun]:
+        """Tasks beside the worker's own that end by themselves when it stops."""
+        runs: list[ExtraRun] = [("secrets", self._keeper.run(context.shared.stopping))]
+        if self._settings.heartbeat:
+            runs.append(("heartbeat", Heart(context, self._account, self).run()))
+        return runs
+
+    async def aclose(self) -> None:
+        """Close the connections, and write down what they carried last."""
+        try:
+            while await self._exchanges.one_pass():
+                pass
+        except DatabaseProblem as problem:
+            self._log.warning("EXCHANGES_NOT_WRITTEN", code=problem.code, problem=problem.wrong)
+        await self._transport.aclose()
+        await self._site.aclose()
+
+    # --- what the start must have read --------------------------------------------------------------
+
+    async def preflight(self, account: str) -> str:
+        """Why nothing may be placed yet, or nothing. Each read is clean or names itself."""
+        now_ms = self._ports.clock.now_ms()
+        exchange = await self._transport.request(Endpoint.GET_TIME)
+        told = read_time_ms(exchange)
+        if not isinstance(told, Found):
+            return f"the venue's time: {told.reason}"
+        # The venue tells whole seconds, and the answer took its time.
+        off_ms = abs(told.value - now_ms) - exchange.took_ms - 1_000
+        if off_ms > CLOCK_OFF_MS:
+            return f"our clock is {off_ms} ms off the venue's; set it (NTP)"
+        version = read_version(await self._transport.request(Endpoint.GET_VERSION))
+        if not isinstance(version, Found):
+            return f"the venue's order version: {version.reason}"
+        if version.value != ORDER_VERSION:
+            return f"the venue takes orders of version {version.value}, this release signs {ORDER_VERSION}"
+        return await self._ask_account(account)
+
+    async def _ask_account(self, account: str) -> str:
+        """Tier and closed-only status. The first clean answer that shows the end of a mode ends it."""
+        closed = read_closed_only(await self._signed(account, Endpoint.GET_CLOSED_ONLY))
+        if not isinstance(closed, Found):
+            return f"closed-only status: {closed.reason}"
+        await self._end(account, Mode.BAD_CREDENTIALS)
+        if not closed.value:
+            await self._end(account, Mode.CLOSED_ONLY)
+        tier = read_tier(await self._signed(account, Endpoint.GET_TIER))
+        if not isinstance(tier, Found):
+            return f"rate limit tier: {tier.reason}"
+        self.venue.set_tier(account, tier_named(tier.value))
+        return ""
+
+    async def _signed(self, account: str, endpoint: Endpoint) -> Exchange:
+        exchange = await self.venue.ask(account, endpoint)
+        self._note_mode(account, exchange)
+        return exchange
+
+    def _note_mode(self, account: str, exchange: Exchange) -> None:
+        if (sign := mode_of(exchange)) is not None:
+            self._signs.append((account, sign))
+
+    # --- modes --------------------------------------------------------------------------------------
+
+    async def _tell_modes(self, context: Context) -> bool:
+        """Write the signs that came in, and what is over. After an episode the account is compared anew."""
+        while self._signs:
+            account, sign = self._signs[0]
+            lasts_ms = sign.for_ms if sign.for_ms is not None else LASTS_MS.get(sign.mode)
+            if await self._calls.value("note_mode", account, sign.mode.value, lasts_ms, sign.code):
+                self._log.warning(
+                    "VENUE_MODE_BEGAN", account=account, mode=sign.mode.value, lasts_ms=lasts_ms
+                )
+                await self._halt_for(account, sign)
+            self._signs.popleft()
+        for mode in await self._calls.value("end_lapsed_modes", self._account):
+            self._over(context, mode)
+        return False
+
+    async def _halt_for(self, account: str, sign: ModeSign) -> None:
+        if sign.mode in HALTING:
+            why = f"{sign.mode.value}: the venue answered {sign.code}"
+            await self._calls.value("set_halt", "account", account, why, "worker")
+
+    def _over(self, context: Context, mode: str) -> None:
+        self._log.info("VENUE_MODE_ENDED", account=self._account, mode=mode)
+        context.shared.compare_soon.add(self._account)
+
+    async def _watch(self) -> bool:
+        """Conditions that no answer to an order will show the end of, since none is sent while they stand."""
+        account = self._account
+        await self._ask_account(account)
+        site = await self._site.request(Endpoint.GET_GEOBLOCK)
+        self._note_mode(account, site)
+        if site.status == 200 and mode_of(site) is None and b'"blocked"' in site.body:
+            await self._end(account, Mode.GEOBLOCKED)
+        return False
+
+    async def _end(self, account: str, mode: Mode) -> None:
+        if await self._calls.value("end_mode", account, mode.value, "a clean answer"):
+            self._log.info("VENUE_MODE_ENDED", account=account, mode=mode.value)
+
+    # --- heartbeat ----------------------------------------------------------------------------------
+
+    async def beat(self, account: str, chain_id: str) -> Beaten:
+        """See `Heartbeats.beat`."""
+        body = b'{"heartbeat_id":"' + chain_id.encode() + b'"}'
+        answer = read_heartbeat(
+            await self.venue.ask(account, Endpoint.POST_HEARTBEAT, body=body, total_ms=2_500)
+        )
+        if isinstance(answer, Beat):
+            return Beaten(True, answer.next_id)
+        if isinstance(answer, WrongBeat):
+            return Beaten(False, answer.expected_id, "another id is due")
+        return Beaten(False, None, answer.reason)
+
+
+class LedgerLookup:
+    """`Lookup` over the ledger's tables."""
+
+    def __init__(self, calls: LedgerCalls) -> None:
+        self._calls = calls
+
+    async def signed_sizes(self, account: str, venue_order_ids: Sequence[str]) -> Mapping[str, int]:
+        rows = await self._calls.rows(
+            "SELECT o.venue_order_id, o.size_micros FROM ledger.orders o "
+            "JOIN ledger.account a USING (account_id) "
+            "WHERE a.name = $1 AND o.venue_order_id = ANY ($2)",
+            account,
+            list(venue_order_ids),
+        )
+        return {row["venue_order_id"]: row["size_micros"] for row in rows}
+
+    async def fee_terms(self, token_ids: Sequence[str]) -> Mapping[str, FeeTerms]:
+        rows: list[dict[str, Any]] = await self._calls.rows(
+            "SELECT c.token_id, m.fee_rate_micros, m.fee_exponent FROM ledger.outcome c "
+            "JOIN ledger.market m USING (market_id) WHERE c.token_id = ANY ($1)",
+            list(token_ids),
+        )
+        return {
+            row["token_id"]: FeeTerms(row["fee_rate_micros"], row["fee_exponent"]) for row in rows
+        }

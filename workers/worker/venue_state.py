@@ -1,0 +1,130 @@
+"""What a worker knows of the venue's condition, kept in the database so that every worker knows it: rate
+budgets, modes, and each exchange as it was.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Final
+
+from app.clock import Clock
+from app.errors import DatabaseProblem
+from app.ledger.calls import LedgerCalls, storable
+from app.observe.logs import Logger
+from app.venue.polymarket.limits import Kind, Tier
+from app.venue.polymarket.transport import Sent
+from app.venue.polymarket.wire import Exchange, Phase
+
+KEPT_HEADERS: Final = (
+    "date",
+    "retry-after",
+    "content-type",
+    "poly-ratelimit-remaining",
+    "poly-ratelimit-reset",
+    "poly-ratelimit-tier",
+    "poly-ratelimit-warning",
+)
+MOST_WAITING: Final = 5_000
+MOST_AT_ONCE: Final = 100
+KEEP_HOURS: Final = 72
+
+
+class SharedBudget:
+    """`Budget` over the ledger. Without a database cancels go unpaced: nothing of ours may hold them back."""
+
+    def __init__(self, calls: LedgerCalls) -> None:
+        self._calls = calls
+
+    async def spend(self, signer: str, kind: Kind, count: int, tier: Tier) -> int:
+        per_second, burst = tier.rate(kind)
+        try:
+            wait: int = await self._calls.value("spend", signer, kind, count, per_second, burst)
+        except DatabaseProblem:
+            if kind == "cancels":
+                return 0
+            raise
+        return wait
+
+    async def pause(self, signer: str, kind: Kind, for_ms: int) -> None:
+        await self._calls.value("pause_budget", signer, kind, for_ms)
+
+
+class ExchangeLog:
+    """Requests and raw answers on their way into the database: noted at once, written in batches, never in the way."""
+
+    def __init__(
+        self, calls: LedgerCalls, clock: Clock, log: Logger, incarnation: str, account: str
+    ) -> None:
+        """``account``: whose the requests are that nobody signs, such as the venue's time."""
+        self._calls = calls
+        self._clock = clock
+        self._log = log
+        self._incarnation = incarnation
+        self._account = account
+        self._waiting: deque[dict[str, Any]] = deque()
+        self._lost = 0
+        self._passes = 0
+
+    def note(self, exchange: Exchange, sent: Sent) -> None:
+        """The transport's ``record``."""
+        if len(self._waiting) >= MOST_WAITING:
+            self._waiting.popleft()
+            self._lost += 1
+        self._waiting.append(
+            {
+                "noted_ns": self._clock.monotonic_ns(),
+                "account": sent.account or self._account,
+                "incarnation": self._incarnation,
+                "method": sent.method,
+                "path": storable(sent.path),
+                "query": storable(sent.query),
+                "request": storable(sent.body.decode("utf-8", "backslashreplace")),
+                "phase": exchange.phase.value,
+                "status": exchange.status,
+                "headers": {
+                    name: storable(exchange.headers[name])
+                    for name in KEPT_HEADERS
+                    if name in exchange.headers
+                },
+                "answer": storable(exchange.text),
+                "problem": storable(exchange.problem),
+                "took_ms": exchange.took_ms,
+            }
+        )
+        if exchange.phase is not Phase.DONE or exchange.status >= 400:
+            self._log.warning(
+                "VENUE_ANSWERED_BADLY",
+                endpoint=exchange.endpoint.value,
+                account=sent.account,
+                phase=exchange.phase.value,
+                status=exchange.status,
+                problem=exchange.problem,
+                latency_ms=exchange.took_ms,
+            )
+
+    async def one_pass(self) -> bool:
+        """Write what waits; whether there is more. What the database does not take stays waiting."""
+        if self._passes % 3_600 == 0:
+            await self._calls.value("prune_exchanges", KEEP_HOURS)
+        self._passes += 1
+        batch = [self._waiting.popleft() for _ in range(min(MOST_AT_ONCE, len(self._waiting)))]
+        if not batch:
+            return False
+        try:
+            await self._write(batch)
+        except DatabaseProblem:
+            self._waiting.extendleft(reversed(batch))
+            raise
+        if self._lost:
+            self._log.error("EXCHANGES_LOST", count=self._lost)
+            self._lost = 0
+        return bool(self._waiting)
+
+    async def _write(self, batch: list[dict[str, Any]]) -> None:
+        now_ns = self._clock.monotonic_ns()
+        items = [
+            {name: value for name, value in one.items() if name != "noted_ns"}
+            | {"age_ms": (now_ns - one["noted_ns"]) // 1_000_000}
+            for one in batch
+        ]
+        await self._calls.value("record_exchanges", items)
