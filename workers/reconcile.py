@@ -27,6 +27,12 @@ from app.reconcile.compare import (
     confirmed_by_both,
 )
 from app.venue.interface import Found, TradeStatus, Unread, VenueOrder, VenueTrade
+from workers.holdings import (
+    HoldingsSeen,
+    cancel_foreign_orders,
+    halt_for_holdings,
+    look_at_holdings,
+)
 from workers.worker.context import Context
 from workers.worker.reading import book_trades, observe
 
@@ -41,6 +47,9 @@ shows a trade late, and the venue's clock is not ours.
 """
 
 SECOND_LOOK_S: Final = 2.0
+CLOCKS_APART_MS: Final = 5_000
+"""How far the venue's clock may be behind the database's: a worker does not start with more."""
+
 _SETTLEMENT: Final = {TradeStatus.CONFIRMED: "confirmed", TradeStatus.FAILED: "failed"}
 _ACTIONS: Final = {
     "settlement_contradicted": "journaled, and the market halted, when it was heard of first",
@@ -153,6 +162,12 @@ class Reconciler:
         if unread:
             return ReconcileReport(self._account, "incomplete", unread, differences)
         differences = await self._still_meant(differences, views.absent)
+        holdings = await self._holdings(second_look=second_look)
+        if holdings.unread:
+            return ReconcileReport(self._account, "incomplete", holdings.unread, differences)
+        differences += holdings.differences
+        if self._context.settings.foreign_orders == "cancel":
+            await cancel_foreign_orders(self._context, self._account)
         return ReconcileReport(
             self._account,
             "drift" if differences else "clean",
@@ -161,6 +176,16 @@ class Reconciler:
             len(views.ours),
             len(views.trades),
         )
+
+    async def _holdings(self, *, second_look: bool) -> HoldingsSeen:
+        """What differs in what is owned; halted for what is grave."""
+        context = self._context
+        seen = await look_at_holdings(context, self._account)
+        if seen.differences and second_look:
+            await context.ports.clock.sleep(SECOND_LOOK_S)
+            seen = await look_at_holdings(context, self._account)
+        await halt_for_holdings(context, self._account, seen)
+        return seen
 
     async def _still_meant(
         self, differences: Sequence[Difference], absent: set[str]
@@ -278,18 +303,23 @@ class Reconciler:
         """From the watermark, but never later than a trade that is not settled in our rows, nor than a list
         may be behind.
 
-        Later trades move the watermark on, and a settlement that took longer would never be read.
+        Later trades move the watermark on, and a settlement that took longer would never be read. What a wallet
+        traded before its account was opened here is history of somebody else's, and no intent explains it (on
+        paper there is nobody else).
         """
         calls = self._context.calls
         watermark: int = await calls.value("move_cursor", self._account, "trades", 0)
         [row] = await calls.rows(
-            "SELECT floor(extract(epoch FROM min(f.matched_at)) * 1000)::bigint AS oldest "
-            "FROM ledger.fill f JOIN ledger.account a USING (account_id) "
-            "WHERE a.name = $1 AND f.settlement = 'provisional'",
+            "SELECT CASE a.venue WHEN 'paper' THEN 0 "
+            "ELSE floor(extract(epoch FROM a.created_at) * 1000)::bigint END AS opened, "
+            "(SELECT floor(extract(epoch FROM min(f.matched_at)) * 1000)::bigint FROM ledger.fill f "
+            "WHERE f.account_id = a.account_id AND f.settlement = 'provisional') AS oldest "
+            "FROM ledger.account a WHERE a.name = $1",
             self._account,
         )
         since = min(watermark, self._newest_ms())
-        return max(0, since if row["oldest"] is None else min(since, row["oldest"]))
+        oldest = since if row["oldest"] is None else min(since, row["oldest"])
+        return max(row["opened"] - CLOCKS_APART_MS, oldest, 0)
 
     async def _rows(self, venue_order_ids: Sequence[str]) -> list[dict[str, Any]]:
         return await self._context.calls.rows(

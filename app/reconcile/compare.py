@@ -161,3 +161,37 @@ def confirmed_by_both(
     """What stood in two comparisons some time apart. What a running worker caught up with meanwhile is not drift."""
     again = {(one.kind, one.subject) for one in second}
     return tuple(one for one in first if (one.kind, one.subject) in again)
+
+
+# --- holdings -------------------------------------------------------------------------------------
+
+COLLATERAL: Final = "collateral"
+TOLERANCE_MICROS: Final = 1_000_000
+"""Of collateral: fees are computed, not told (polymarket.md 10), and rebates arrive unannounced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """One asset in both views, in micros, that differs by more than is ``unsettled``."""
+
+    asset: str
+    ours: int
+    theirs: int
+    unsettled: int
+
+
+def holding_difference(one: Holding) -> Difference:
+    """As it is recorded."""
+    kind = "collateral_differs" if one.asset == COLLATERAL else "position_differs"
+    return Difference(kind, one.asset, str(one.ours), str(one.theirs))
+
+
+def is_grave(one: Holding) -> bool:
+    """Whether trading must stop for it.
+
+    A position that our orders do not explain is exposure nobody decided on, in either direction. Collateral
+    beyond our books is a deposit; short of them by more than fees could be, money has gone.
+    """
+    if one.asset == COLLATERAL:
+        return one.ours - one.theirs > one.unsettled + TOLERANCE_MICROS
+    return abs(one.ours - one.theirs) > one.unsettled

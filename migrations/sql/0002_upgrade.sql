@@ -2680,6 +2680,8 @@ AS $$
 DECLARE
     v_account_id bigint := ledger._account_id(p_account);
     v_now timestamptz := ledger.clock();
+    -- The venue's balances are a cache of the chain: what was settled just now may not be in it.
+    v_lag interval := interval '2 minutes';
     v_out jsonb;
 BEGIN
     PERFORM ledger._enter();
@@ -2687,13 +2689,14 @@ BEGIN
     SELECT v_account_id, t.asset, t.theirs, coalesce(b.available + b.locked, 0),
         CASE WHEN t.asset = 'collateral' THEN
             -- Buys were taken off at once and sells are added when final: the venue may have moved either, or not yet.
-            coalesce((SELECT sum(f.cash_micros + f.fee_micros) FROM ledger.fill f
-                      WHERE f.account_id = v_account_id AND f.settlement = 'provisional'), 0)
+            coalesce((SELECT sum(f.cash_micros + f.fee_micros) FROM ledger.fill f WHERE f.account_id = v_account_id
+                      AND (f.settlement = 'provisional' OR f.matched_at > v_now - v_lag)), 0)
             + coalesce((SELECT sum(r.held_micros) FROM ledger.reservation r
                         WHERE r.account_id = v_account_id AND r.phase <> 'released' AND r.awaiting_micros > 0), 0)
         ELSE
             coalesce((SELECT sum(f.size_micros) FROM ledger.fill f JOIN ledger.orders o USING (account_id, order_id)
-                      WHERE f.account_id = v_account_id AND f.settlement = 'provisional' AND o.token_id = t.asset), 0)
+                      WHERE f.account_id = v_account_id AND o.token_id = t.asset
+                        AND (f.settlement = 'provisional' OR f.matched_at > v_now - v_lag)), 0)
             + coalesce((SELECT sum(r.awaiting_micros) FROM ledger.reservation r JOIN ledger.orders o USING (account_id, order_id)
                         WHERE r.account_id = v_account_id AND r.phase <> 'released' AND o.token_id = t.asset), 0) END,
         v_now
@@ -3443,7 +3446,8 @@ BEGIN
     SELECT a.account_id INTO v_account_id FROM ledger.account a WHERE a.name = p_account;
     IF v_account_id IS NULL THEN
         RAISE EXCEPTION 'UNKNOWN_ACCOUNT: %; nothing was booked', p_account USING ERRCODE = 'LG004';
-    ELSIF p_cause NOT IN ('opening', 'deposit', 'withdrawal', 'correction') OR coalesce(p_key, '') = '' OR p_amount = 0 THEN
+    ELSIF p_cause NOT IN ('opening', 'deposit', 'withdrawal', 'correction', 'resolution', 'redemption', 'split', 'merge',
+                          'conversion', 'transfer_in', 'transfer_out') OR coalesce(p_key, '') = '' OR p_amount = 0 THEN
         RAISE EXCEPTION 'BAD_REQUEST: a movement needs a known cause, a key and an amount; nothing was booked' USING ERRCODE = 'LG004';
     END IF;
     IF p_asset <> 'collateral' THEN

@@ -37,6 +37,7 @@ class PolymarketRig(Rig):
 
     simulator: Simulator = field(default_factory=lambda: Simulator(Path()))
     market: Market = field(default_factory=lambda: Market("", "", ""))
+    by_name: dict[str, Market] = field(default_factory=dict)
 
     async def open(self) -> None:
         """Account on both sides, a market on both sides, no burst limits."""
@@ -60,7 +61,17 @@ class PolymarketRig(Rig):
             for index, (label, one) in enumerate((("Up", market.yes), ("Down", market.no)))
         ]
         await self.markets(slug, condition_id=market.condition_id, outcomes=outcomes)
+        self.by_name[slug] = market
         return market
+
+    def request(self, market: str = "m1", cents: int = 5, shares: int = 5, **more: Any) -> Any:
+        """By ids: a worker's refresher stores the slugs and labels that the venue shows."""
+        asked = super().request(market, cents, shares, **more)
+        if known := self.by_name.get(market):
+            tokens = {"Up": known.yes, "Down": known.no}
+            outcome = tokens.get(asked["outcome"], asked["outcome"])
+            asked |= {"market": known.condition_id, "outcome": outcome}
+        return asked
 
     def settings(self, **more: Any) -> dict[str, Any]:
         """Of a worker on this venue."""

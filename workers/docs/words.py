@@ -251,6 +251,12 @@ LOGS: Final[dict[str, str]] = {
     "BEAT_NOT_TOLD": (
         "A beat was sent and the database did not take its result. Placements wait where it lasts."
     ),
+    "BOOK_FEED": (
+        "What the feed of order books went through: `what` names it. Placing does not rest on it."
+    ),
+    "BOOK_FEED_FAILED": (
+        "The feed of order books ended by an error of its own; a new one starts. Orders go on."
+    ),
     "BURST_BLOCKED": "The limiter refused; nothing was reserved or placed. `reason` is the code.",
     "CANCELS_SWEPT": "Cancels asked for because a halt or a suspension stands.",
     "CANCEL_ANSWERED": (
@@ -296,6 +302,9 @@ LOGS: Final[dict[str, str]] = {
         "The lease of a worker lapsed while it was sending. The orders stay in exposure until "
         "evidence settles them."
     ),
+    "FILLS_UNCONFIRMED": (
+        "Fills are not settled for longer than LEDGER_UNCONFIRMED_ALARM_S; markets of older ones are halted."
+    ),
     "HEARTBEAT_MISSED": (
         "The venue did not take a beat. After 7 s nothing is placed; after 10 s the venue "
         "cancels everything."
@@ -320,6 +329,9 @@ LOGS: Final[dict[str, str]] = {
     ),
     "LOOK_UP_FAILED": "The venue could not be read, so nothing was concluded. Repeated.",
     "MARKETS_NOT_LISTED": "Markets that are stored were not in a complete listing any more.",
+    "MARKETS_NOT_STORED": (
+        "The ledger would not take what the venue says of markets; what is stored stays in force."
+    ),
     "MARKETS_REFRESHED": "The refresher has read the markets anew.",
     "MARKET_CHANGED": "The venue changed the terms of a market; they are in force from now on.",
     "MARKET_HALTED": "A market was halted for what the venue says of it now.",
@@ -427,7 +439,7 @@ JOURNAL: Final[dict[str, str]] = {
     ),
     "FOREIGN_ORDER_RESOLVED": "A person said what became of an order that no intent explains.",
     "LANE_RELEASED": "An operator let a lane go on behind its blocked head.",
-    "MOVEMENT": "An opening balance, deposit, withdrawal or correction.",
+    "MOVEMENT": "A movement of a balance with its cause: opening, deposit, redemption, correction and so on.",
     "REFUSED_COMPLETION": (
         "The outcome of an attempt that was no longer open for that worker; kept as evidence."
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from app.clock import Ports
@@ -22,3 +23,9 @@ def open_host(
     from workers.worker.polymarket_host import PolymarketHost
 
     return PolymarketHost(calls, ports, settings, log, run)
+
+
+def keys_of(host: Host) -> Callable[[], None] | None:
+    """What reads the host's keys anew (SIGHUP), or None for a host without any: then the signal ends the process."""
+    refresh: Callable[[], None] | None = getattr(host, "refresh_keys", None)
+    return refresh

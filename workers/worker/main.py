@@ -26,7 +26,7 @@ from app.observe import logs
 from workers.worker import loop, points
 from workers.worker.cancels import Cancels
 from workers.worker.context import Context, Shared
-from workers.worker.hosts import open_host
+from workers.worker.hosts import keys_of, open_host
 from workers.worker.look_ups import LookUps
 from workers.worker.placements import Placements
 from workers.worker.sending import Sender
@@ -94,6 +94,8 @@ async def _run(settings: Settings, ports: Ports, url: str, told: Told) -> None:
         )
         context = await _unless_told(ports, shared, stack.enter_async_context(opened))
         if context is not None:
+            if (refresh := keys_of(context.host)) is not None:
+                asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, refresh)
             await serve(context, url)
 
 

@@ -35,6 +35,7 @@ from app.venue.polymarket.wire import Endpoint, Exchange
 from workers.worker.context import AccountKey, Context, ExtraPass, ExtraRun
 from workers.worker.heart import GRACE_MS as HEART_GRACE_MS
 from workers.worker.heart import Beaten, Heart
+from workers.worker.market_watch import MarketWatch
 from workers.worker.stream import GRACE_MS as STREAM_GRACE_MS
 from workers.worker.venue_state import ExchangeLog, SharedBudget
 
@@ -71,7 +72,11 @@ class PolymarketHost:
         self._log = log
         self._account = settings.account
         self._keeper = Keeper(
-            open_source(settings), ports, log, refresh_s=settings.secrets_refresh_s
+            open_source(settings),
+            ports,
+            log,
+            refresh_s=settings.secrets_refresh_s,
+            rotated=lambda _new: self._add_account(frozenset()),
         )
         self._exchanges = ExchangeLog(calls, ports.clock, log, incarnation, settings.account)
         timeouts = Timeouts(total=settings.request_timeout_ms)
@@ -90,6 +95,7 @@ class PolymarketHost:
             ca_file=ca_file,
             record=self._exchanges.note,
         )
+        self._markets: MarketWatch | None = None
         self._signs: deque[tuple[str, ModeSign]] = deque()
         self.venue = PolymarketVenue(
             self._transport,
@@ -112,6 +118,10 @@ class PolymarketHost:
         maker = self._maker()
         signs_as = maker if kind is SignatureType.POLY_1271 else signer.address
         return AccountKey(signer, maker, signs_as, kind, owner=self._keeper.credentials.key_id)
+
+    def refresh_keys(self) -> None:
+        """Read the keys anew now: what SIGHUP asks for. Never waits."""
+        self._keeper.refresh_soon()
 
     def note_market(self, token_id: str, *, neg_risk: bool) -> None:
         """Nothing: the venue knows its own markets."""
@@ -179,14 +189,24 @@ class PolymarketHost:
             ("exchanges", self._exchanges.one_pass, FLUSH_EVERY_MS),
             ("modes", modes, MODES_EVERY_MS),
             ("watch", watch, WATCH_EVERY_MS),
+            *self._watch_over(context).passes(),
         )
 
     def runs(self, context: Context) -> Sequence[ExtraRun]:
         """Tasks beside the worker's own that end by themselves when it stops."""
-        runs: list[ExtraRun] = [("secrets", self._keeper.run(context.shared.stopping))]
+        runs: list[ExtraRun] = [
+            ("secrets", self._keeper.run(context.shared.stopping)),
+            ("books", self._watch_over(context).follow_books()),
+        ]
         if self._settings.heartbeat:
             runs.append(("heartbeat", Heart(context, self._account, self).run()))
         return runs
+
+    def _watch_over(self, context: Context) -> MarketWatch:
+        """Made with the first task of a worker: a comparison by hand needs none."""
+        if self._markets is None:
+            self._markets = MarketWatch(context, self._account)
+        return self._markets
 
     async def aclose(self) -> None:
         """Close the connections, and write down what they carried last."""
@@ -195,6 +215,8 @@ class PolymarketHost:
                 pass
         except DatabaseProblem as problem:
             self._log.warning("EXCHANGES_NOT_WRITTEN", code=problem.code, problem=problem.wrong)
+        if self._markets is not None:
+            await self._markets.aclose()
         await self._transport.aclose()
         await self._site.aclose()
 

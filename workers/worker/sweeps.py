@@ -10,9 +10,14 @@ WATCHDOG_MS: Final = 500
 """A session may sit this long on a ledger lock before it is ended (design section 9)."""
 
 
+OLD_FILLS_EVERY: Final = 20
+"""Passes between two looks for fills that do not settle."""
+
+
 class Sweeps:
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._passes = 0
         self._log = context.named("sweeper")
 
     async def one_pass(self) -> bool:
@@ -31,9 +36,25 @@ class Sweeps:
             self._log.info("INTENTS_EXPIRED", count=expired)
         if breaches := await calls.value("sweep_breaches"):
             self._log.error("INVARIANT_BREACH_HALT", count=breaches)
+        await self._look_for_old_fills()
         if cancels := await calls.value("sweep_cancels"):
             self._log.info("CANCELS_SWEPT", count=cancels)
         return bool(cancels)
+
+    async def _look_for_old_fills(self) -> None:
+        """A fill that stays unsettled is not final: an alarm first, then its market is halted (lesson 21)."""
+        self._passes += 1
+        if self._passes % OLD_FILLS_EVERY != 1:
+            return
+        settings = self._context.settings
+        found = await self._context.calls.value(
+            "sweep_unconfirmed",
+            tuple(sorted(self._context.shared.known)),
+            settings.unconfirmed_alarm_s,
+            settings.unconfirmed_halt_s,
+        )
+        if found["old"]:
+            self._log.error("FILLS_UNCONFIRMED", orders=found["old"], halted=found["halted"])
 
 
 class Watchdog:

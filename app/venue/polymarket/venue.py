@@ -125,7 +125,8 @@ class PolymarketVenue:
         known = before.known if before else Known(account, self._lookup)
         kept = owners | {credentials.key_id.lower()} | (before.owners if before else frozenset())
         identity = Identity(account, address, credentials)
-        wallet = Wallet(identity, credentials, maker.lower(), signature_type, kept, known)
+        tier = before.tier if before else STANDARD
+        wallet = Wallet(identity, credentials, maker.lower(), signature_type, kept, known, tier)
         self._wallets[account] = wallet
         return wallet
 

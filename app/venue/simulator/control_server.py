@@ -102,7 +102,8 @@ def _orders(service: Service, request: Request) -> list[dict[str, Any]]:
         if account in ("", record.order.account):
             own = {"account": record.order.account, "body": record.body}
             arrivals = _counts(service, record.order.order_id)
-            rows.append({**order_view(record), **own, "arrivals": arrivals})
+            history = [[at, status, format_micros(m)] for at, status, m in record.history]
+            rows.append({**order_view(record), **own, "arrivals": arrivals, "history": history})
     return rows
 
 
@@ -128,6 +129,7 @@ def _trades(service: Service, request: Request) -> list[dict[str, Any]]:
                     "maker": part.is_maker,
                     "status": trade.status.value,
                     "matched_at_ms": trade.matched_at_ms,
+                    "updated_ms": record.updated_ms,
                 }
             )
     return rows

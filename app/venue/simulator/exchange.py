@@ -285,6 +285,7 @@ class Exchange:
         self._order_changed(kind.value, record, now_ms)
 
     def _order_changed(self, kind: str, record: OrderRecord, now_ms: int) -> None:
+        record.history.append((now_ms, record.status, record.order.matched_micros))
         self.backing.bind(record)
         frame = order_frame(kind, record, now_ms)
         self.happenings.append(UserFrame(record.order.account, record.condition_id, frame))

@@ -28,6 +28,8 @@ class OrderRecord:
     due_ms: int = 0
     """While DELAYED: when matching is tried."""
     trades: list[str] = field(default_factory=list)
+    history: list[tuple[int, str, int]] = field(default_factory=list)
+    """Each change: when, the raw text from then on, and how much is matched. For auditors alone."""
 
     @property
     def live(self) -> bool:

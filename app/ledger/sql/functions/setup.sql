@@ -81,7 +81,8 @@ BEGIN
     SELECT a.account_id INTO v_account_id FROM ledger.account a WHERE a.name = p_account;
     IF v_account_id IS NULL THEN
         RAISE EXCEPTION 'UNKNOWN_ACCOUNT: %; nothing was booked', p_account USING ERRCODE = 'LG004';
-    ELSIF p_cause NOT IN ('opening', 'deposit', 'withdrawal', 'correction') OR coalesce(p_key, '') = '' OR p_amount = 0 THEN
+    ELSIF p_cause NOT IN ('opening', 'deposit', 'withdrawal', 'correction', 'resolution', 'redemption', 'split', 'merge',
+                          'conversion', 'transfer_in', 'transfer_out') OR coalesce(p_key, '') = '' OR p_amount = 0 THEN
         RAISE EXCEPTION 'BAD_REQUEST: a movement needs a known cause, a key and an amount; nothing was booked' USING ERRCODE = 'LG004';
     END IF;
     IF p_asset <> 'collateral' THEN
