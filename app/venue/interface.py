@@ -42,6 +42,8 @@ class PlaceRequest:
     body: bytes
     owner: str = ""
     """The API key id at sending (an identifier, not a secret)."""
+    send_by_ns: int = 0
+    """On the monotonic clock: no byte leaves after it. 0 for no such bound."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,3 +194,21 @@ async def test_cancelling_the_caller_passes_through() -> None:
             task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+async def test_nothing_is_written_once_the_time_to_send_has_passed() -> None:
+    async with served(whole) as (url, heads):
+        ports = Ports.system()
+        transport = Transport(url, ports)
+        try:
+            late = await transport.request(
+                Endpoint.POST_ORDER, body=b"{}", send_by_ns=ports.clock.monotonic_ns() - 1
+            )
+            in_time = await transport.request(
+                Endpoint.POST_ORDER, body=b"{}", send_by_ns=ports.clock.monotonic_ns() + 10**10
+            )
+        finally:
+            await transport.aclose()
+    assert (late.phase, late.problem) == (Phase.CONNECTING, "send_by passed")
+    assert in_time.phase is Phase.DONE
+    assert len(heads) == 1

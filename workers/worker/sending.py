@@ -230,7 +230,12 @@ class Sender:
                 "ATTEMPT_DROPPED", orders=[work["order_id"] for work in late], account=account
             )
         requests = [
-            PlaceRequest(work["venue_order_id"], base64.b64decode(work["body"]), key.owner)
+            PlaceRequest(
+                work["venue_order_id"],
+                base64.b64decode(work["body"]),
+                key.owner,
+                work["send_until_ns"],
+            )
             for work in timely
         ]
         answered = await self._placed(account, requests) if requests else []

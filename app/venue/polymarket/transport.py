@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import httpx
 
-from app.clock import Ports
+from app.clock import Clock, Ports
 from app.venue.polymarket.auth import Authenticates
 from app.venue.polymarket.wire import Endpoint, Exchange, Phase
 
@@ -102,11 +102,13 @@ class Transport:
         body: bytes = b"",
         identity: Identity | None = None,
         total_ms: int | None = None,
+        send_by_ns: int = 0,
     ) -> Exchange:
         """One request, once. Answers for whatever happens on the wire; only cancellation passes through.
 
         ``path`` where the endpoint's has a placeholder. With ``identity``, level-2 headers are made for this
         very request over exactly ``body``; the query string is not part of what they sign (polymarket.md 3.1).
+        ``send_by_ns`` (monotonic, 0 for none): when a connection is there only later, nothing is written to it.
         """
         path = endpoint.path if path is None else path
         sent = Sent(
@@ -116,7 +118,7 @@ class Transport:
             str(httpx.QueryParams(dict(query or {}))),
             body,
         )
-        watch = _Watch()
+        watch = _Watch(self._ports.clock, send_by_ns)
         started_ns = self._ports.clock.monotonic_ns()
         pool = self._take()
         try:
@@ -168,6 +170,8 @@ class Transport:
                 return Exchange(
                     endpoint, Phase.DONE, response.status_code, _lower(response), bytes(body)
                 )
+        except _TooLate:
+            return Exchange(endpoint, Phase.CONNECTING, problem="send_by passed")
         except TimeoutError:
             return _broken(endpoint, watch.phase(response), response, body, "timeout")
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
@@ -238,14 +242,24 @@ class _Pool:
     retired: bool = False
 
 
+class _TooLate(Exception):
+    """A paused process, a slow budget, a slow connection: whatever it was, nothing leaves now."""
+
+
 class _Watch:
     """What the connection reports of one request."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock, send_by_ns: int) -> None:
         self.times_sent = 0
         self._answering = False
+        self._clock = clock
+        self._send_by_ns = send_by_ns
 
     async def saw(self, event: str, _info: Mapping[str, Any]) -> None:
+        """Told before the bytes are written: raising here keeps them from it."""
+        late = self._send_by_ns and self._clock.monotonic_ns() > self._send_by_ns
+        if event in _HEADERS_SENT and late and not self.times_sent:
+            raise _TooLate
         self.times_sent += event in _HEADERS_SENT
         self._answering = self._answering or event in _HEAD_CAME
 

@@ -148,7 +148,8 @@ class PolymarketVenue:
         if wait_ms := await self._wait_ms(wallet, endpoint, "orders", len(orders)):
             return [NotPlaced("BUDGET", wait_ms, "")] * len(orders)
         body = bodies[0] if single else b"[" + b",".join(bodies) + b"]"
-        exchange = await self._ask(wallet, endpoint, body=body)
+        bounds = [one.send_by_ns for one in orders if one.send_by_ns]
+        exchange = await self._ask(wallet, endpoint, body=body, send_by_ns=min(bounds, default=0))
         await self._pause(wallet, exchange, "orders")
         return place_outcomes(exchange, [one.venue_order_id for one in orders])
 
