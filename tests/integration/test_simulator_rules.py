@@ -17,6 +17,7 @@ from app.venue.polymarket.signing import SignatureType
 from app.venue.simulator.limits import TIERS
 from tests.support.simulator import Market, Simulator, running_simulator
 from tests.support.simulator_client import Trader
+from tests.support.waiting import wait_until
 
 START_MS = 1_800_000_000_000
 WALLET = "0x1111111111111111111111111111111111111111"
@@ -401,3 +402,11 @@ def test_a_mass_cancel_goes_into_debt(tmp_path: Path) -> None:
         venue.advance(int(later.headers["retry-after"]) * 1000)
         assert trader.cancel(trader.sign(market.yes)).status_code == 200
         trader.close()
+
+
+def test_its_clock_goes_on_while_nothing_happens(tmp_path: Path) -> None:
+    with running_simulator(tmp_path) as simulator:
+        first = int(httpx.get(f"{simulator.url}/time").text)
+        wait_until(
+            lambda: int(httpx.get(f"{simulator.url}/time").text) > first, "a second has passed"
+        )

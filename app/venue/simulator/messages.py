@@ -24,6 +24,8 @@ class Request:
     protocol: str = "http/1.1"
     lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Every value of a parameter that may be repeated."""
+    at_ms: int = 0
+    """The venue's time when it came in."""
 
 
 @dataclass(frozen=True, slots=True)

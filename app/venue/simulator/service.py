@@ -7,6 +7,7 @@ Whatever anybody has heard of is in the journal, so a kill loses nothing that wa
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Final
 
 from app.clock import Ports
@@ -133,6 +134,7 @@ class Service:
     async def handle(self, request: Request) -> Delivery:
         """One request of a client, from the edge to its answer."""
         self.requests += 1
+        request = replace(request, at_ms=self.now_ms())
         if self.catch_up():
             await self.settled()
         route = find_route(request.method, request.path)
