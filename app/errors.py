@@ -31,6 +31,7 @@ class Code(StrEnum):
     UNKNOWN_ORDER = "UNKNOWN_ORDER"
     UNKNOWN_ROLE = "UNKNOWN_ROLE"
     NOT_TRADABLE = "NOT_TRADABLE"
+    TAKER_BUY_UNBOUNDED = "TAKER_BUY_UNBOUNDED"
     NOT_GRANTED = "NOT_GRANTED"
 
     # refusals of an intent: decided in ledger.reserve_pending under the market's lock

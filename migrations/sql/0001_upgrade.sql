@@ -166,6 +166,20 @@ CREATE INDEX halt_standing ON ledger.halt (scope, scope_id) WHERE cleared_at IS 
 COMMENT ON COLUMN ledger.halt.halt_id IS
     'Also the version that resume must name: resuming N is refused while a newer halt of the scope stands.';
 
+CREATE TABLE ledger.halt_change (
+    change_id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    halt_id         bigint NOT NULL,
+    change          text COLLATE "C" NOT NULL CHECK (change IN ('set', 'cleared')),
+    scope           text COLLATE "C" NOT NULL,
+    scope_id        text COLLATE "C" NOT NULL,
+    why             text,
+    changed_by      name NOT NULL,
+    changed_as      text,
+    changed_at      timestamptz NOT NULL
+);
+COMMENT ON TABLE ledger.halt_change IS
+    'Append-only: each halt once when it is set and once when it is cleared. What happened to a halt otherwise shows in the audit.';
+
 CREATE TABLE ledger.worker (
     incarnation     uuid PRIMARY KEY,
     name            text NOT NULL,
@@ -342,6 +356,7 @@ COMMENT ON COLUMN ledger.exposure.clock_at IS
 CREATE TABLE ledger.account_state (
     account_id      bigint PRIMARY KEY REFERENCES ledger.account,
     journal_seq     bigint NOT NULL DEFAULT 0,
+    journal_digest  bytea NOT NULL DEFAULT '',
     entry_seq       bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 1000);
 
@@ -755,11 +770,14 @@ CREATE TABLE ledger.journal (
     to_state        text COLLATE "C",
     actor           name NOT NULL,
     detail          jsonb NOT NULL DEFAULT '{}',
+    digest          bytea NOT NULL,
     PRIMARY KEY (account_id, seq, at),
     CHECK ((market_id IS NULL) = (market_seq IS NULL))
 ) PARTITION BY RANGE (at);
 CREATE UNIQUE INDEX journal_of_market ON ledger.journal (account_id, market_id, market_seq, at);
 CREATE INDEX journal_of_order ON ledger.journal (account_id, order_id, seq);
+COMMENT ON COLUMN ledger.journal.digest IS
+    'SHA-256 of the digest of the account''s row before it and of this row: no row can be changed without all that follow.';
 CREATE TABLE ledger.journal_rest PARTITION OF ledger.journal DEFAULT;
 COMMENT ON TABLE ledger.journal_rest IS 'Rows for which no monthly partition was made in time; nothing is lost for want of one.';
 
@@ -872,18 +890,21 @@ AS $$
 DECLARE
     v_seq bigint;
     v_market_seq bigint;
+    v_digest bytea;
 BEGIN
     IF p_market_id IS NOT NULL THEN
         UPDATE ledger.exposure SET journal_seq = journal_seq + 1
         WHERE account_id = p_account_id AND market_id = p_market_id
         RETURNING journal_seq INTO v_market_seq;
     END IF;
-    UPDATE ledger.account_state SET journal_seq = journal_seq + 1
-    WHERE account_id = p_account_id RETURNING journal_seq INTO v_seq;
+    UPDATE ledger.account_state s SET journal_seq = s.journal_seq + 1, journal_digest = sha256(s.journal_digest
+        || convert_to(jsonb_build_array(p_account_id, s.journal_seq + 1, p_market_id, v_market_seq, extract(epoch FROM p_at),
+               p_event, p_order_id, p_attempt, p_from, p_to, session_user, p_detail)::text, 'UTF8'))
+    WHERE s.account_id = p_account_id RETURNING s.journal_seq, s.journal_digest INTO v_seq, v_digest;
     INSERT INTO ledger.journal (account_id, seq, market_id, market_seq, at, event, order_id, attempt,
-                                from_state, to_state, actor, detail)
+                                from_state, to_state, actor, detail, digest)
     VALUES (p_account_id, v_seq, p_market_id, v_market_seq, p_at, p_event, p_order_id, p_attempt,
-            p_from, p_to, session_user, p_detail);
+            p_from, p_to, session_user, p_detail, v_digest);
 END $$;
 
 CREATE FUNCTION ledger._refuse_change() RETURNS trigger
@@ -905,6 +926,8 @@ CREATE TRIGGER balance_entry_append_only BEFORE UPDATE OR DELETE ON ledger.balan
 CREATE TRIGGER balance_entry_no_truncate BEFORE TRUNCATE ON ledger.balance_entry
     FOR EACH STATEMENT EXECUTE FUNCTION ledger._refuse_change();
 CREATE TRIGGER limit_change_append_only BEFORE UPDATE OR DELETE ON ledger.limit_change
+    FOR EACH ROW EXECUTE FUNCTION ledger._refuse_change();
+CREATE TRIGGER halt_change_append_only BEFORE UPDATE OR DELETE ON ledger.halt_change
     FOR EACH ROW EXECUTE FUNCTION ledger._refuse_change();
 CREATE TRIGGER signed_order_append_only BEFORE UPDATE OR DELETE ON ledger.signed_order
     FOR EACH ROW EXECUTE FUNCTION ledger._refuse_change();
@@ -968,6 +991,8 @@ COMMENT ON FUNCTION ledger.make_partitions(integer) IS 'Journal partitions for t
 
 CREATE FUNCTION ledger.archive_partition(p_name text) RETURNS bytea
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+-- The digest is of rows as text: it must be the same from every session.
+SET timezone = 'UTC' SET datestyle = 'ISO'
 AS $$
 DECLARE
     v_count bigint;
@@ -1032,6 +1057,7 @@ DECLARE
     v_account_id bigint := 0;
     v_market_id bigint := 0;
     v_before text;
+    v_after text;
 BEGIN
     PERFORM ledger._enter();
     IF p_account IS NOT NULL THEN
@@ -1056,12 +1082,12 @@ BEGIN
     PERFORM FROM ledger.limits WHERE account_id = v_account_id AND market_id = v_market_id FOR UPDATE;
     EXECUTE format('SELECT %I::text FROM ledger.limits WHERE account_id = $1 AND market_id = $2', p_name)
         INTO v_before USING v_account_id, v_market_id;
-    EXECUTE format('UPDATE ledger.limits SET %I = $3::%s WHERE account_id = $1 AND market_id = $2', p_name,
+    EXECUTE format('UPDATE ledger.limits SET %I = $3::%s WHERE account_id = $1 AND market_id = $2 RETURNING %1$I::text', p_name,
         CASE p_name WHEN 'burst_counts_sells' THEN 'boolean' WHEN 'burst_per_minute' THEN 'integer'
                     WHEN 'burst_gap_ms' THEN 'integer' ELSE 'bigint' END)
-        USING v_account_id, v_market_id, p_value;
+        INTO v_after USING v_account_id, v_market_id, p_value;
     INSERT INTO ledger.limit_change (account_id, market_id, name, before, after, why, changed_by, changed_at)
-    VALUES (v_account_id, v_market_id, p_name, v_before, p_value, left(p_why, 500), session_user, ledger.clock());
+    VALUES (v_account_id, v_market_id, p_name, v_before, v_after, left(p_why, 500), session_user, ledger.clock());
     RETURN v_before;
 END $$;
 COMMENT ON FUNCTION ledger.set_limit(text, text, text, text, text) IS
@@ -1406,7 +1432,11 @@ BEGIN
         -v_held, v_held, 'RESERVE', format('order:%s:reserve', o.order_id), p_now, o.order_id);
     PERFORM ledger._journal(o.account_id, o.market_id, p_now, 'RESERVE', o.order_id, NULL, NULL, 'RESERVED',
         jsonb_build_object('side', o.side, 'outcome', o.outcome, 'price', o.price_micros, 'size', o.size_micros,
-                           'asked', p_asked_size, 'key', r.key));
+                           'asked', p_asked_size, 'key', r.key,
+                           -- Of what is fixed with the intent and told nowhere else: the audit compares the row with it.
+                           'terms', encode(sha256(convert_to(jsonb_build_array(o.token_id, o.tick_micros, o.fee_rate_micros,
+                               o.fee_exponent, o.order_type, o.post_only, o.expires_at_s, o.class, o.origin, o.strategy,
+                               o.context, o.set_id, o.replaces_order_id, o.salt, extract(epoch FROM o.created_at))::text, 'UTF8')), 'hex')));
     RETURN jsonb_build_object('item', r.item, 'status', 'admitted', 'replay', false, 'order_id', o.order_id,
                               'size_micros', o.size_micros, 'clamped', o.size_micros < p_asked_size);
 END $$;
@@ -1539,14 +1569,30 @@ COMMENT ON FUNCTION ledger._halted_by(bigint, bigint) IS
     'The first standing halt that covers the market for the account, as text, or NULL. VOLATILE: it must see '
     'what was committed while the caller waited for its lock.';
 
+CREATE FUNCTION ledger._add_halt(p_scope text, p_scope_id text, p_why text, p_as text, p_now timestamptz) RETURNS bigint
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_id bigint;
+BEGIN
+    INSERT INTO ledger.halt (scope, scope_id, why, set_by, set_as, set_at)
+    VALUES (p_scope, p_scope_id, left(p_why, 500), session_user, left(p_as, 200), p_now)
+    RETURNING halt_id INTO v_id;
+    INSERT INTO ledger.halt_change (halt_id, change, scope, scope_id, why, changed_by, changed_as, changed_at)
+    SELECT h.halt_id, 'set', h.scope, h.scope_id, h.why, h.set_by, h.set_as, h.set_at
+    FROM ledger.halt h WHERE h.halt_id = v_id;
+    RETURN v_id;
+END $$;
+COMMENT ON FUNCTION ledger._add_halt(text, text, text, text, timestamptz) IS
+    'A halt and its row in halt_change, which is what the audit holds the halt against.';
+
 CREATE FUNCTION ledger._halt_once(p_scope text, p_scope_id text, p_why text, p_now timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM ledger.halt h WHERE h.scope = p_scope AND h.scope_id = p_scope_id
                    AND h.cleared_at IS NULL AND split_part(h.why, ':', 1) = split_part(p_why, ':', 1)) THEN
-        INSERT INTO ledger.halt (scope, scope_id, why, set_by, set_as, set_at)
-        VALUES (p_scope, p_scope_id, left(p_why, 500), session_user, 'ledger', p_now);
+        PERFORM ledger._add_halt(p_scope, p_scope_id, p_why, 'ledger', p_now);
     END IF;
 END $$;
 COMMENT ON FUNCTION ledger._halt_once(text, text, text, timestamptz) IS
@@ -1656,7 +1702,6 @@ CREATE FUNCTION ledger.set_halt(p_scope text, p_id text, p_why text, p_as text D
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
-    v_id bigint;
     v_scope_id text;
 BEGIN
     PERFORM ledger._enter();
@@ -1664,10 +1709,7 @@ BEGIN
         RAISE EXCEPTION 'BAD_REQUEST: a halt needs a reason; nothing was halted' USING ERRCODE = 'LG004';
     END IF;
     v_scope_id := ledger._scope_id(p_scope, p_id);
-    INSERT INTO ledger.halt (scope, scope_id, why, set_by, set_as, set_at)
-    VALUES (p_scope, v_scope_id, left(p_why, 500), session_user, left(p_as, 200), ledger.clock())
-    RETURNING halt_id INTO v_id;
-    RETURN v_id;
+    RETURN ledger._add_halt(p_scope, v_scope_id, p_why, p_as, ledger.clock());
 END $$;
 COMMENT ON FUNCTION ledger.set_halt(text, text, text, text) IS
     'Anyone may halt. Returns the version that resume must name. Effective for the next decision in every process.';
@@ -1697,10 +1739,14 @@ BEGIN
         RAISE EXCEPTION 'STALE_VERSION: a newer halt (version %) of this scope stands; nothing was resumed', v_newest
             USING ERRCODE = 'LG005', HINT = 'Read its reason with ledger-worker status, then name that version.';
     END IF;
-    UPDATE ledger.halt SET cleared_at = ledger.clock(), cleared_by = session_user,
-                           cleared_as = left(p_as, 200), cleared_why = left(p_why, 500)
-    -- By version: one that was committed since the look above stands.
-    WHERE scope = p_scope AND scope_id = v_scope_id AND cleared_at IS NULL AND halt_id <= p_version;
+    WITH cleared AS (
+        UPDATE ledger.halt SET cleared_at = ledger.clock(), cleared_by = session_user,
+                               cleared_as = left(p_as, 200), cleared_why = left(p_why, 500)
+        -- By version: one that was committed since the look above stands.
+        WHERE scope = p_scope AND scope_id = v_scope_id AND cleared_at IS NULL AND halt_id <= p_version
+        RETURNING *)
+    INSERT INTO ledger.halt_change (halt_id, change, scope, scope_id, why, changed_by, changed_as, changed_at)
+    SELECT c.halt_id, 'cleared', c.scope, c.scope_id, c.cleared_why, c.cleared_by, c.cleared_as, c.cleared_at FROM cleared c;
     GET DIAGNOSTICS v_count = ROW_COUNT;
     RETURN v_count;
 END $$;
@@ -1871,7 +1917,8 @@ BEGIN
     END IF;
 
     PERFORM ledger._follow_queues(o, v_from, p_now);
-    PERFORM ledger._journal(o.account_id, o.market_id, p_now, p_event, o.order_id, p_attempt, v_from, v_to, p_detail);
+    PERFORM ledger._journal(o.account_id, o.market_id, p_now, p_event, o.order_id, p_attempt, v_from, v_to,
+        CASE WHEN v_to <> v_from AND p_cause <> '' THEN p_detail || jsonb_build_object('cause', p_cause) ELSE p_detail END);
     IF p_event IN ('SEE', 'FILL_PART', 'FILL_ALL', 'END_CANCELLED', 'END_EXPIRED', 'REOPEN') THEN
         PERFORM ledger._check_breach(o.account_id, o.market_id, p_now, v_matched > o.size_micros);
     END IF;
@@ -2014,7 +2061,9 @@ BEGIN
             RETURNING * INTO s;
             o.venue_order_id := s.venue_order_id;
             v_answer := ledger._ok(i, o, ledger._settle(o, 'PREPARE', '', s.signed_at,
-                jsonb_build_object('venue_order_id', s.venue_order_id)));
+                jsonb_build_object('venue_order_id', s.venue_order_id, 'signed_by', s.signed_by,
+                    'body', encode(sha256(s.body), 'hex'),
+                    'fields', encode(sha256(convert_to(s.fields::text, 'UTF8')), 'hex'))));
         END IF;
         v_answers := v_answers || v_answer;
         i := i + 1;
@@ -2118,10 +2167,19 @@ BEGIN
     VALUES (o.account_id, o.order_id, o.attempts, (x ->> 'incarnation')::uuid, coalesce(x ->> 'owner', ''),
             p_now, v_send_by, o.last_deadline);
     UPDATE ledger.outbox SET status = 'claimed' WHERE account_id = o.account_id AND order_id = o.order_id;
-    RETURN ledger._ok(p_item, o, ledger._settle(o, 'OPEN', '', p_now, '{}', p_attempt => o.attempts))
+    RETURN ledger._ok(p_item, o, ledger._settle(o, 'OPEN', '', p_now, jsonb_build_object('send_by', v_send_by,
+            'deadline', o.last_deadline,            'incarnation', x ->> 'incarnation', 'owner', coalesce(x ->> 'owner', '')), p_attempt => o.attempts))
         || jsonb_build_object('attempt', o.attempts,
             'send_within_ms', floor(extract(epoch FROM v_within) * 1000)::bigint);
 END $$;
+
+CREATE FUNCTION ledger._answer(p_outcome text, p_code text, p_raw text) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT jsonb_build_object('outcome', p_outcome, 'code', p_code,
+                              'answer', encode(sha256(convert_to(left(p_raw, 8192), 'UTF8')), 'hex'))
+$$;
+COMMENT ON FUNCTION ledger._answer(text, text, text) IS 'How an attempt ended, for the journal; of the venue''s answer its digest.';
 
 CREATE FUNCTION ledger._complete(
     p_items jsonb, p_outcome text, p_event text) RETURNS jsonb
@@ -2153,17 +2211,18 @@ BEGIN
         WHERE account_id = o.account_id AND order_id = o.order_id AND attempt = ledger._whole(x -> 'attempt')
           AND incarnation = (x ->> 'incarnation')::uuid AND outcome = 'open';
         IF NOT FOUND THEN
-            INSERT INTO ledger.evidence (account_id, order_id, kind, started_at, at, incarnation, detail)
-            VALUES (o.account_id, o.order_id, 'refused_completion', v_now, v_now, (x ->> 'incarnation')::uuid,
-                    left(format('attempt %s: %s %s %s', x ->> 'attempt', p_outcome, v_code, x ->> 'raw'), 8192));
             PERFORM ledger._journal(o.account_id, o.market_id, v_now, 'REFUSED_COMPLETION', o.order_id,
-                ledger._whole(x -> 'attempt')::integer, o.state, NULL, jsonb_build_object('outcome', p_outcome, 'code', v_code));
+                ledger._whole(x -> 'attempt')::integer, o.state, NULL, jsonb_build_object('outcome', p_outcome, 'code', v_code)
+                || ledger._keep_evidence(o, 'refused_completion', v_now, v_now, (x ->> 'incarnation')::uuid, NULL,
+                    left(format('attempt %s: %s %s %s', x ->> 'attempt', p_outcome, v_code, x ->> 'raw'), 8192)));
             IF p_outcome IN ('accepted', 'seen') THEN
                 PERFORM ledger._late_sighting(o, x, v_now);
             END IF;
             v_answer := ledger._refusal(i, 'STALE_ATTEMPT', 'this attempt is not open for this worker; kept as evidence');
         ELSIF o.state <> 'SENDING' THEN
             -- The stream was faster: the order already stands on better evidence than this answer.
+            PERFORM ledger._journal(o.account_id, o.market_id, v_now, 'ATTEMPT_ENDED', o.order_id,
+                ledger._whole(x -> 'attempt')::integer, o.state, o.state, ledger._answer(p_outcome, v_code, x ->> 'raw'));
             v_answer := ledger._ok(i, o, o.state);
         ELSE
             v_event := p_event;
@@ -2177,7 +2236,7 @@ BEGIN
             IF p_outcome IN ('accepted', 'seen') THEN
                 o.seen_at_venue := true;
             END IF;
-            v_state := ledger._settle(o, v_event, v_code, v_now, jsonb_build_object('outcome', p_outcome, 'code', v_code),
+            v_state := ledger._settle(o, v_event, v_code, v_now, ledger._answer(p_outcome, v_code, x ->> 'raw'),
                                       p_attempt => ledger._whole(x -> 'attempt')::integer);
             IF v_state = 'HELD_BACK' THEN
                 UPDATE ledger.outbox SET status = 'ready', claimed_by = NULL, claimed_until = NULL,
@@ -2197,6 +2256,19 @@ BEGIN
     RETURN v_answers;
 END $$;
 
+CREATE FUNCTION ledger._sighted(o ledger.orders, p_now timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    UPDATE ledger.orders SET seen_at_venue = true
+    WHERE account_id = o.account_id AND order_id = o.order_id AND NOT seen_at_venue;
+    IF FOUND THEN
+        PERFORM ledger._journal(o.account_id, o.market_id, p_now, 'SIGHTED', o.order_id, NULL, o.state, o.state);
+    END IF;
+END $$;
+COMMENT ON FUNCTION ledger._sighted(ledger.orders, timestamptz) IS
+    'The venue knows the id, and nothing else follows from it: from now on the order is never absent.';
+
 CREATE FUNCTION ledger._late_sighting(o ledger.orders, x jsonb, p_now timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
@@ -2210,7 +2282,7 @@ BEGIN
     IF o.state IN ('REJECTED', 'NOT_PLACED') THEN
         PERFORM ledger._settle(o, 'SEE', 'LATE_ANSWER', p_now);
     ELSE
-        UPDATE ledger.orders SET seen_at_venue = true WHERE account_id = o.account_id AND order_id = o.order_id;
+        PERFORM ledger._sighted(o, p_now);
     END IF;
 END $$;
 
@@ -2360,9 +2432,9 @@ BEGIN
             o.seen_at_venue := true;
             v_event := ledger._event_of(o, x, v_entered);
             IF v_event IS NULL THEN
-                UPDATE ledger.orders SET seen_at_venue = true
-                WHERE account_id = o.account_id AND order_id = o.order_id AND NOT seen_at_venue
-                  AND x ->> 'status' <> 'REJECTED';
+                IF x ->> 'status' <> 'REJECTED' THEN
+                    PERFORM ledger._sighted(o, v_now);
+                END IF;
                 v_answer := ledger._ok(i, o, o.state);
             ELSE
                 v_answer := ledger._ok(i, o, ledger._settle(o, v_event, coalesce(x ->> 'raw_status', ''), v_now,
@@ -2540,11 +2612,12 @@ COMMENT ON FUNCTION ledger._contradicted(ledger.orders, ledger.fill, text, text,
     'A trade that was final has ended the other way: tokens moved and did not. Whatever is booked, a person has to look.';
 
 CREATE FUNCTION ledger._told(f ledger.fill) RETURNS jsonb
-LANGUAGE plpgsql IMMUTABLE
+LANGUAGE plpgsql STABLE
 AS $$
 BEGIN
     RETURN jsonb_build_object('trade', f.trade_id, 'size', f.size_micros, 'price', f.price_micros, 'fee', f.fee_micros,
-                              'settlement', f.settlement);
+                              'settlement', f.settlement, 'status', f.raw_status, 'maker', f.is_maker,
+                              'matched_at', f.matched_at, 'contradicted_at', f.contradicted_at);
 END $$;
 
 CREATE FUNCTION ledger._fill(p_item integer, o ledger.orders, x jsonb) RETURNS jsonb
@@ -2608,6 +2681,30 @@ END $$;
 -- index:   evidence_of_order.
 -- fence:   absence needs every kind of evidence, begun after the quarantine; the ledger checks, not the caller.
 
+CREATE FUNCTION ledger._keep_evidence(
+    o ledger.orders, p_kind text, p_started_at timestamptz, p_at timestamptz, p_incarnation uuid, p_owner text, p_detail text)
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v ledger.evidence;
+BEGIN
+    INSERT INTO ledger.evidence (account_id, order_id, kind, started_at, at, incarnation, owner, detail)
+    VALUES (o.account_id, o.order_id, p_kind, p_started_at, p_at, p_incarnation, coalesce(p_owner, ''), coalesce(p_detail, ''))
+    RETURNING * INTO v;
+    RETURN jsonb_build_object('evidence', encode(sha256(convert_to(ledger._evidence_text(v), 'UTF8')), 'hex'));
+END $$;
+COMMENT ON FUNCTION ledger._keep_evidence(ledger.orders, text, timestamptz, timestamptz, uuid, text, text) IS
+    'Stores a piece of evidence and returns its digest, for the journal.';
+
+CREATE FUNCTION ledger._evidence_text(v ledger.evidence) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT jsonb_build_array(v.evidence_id, v.kind, extract(epoch FROM v.started_at), extract(epoch FROM v.at),
+                             v.incarnation, v.owner, v.detail)::text
+$$;
+COMMENT ON FUNCTION ledger._evidence_text(ledger.evidence) IS 'A piece of evidence as it is digested.';
+
 CREATE FUNCTION ledger.record_evidence(p_items jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
@@ -2616,6 +2713,7 @@ DECLARE
     v_locked bigint[];
     x jsonb;
     o ledger.orders;
+    v_kept jsonb;
     v_answers jsonb := '[]';
     i integer := 0;
 BEGIN
@@ -2626,11 +2724,15 @@ BEGIN
         IF o.order_id IS NULL OR coalesce(x ->> 'kind', '') NOT IN ('order_absent', 'trades_absent', 'late_answer', 'sighting') THEN
             v_answers := v_answers || ledger._refusal(i, 'BAD_REQUEST', 'unknown order or kind of evidence');
         ELSE
-            INSERT INTO ledger.evidence (account_id, order_id, kind, started_at, at, incarnation, owner, detail)
-            VALUES (o.account_id, o.order_id, x ->> 'kind',
-                    -- The look-up's own duration is subtracted on the database's clock: no other clock is compared with it.
-                    v_entered - make_interval(secs => greatest(coalesce(ledger._whole(x -> 'took_ms'), 0), 0) / 1000.0),
-                    ledger.clock(), (x ->> 'incarnation')::uuid, coalesce(x ->> 'owner', ''), left(coalesce(x ->> 'detail', ''), 2000));
+            v_kept := ledger._keep_evidence(o, x ->> 'kind',
+                -- The look-up's own duration is subtracted on the database's clock: no other clock is compared with it.
+                v_entered - make_interval(secs => greatest(coalesce(ledger._whole(x -> 'took_ms'), 0), 0) / 1000.0),
+                ledger.clock(), (x ->> 'incarnation')::uuid, x ->> 'owner', left(x ->> 'detail', 2000));
+            IF x ->> 'kind' IN ('late_answer', 'sighting') THEN
+                -- Look-ups that find nothing are many; their digest is taken when absence is concluded from them.
+                PERFORM ledger._journal(o.account_id, o.market_id, ledger._lane_time(o.account_id, o.market_id), 'EVIDENCE',
+                    o.order_id, NULL, o.state, o.state, v_kept || jsonb_build_object('kind', x ->> 'kind'));
+            END IF;
             v_answers := v_answers || ledger._ok(i, o, o.state);
         END IF;
         i := i + 1;
@@ -2667,6 +2769,19 @@ BEGIN
         END;
 END $$;
 
+CREATE FUNCTION ledger._proof(o ledger.orders) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    RETURN (SELECT jsonb_build_object('deadline', o.last_deadline, 'quarantine_ms', a.quarantine_ms,
+        'pieces', count(*), 'through', max(v.evidence_id),
+        'digest', encode(sha256(convert_to(string_agg(ledger._evidence_text(v), E'\n' ORDER BY v.evidence_id), 'UTF8')), 'hex'))
+        FROM ledger.account a LEFT JOIN ledger.evidence v ON v.account_id = o.account_id AND v.order_id = o.order_id
+        WHERE a.account_id = o.account_id GROUP BY a.quarantine_ms);
+END $$;
+COMMENT ON FUNCTION ledger._proof(ledger.orders) IS
+    'From what absence is concluded, for the journal: the quarantine, and count, last id and digest of the evidence.';
+
 CREATE FUNCTION ledger.prove_absent(p_items jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
@@ -2688,7 +2803,7 @@ BEGIN
             v_now := ledger._lane_time(o.account_id, o.market_id);
             v_missing := ledger._missing_proof(o, v_now);
             v_answers := v_answers || CASE WHEN v_missing IS NOT NULL THEN ledger._refusal(i, 'NOT_PROVEN', v_missing)
-                ELSE ledger._ok(i, o, ledger._settle(o, 'ABSENT', 'PROVEN_ABSENT', v_now)) END;
+                ELSE ledger._ok(i, o, ledger._settle(o, 'ABSENT', 'PROVEN_ABSENT', v_now, ledger._proof(o))) END;
         END IF;
         i := i + 1;
     END LOOP;
@@ -2705,6 +2820,7 @@ DECLARE
     v_locked bigint[];
     o ledger.orders;
     v_now timestamptz;
+    v_kept jsonb;
     v_event text := CASE p_as WHEN 'not_placed' THEN 'ABSENT' WHEN 'cancelled' THEN 'END_CANCELLED' WHEN 'live' THEN 'SEE' END;
 BEGIN
     -- Only risk may call this at all, and it mends the orders of every account.
@@ -2722,14 +2838,17 @@ BEGIN
         RETURN ledger._refusal(0, 'NOT_PROVEN', 'the venue has shown this order: resolve it as cancelled or live');
     END IF;
     v_now := ledger._lane_time(o.account_id, o.market_id);
-    INSERT INTO ledger.evidence (account_id, order_id, kind, started_at, at, detail)
-    VALUES (o.account_id, o.order_id, 'operator', v_now, v_now, left(format('%s: %s', p_operator, p_why), 2000));
+    v_kept := ledger._keep_evidence(o, 'operator', v_now, v_now, NULL, NULL, left(format('%s: %s', p_operator, p_why), 2000));
     UPDATE ledger.attempt SET outcome = 'lapsed', ended_at = v_now
     WHERE account_id = o.account_id AND order_id = o.order_id AND outcome = 'open';
+    IF FOUND THEN
+        PERFORM ledger._journal(o.account_id, o.market_id, v_now, 'ATTEMPT_ENDED', o.order_id, o.attempts, o.state, o.state);
+    END IF;
     o.size_matched_micros := greatest(o.size_matched_micros, coalesce(p_final_size_micros, 0));
     o.seen_at_venue := o.seen_at_venue OR p_as = 'live';
     RETURN ledger._ok(0, o, ledger._settle(o, v_event, 'OPERATOR', v_now,
-        jsonb_build_object('as', p_as, 'why', left(p_why, 500), 'operator', left(p_operator, 200))));
+        v_kept || jsonb_build_object('as', p_as, 'why', left(p_why, 500), 'operator', left(p_operator, 200),
+                           'matched', o.size_matched_micros)));
 END $$;
 
 -- file: ledger/sql/functions/cancel.sql
@@ -2885,6 +3004,7 @@ DECLARE
     x jsonb;
     o ledger.orders;
     v_now timestamptz;
+    v_kept jsonb;
     v_answers jsonb := '[]';
     i integer := 0;
 BEGIN
@@ -2902,14 +3022,14 @@ BEGIN
             next_at = ledger.clock() + make_interval(secs => CASE WHEN x ->> 'answer' = 'not_sent'
                 THEN least(coalesce(ledger._whole(x -> 'retry_after_ms'), 500), 300000) ELSE 1000 END / 1000.0)
         WHERE account_id = o.account_id AND order_id = o.order_id AND status = 'due';
+        v_kept := '{}';
         IF x ->> 'answer' IN ('accepted', 'refused') THEN
-            INSERT INTO ledger.evidence (account_id, order_id, kind, started_at, at, incarnation, owner, detail)
-            VALUES (o.account_id, o.order_id, 'delete_answered',
-                    v_entered - make_interval(secs => greatest(coalesce(ledger._whole(x -> 'took_ms'), 0), 0) / 1000.0),
-                    v_now, (x ->> 'incarnation')::uuid, coalesce(x ->> 'owner', ''), left(coalesce(x ->> 'raw', ''), 2000));
+            v_kept := ledger._keep_evidence(o, 'delete_answered',
+                v_entered - make_interval(secs => greatest(coalesce(ledger._whole(x -> 'took_ms'), 0), 0) / 1000.0),
+                v_now, (x ->> 'incarnation')::uuid, x ->> 'owner', left(x ->> 'raw', 2000));
         END IF;
         PERFORM ledger._journal(o.account_id, o.market_id, v_now, 'CANCEL_ANSWERED', o.order_id, NULL, o.state, o.state,
-            jsonb_build_object('answer', x ->> 'answer', 'raw', left(x ->> 'raw', 500)));
+            v_kept || jsonb_build_object('answer', x ->> 'answer', 'raw', left(x ->> 'raw', 500)));
         v_answers := v_answers || ledger._ok(i, o, o.state);
         i := i + 1;
     END LOOP;
@@ -2985,7 +3105,11 @@ BEGIN
     INSERT INTO ledger.idempotency_key (account_id, key, fingerprint, kind, subject_id, bound_at)
     VALUES (o.account_id, r.key, r.fingerprint, 'replacement', v_id, v_now);
     PERFORM ledger._journal(o.account_id, o.market_id, v_now, 'REPLACE_ASKED', o.order_id, NULL, o.state, o.state,
-                            jsonb_build_object('replacement', v_id, 'key', r.key));
+                            jsonb_build_object('replacement', v_id, 'key', r.key,
+                                'filled', greatest(o.size_matched_micros, o.traded_micros),
+                                'request', (SELECT encode(sha256(convert_to(q.request::text, 'UTF8')), 'hex')
+                                            FROM ledger.replacement q
+                                            WHERE q.account_id = o.account_id AND q.replacement_id = v_id)));
     PERFORM ledger._cancel_one(ledger._order(p_order_id, v_locked), 'replaced', v_now);
     RETURN jsonb_build_object('item', 0, 'status', 'asked', 'replay', false, 'replacement_id', v_id);
 END $$;
@@ -3237,6 +3361,9 @@ BEGIN
             UPDATE ledger.attempt SET outcome = 'lapsed', ended_at = v_now
             WHERE account_id = o.account_id AND order_id = o.order_id AND outcome = 'open'
               AND (b.status = 'claimed' AND b.claimed_until <= v_now OR o.state <> 'SENDING' AND deadline <= v_now);
+            IF FOUND AND o.state <> 'SENDING' THEN
+                PERFORM ledger._journal(o.account_id, o.market_id, v_now, 'ATTEMPT_ENDED', o.order_id, o.attempts, o.state, o.state);
+            END IF;
             CONTINUE WHEN b.status <> 'claimed' OR b.claimed_until > v_now;
             IF o.state = 'SENDING' THEN
                 o.fate_open := true;
@@ -3597,17 +3724,25 @@ AS $$
 DECLARE
     v_id bigint;
     v_venue text;
+    v_new boolean;
 BEGIN
     PERFORM ledger._enter();
     INSERT INTO ledger.account (name, venue, maker, signer, signature_type, quarantine_ms, created_at)
     VALUES (p_name, p_venue, p_maker, p_signer, p_signature_type, p_quarantine_ms, ledger.clock())
     ON CONFLICT (name) DO NOTHING;
+    v_new := FOUND;
     SELECT a.account_id, a.venue INTO v_id, v_venue FROM ledger.account a WHERE a.name = p_name;
     IF v_venue <> p_venue THEN
         RAISE EXCEPTION 'BAD_REQUEST: account % trades on %; paper and live never mix. Nothing was changed', p_name, v_venue
             USING ERRCODE = 'LG004', HINT = 'Open another account for the other venue.';
     END IF;
     INSERT INTO ledger.account_state (account_id) VALUES (v_id) ON CONFLICT DO NOTHING;
+    IF v_new THEN
+        PERFORM ledger._journal(v_id, NULL, a.created_at, 'ACCOUNT_OPENED', p_detail => jsonb_build_object('name', a.name,
+            'venue', a.venue, 'maker', a.maker, 'signer', a.signer, 'signature_type', a.signature_type,
+            'quarantine_ms', a.quarantine_ms))
+        FROM ledger.account a WHERE a.account_id = v_id;
+    END IF;
     RETURN v_id;
 END $$;
 COMMENT ON FUNCTION ledger.open_account(text, text, text, text, integer, bigint) IS 'Safe to repeat; returns the account id.';
@@ -3629,9 +3764,21 @@ COMMENT ON FUNCTION ledger.open_paper_account(text, bigint, bigint) IS
 CREATE FUNCTION ledger.sign_as(p_account text, p_maker text, p_signer text) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
+DECLARE
+    v_id bigint;
+    v_maker text;
+    v_signer text;
 BEGIN
     PERFORM ledger._enter();
-    UPDATE ledger.account SET maker = coalesce(maker, p_maker), signer = coalesce(signer, p_signer) WHERE name = p_account;
+    WITH signing AS (
+        UPDATE ledger.account SET maker = coalesce(maker, p_maker), signer = coalesce(signer, p_signer)
+        WHERE name = p_account AND (maker IS NULL AND p_maker IS NOT NULL OR signer IS NULL AND p_signer IS NOT NULL)
+        RETURNING account_id, maker, signer)
+    SELECT s.account_id, s.maker, s.signer INTO v_id, v_maker, v_signer FROM signing s;
+    IF FOUND THEN
+        PERFORM ledger._journal(v_id, NULL, ledger.clock(), 'SIGNS_AS',
+            p_detail => jsonb_build_object('maker', v_maker, 'signer', v_signer));
+    END IF;
     RETURN EXISTS (SELECT FROM ledger.account a WHERE a.name = p_account
                    AND lower(a.maker) = lower(p_maker) AND lower(a.signer) = lower(p_signer));
 END $$;
@@ -3641,6 +3788,8 @@ COMMENT ON FUNCTION ledger.sign_as(text, text, text) IS
 CREATE FUNCTION ledger.grant_account(p_account text, p_role name) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
+DECLARE
+    g ledger.account_grant;
 BEGIN
     IF NOT EXISTS (SELECT FROM ledger.account a WHERE a.name = p_account) THEN
         RAISE EXCEPTION 'UNKNOWN_ACCOUNT: %; nothing was granted', p_account USING ERRCODE = 'LG004';
@@ -3650,7 +3799,10 @@ BEGIN
     END IF;
     INSERT INTO ledger.account_grant (account_id, role_name, granted_at)
     SELECT a.account_id, p_role, ledger.clock() FROM ledger.account a WHERE a.name = p_account
-    ON CONFLICT DO NOTHING;
+    ON CONFLICT DO NOTHING RETURNING * INTO g;
+    IF FOUND THEN
+        PERFORM ledger._journal(g.account_id, NULL, g.granted_at, 'GRANTED', p_detail => jsonb_build_object('role', g.role_name));
+    END IF;
 END $$;
 
 CREATE FUNCTION ledger.book_movement(
@@ -3689,7 +3841,8 @@ BEGIN
         WHERE e.account_id = v_account_id AND e.market_id = v_market_id;
     END IF;
     PERFORM ledger._journal(v_account_id, v_market_id, v_now, 'MOVEMENT',
-        NULL, NULL, NULL, NULL, jsonb_build_object('asset', p_asset, 'amount', p_amount, 'cause', p_cause, 'key', p_key));
+        NULL, NULL, NULL, NULL, jsonb_build_object('asset', p_asset, 'amount', p_amount, 'cause', p_cause, 'key', p_key,
+                                                   'note', left(p_note, 500)));
     IF p_asset <> 'collateral' THEN
         PERFORM ledger._check_breach(v_account_id, v_market_id, ledger._lane_time(v_account_id, v_market_id));
     END IF;
@@ -4335,11 +4488,13 @@ COMMENT ON VIEW audit.halts IS
 
 CREATE VIEW audit.journal AS
 SELECT a.name AS account, j.seq, m.condition_id AS market, m.slug, j.market_seq, j.at, j.event, j.order_id, j.attempt,
-    j.from_state, j.to_state, j.actor::text AS actor, j.detail
+    j.from_state, j.to_state, j.actor::text AS actor, j.detail, encode(j.digest, 'hex') AS digest
 FROM ledger.journal j
 JOIN ledger.account a ON a.account_id = j.account_id
 LEFT JOIN ledger.market m ON m.market_id = j.market_id;
-COMMENT ON VIEW audit.journal IS 'The append-only journal as it stands: seq has no gaps per account, market_seq none per account and market.';
+COMMENT ON VIEW audit.journal IS
+    'The append-only journal as it stands: seq has no gaps per account, market_seq none per account and market; each digest '
+    'is of the one before and of the row.';
 
 CREATE VIEW audit.order_timeline AS
 SELECT a.name AS account, t.order_id, o.key, t.at, t.source, t.event, t.attempt, t.from_state, t.to_state, t.actor, t.detail,
@@ -4533,6 +4688,43 @@ COMMENT ON FUNCTION audit.exposure_as_of(timestamptz) IS
     'Position and reserved shares per outcome at that time, rebuilt from the journal. Size matched at the venue whose '
     'trades were not yet seen is in neither.';
 
+-- file: ledger/sql/views/checks_base.sql
+-- purpose: small words that the checks use: bytes as JSON, text as a time, and what has left the journal.
+-- locks:   none.
+-- index:   archived_partition is a handful of rows.
+-- fence:   none of them fails on a forged row: an audit has to name it.
+
+CREATE FUNCTION audit._json(p_body bytea) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+BEGIN
+    RETURN convert_from(p_body, 'UTF8')::jsonb;
+EXCEPTION WHEN data_exception THEN
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION audit._json(bytea) IS 'The bytes as JSON, or NULL if they are none.';
+
+CREATE FUNCTION audit._time(p_text text) RETURNS timestamptz
+LANGUAGE plpgsql STABLE
+AS $$
+BEGIN
+    RETURN p_text::timestamptz;
+EXCEPTION WHEN data_exception THEN
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION audit._time(text) IS 'The text as a time, or NULL: an audit names a forged row and does not fail on it.';
+
+CREATE FUNCTION audit._archived_between(p_from timestamptz, p_to timestamptz) RETURNS boolean
+LANGUAGE sql STABLE
+AS $$
+    -- A minute to spare: markets of one account need not agree on the time at the turn of a month.
+    SELECT EXISTS (SELECT FROM ledger.archived_partition p
+        WHERE p.row_count > 0 AND (p_from IS NULL OR p.last_at >= p_from - interval '1 minute')
+          AND (p_to IS NULL OR p.first_at <= p_to + interval '1 minute'))
+$$;
+COMMENT ON FUNCTION audit._archived_between(timestamptz, timestamptz) IS
+    'Whether a partition of the journal that has left held rows of that time. NULL means without bound.';
+
 -- file: ledger/sql/views/checks_orders.sql
 -- purpose: recompute what orders count for and hold: counters, reservations, entries, fills, caps of one account and market.
 -- locks:   none; each check is one STABLE function, so it sees one snapshot.
@@ -4720,12 +4912,13 @@ AS $$
         SELECT c.before, true AS changed FROM ledger.limit_change c
         WHERE c.account_id = v.account_id AND c.market_id = v.market_id AND c.name = p_name AND c.changed_at > p_at
         ORDER BY c.changed_at, c.change_id LIMIT 1) c ON true
-    CROSS JOIN LATERAL (SELECT CASE WHEN c.changed THEN c.before::bigint WHEN p_name = 'max_outcome_micros'
-        THEN l.max_outcome_micros ELSE l.max_market_micros END AS value) w
+    CROSS JOIN LATERAL (SELECT CASE WHEN c.changed THEN CASE WHEN c.before ~ '^[0-9]{1,18}$' THEN c.before::bigint END
+        WHEN p_name = 'max_outcome_micros' THEN l.max_outcome_micros WHEN p_name = 'max_market_micros' THEN l.max_market_micros
+        ELSE l.burst_per_minute END AS value) w
     WHERE w.value IS NOT NULL ORDER BY v.rank LIMIT 1
 $$;
 COMMENT ON FUNCTION audit._cap_at(bigint, bigint, text, timestamptz) IS
-    'max_outcome_micros or max_market_micros as it was in force at a time, or NULL for no limit.';
+    'max_outcome_micros, max_market_micros or burst_per_minute as it was in force at a time, or NULL for no limit.';
 
 CREATE FUNCTION audit._check_caps(p_account_id bigint, p_market_id bigint)
 RETURNS TABLE (subject text, expected text, found text)
@@ -4766,16 +4959,6 @@ COMMENT ON FUNCTION audit._check_caps(bigint, bigint) IS
 -- index:   signed_order, attempt, outbox, cancel_request and idempotency_key by primary or unique key.
 -- fence:   as checks_orders.sql: nothing here calls the functions that write these rows.
 
-CREATE FUNCTION audit._json(p_body bytea) RETURNS jsonb
-LANGUAGE plpgsql IMMUTABLE
-AS $$
-BEGIN
-    RETURN convert_from(p_body, 'UTF8')::jsonb;
-EXCEPTION WHEN data_exception THEN
-    RETURN NULL;
-END $$;
-COMMENT ON FUNCTION audit._json(bytea) IS 'The bytes as JSON, or NULL if they are none.';
-
 CREATE FUNCTION audit._check_one_venue_order(p_account_id bigint, p_market_id bigint)
 RETURNS TABLE (subject text, expected text, found text)
 LANGUAGE sql STABLE
@@ -4800,6 +4983,7 @@ LANGUAGE sql STABLE
 AS $$
     SELECT format('order %s', o.order_id), v.expected, v.found
     FROM ledger.orders o
+    JOIN ledger.account b ON b.account_id = o.account_id
     JOIN ledger.signed_order s ON s.account_id = o.account_id AND s.order_id = o.order_id
     CROSS JOIN LATERAL (SELECT audit._json(s.body) AS whole) j
     -- The bytes are what is sent. Where they are not readable, what was kept beside them must do.
@@ -4820,6 +5004,9 @@ AS $$
          j.whole #>> '{order,side}'),
         ('token ' || o.token_id, j.whole #>> '{order,tokenId}' = o.token_id, 'token ' || (j.whole #>> '{order,tokenId}')),
         ('salt ' || o.salt, j.whole #>> '{order,salt}' = o.salt::text, 'salt ' || (j.whole #>> '{order,salt}')),
+        ('timestamp ' || o.signed_at_ms, j.whole #>> '{order,timestamp}' = o.signed_at_ms::text,
+         'timestamp ' || (j.whole #>> '{order,timestamp}')),
+        ('maker ' || b.maker, lower(j.whole #>> '{order,maker}') = lower(b.maker), 'maker ' || (j.whole #>> '{order,maker}')),
         ('expiration ' || o.expires_at_s, j.whole #>> '{order,expiration}' = o.expires_at_s::text,
          'expiration ' || (j.whole #>> '{order,expiration}')),
         ('order type ' || o.order_type, j.whole ->> 'orderType' = o.order_type, 'order type ' || (j.whole ->> 'orderType')),
@@ -4828,7 +5015,7 @@ AS $$
     WHERE o.account_id = p_account_id AND o.market_id = p_market_id AND NOT v.holds
 $$;
 COMMENT ON FUNCTION audit._check_sent_as_intended(bigint, bigint) IS
-    'The stored bytes ask for no more shares and no worse price than the intent, and for its token, side and terms.';
+    'The stored bytes ask for no more shares and no worse price than the intent, for its token, side and terms, and the account''s maker.';
 
 CREATE FUNCTION audit._check_attempts(p_account_id bigint, p_market_id bigint)
 RETURNS TABLE (subject text, expected text, found text)
@@ -4868,8 +5055,33 @@ AS $$
         ELSE ARRAY['done'] END AS allowed) w
     WHERE o.account_id = p_account_id AND o.market_id = p_market_id
       AND (b.status IS NULL OR b.status <> ALL (w.allowed) OR b.market_id <> o.market_id)
+    UNION ALL
+    SELECT format('order %s', o.order_id), v.expected, v.found
+    FROM ledger.orders o
+    JOIN ledger.outbox b ON b.account_id = o.account_id AND b.order_id = o.order_id
+    CROSS JOIN LATERAL (VALUES
+        ('waits behind a blocked head unless it hedges or unwinds',
+         b.passes_block = (o.class IN ('hedge', 'micro_hedge', 'unwind', 'emergency')), format('%s passes: %s', o.class, b.passes_block)),
+        (format('set %s', coalesce(o.set_id::text, 'none')), o.set_id IS NOT DISTINCT FROM b.set_id,
+         format('set %s', coalesce(b.set_id::text, 'none'))),
+        ('a lane that somebody released', b.released_at IS NULL AND b.status <> 'released' OR EXISTS (
+            SELECT FROM ledger.journal j WHERE j.account_id = p_account_id AND j.market_id = p_market_id
+            AND j.event = 'LANE_RELEASED' AND j.detail -> 'orders' @> to_jsonb(o.order_id) AND j.at >= b.released_at)
+            OR audit._archived_between(o.created_at, NULL), 'released by nobody'),
+        ('released, as the journal says', b.released_at IS NOT NULL OR NOT EXISTS (
+            SELECT FROM ledger.journal j WHERE j.account_id = p_account_id AND j.market_id = p_market_id
+            AND j.event = 'LANE_RELEASED' AND j.detail -> 'orders' @> to_jsonb(o.order_id)), 'not released')) v (expected, holds, found)
+    WHERE o.account_id = p_account_id AND o.market_id = p_market_id AND NOT v.holds
+    UNION ALL
+    SELECT format('order %s', q.order_id), format('behind order %s', q.before), format('outbox row %s before %s', q.outbox_id, q.before_id)
+    FROM (SELECT b.order_id, b.outbox_id, lag(b.order_id) OVER w AS before, lag(b.outbox_id) OVER w AS before_id
+          FROM ledger.outbox b WHERE b.account_id = p_account_id AND b.market_id = p_market_id
+          WINDOW w AS (ORDER BY b.order_id)) q
+    WHERE q.outbox_id <= q.before_id
 $$;
-COMMENT ON FUNCTION audit._check_outbox(bigint, bigint) IS 'Each order has one outbox row in its lane, and its status fits the order''s state.';
+COMMENT ON FUNCTION audit._check_outbox(bigint, bigint) IS
+    'Each order has one outbox row in its lane, in the order of intents; its status fits the order''s state, and what was released '
+    'somebody released.';
 
 CREATE FUNCTION audit._check_cancels(p_account_id bigint, p_market_id bigint)
 RETURNS TABLE (subject text, expected text, found text)
@@ -4882,10 +5094,36 @@ AS $$
     JOIN ledger.order_state s ON s.state = o.state
     LEFT JOIN ledger.cancel_request c ON c.account_id = o.account_id AND c.order_id = o.order_id
     WHERE o.account_id = p_account_id AND o.market_id = p_market_id
-      AND (s.ended AND c.status = 'due' OR NOT s.ended AND o.cancel_asked_at IS NOT NULL AND c.status IS DISTINCT FROM 'due')
+      AND (c.status IS DISTINCT FROM CASE WHEN s.ended THEN 'done' ELSE 'due' END AND c.order_id IS NOT NULL
+           OR NOT s.ended AND o.cancel_asked_at IS NOT NULL AND c.order_id IS NULL)
+    UNION ALL
+    SELECT format('order %s', o.order_id), format('%s %s', v.what, v.expected), format('%s %s', v.what, v.found)
+    FROM ledger.orders o
+    LEFT JOIN ledger.cancel_request c ON c.account_id = o.account_id AND c.order_id = o.order_id
+    LEFT JOIN (
+        SELECT DISTINCT ON (j.order_id) j.order_id, j.at, j.event = 'CANCEL_ASKED' AS queued, j.actor, j.detail ->> 'reason' AS reason
+        FROM ledger.journal j
+        WHERE j.account_id = p_account_id AND j.market_id = p_market_id AND j.event IN ('CANCEL_ASKED', 'WITHDRAW')
+          AND j.order_id IS NOT NULL AND j.detail ? 'reason' ORDER BY j.order_id, j.seq) j ON j.order_id = o.order_id
+    LEFT JOIN LATERAL (
+        -- While it is due, each answer is kept with the request.
+        SELECT a.at, left(format('%s: %s', a.detail ->> 'answer', a.detail ->> 'raw'), 200) AS answer
+        FROM ledger.journal a JOIN ledger.order_state t ON t.state = a.from_state AND NOT t.ended
+        WHERE c.order_id IS NOT NULL AND a.account_id = p_account_id AND a.order_id = o.order_id AND a.event = 'CANCEL_ANSWERED'
+          AND a.at >= c.asked_at ORDER BY a.seq DESC LIMIT 1) a ON true
+    CROSS JOIN LATERAL (VALUES
+        ('a cancel asked for at', coalesce(least(c.asked_at, j.at)::text, 'no time'), coalesce(o.cancel_asked_at::text, 'no time')),
+        ('for the reason', coalesce(j.reason, c.reason, 'none'), coalesce(o.cancel_reason, 'none')),
+        ('its request in the queue', CASE WHEN j.queued THEN format('of %s at %s: %s', j.actor, j.at, j.reason) ELSE 'as it is' END,
+         CASE WHEN j.queued THEN CASE WHEN c.order_id IS NULL THEN 'none' ELSE format('of %s at %s: %s', c.asked_by, c.asked_at, c.reason) END
+              ELSE 'as it is' END),
+        ('its request in market', o.market_id::text, coalesce(c.market_id, o.market_id)::text),
+        ('its request answered', format('%s at %s', a.answer, a.at), format('%s at %s', left(c.last_answer, 200), c.answered_at))) v (what, expected, found)
+    WHERE o.account_id = p_account_id AND o.market_id = p_market_id AND v.expected IS DISTINCT FROM v.found
+      AND NOT audit._archived_between(o.created_at, NULL)
 $$;
 COMMENT ON FUNCTION audit._check_cancels(bigint, bigint) IS
-    'A cancel that was asked for is due until the order has ended, and not after.';
+    'A cancel that was asked for, by the order, its queue and the journal alike, is due until the order has ended, and not after.';
 
 CREATE FUNCTION audit._check_keys(p_account_id bigint, p_market_id bigint)
 RETURNS TABLE (subject text, expected text, found text)
@@ -4928,26 +5166,38 @@ AS $$
     FROM ledger.orders n
     WHERE n.account_id = p_account_id AND n.market_id = p_market_id AND n.replaces_order_id IS NOT NULL
       AND NOT EXISTS (SELECT FROM ledger.replacement q WHERE q.account_id = n.account_id AND q.new_order_id = n.order_id)
+    UNION ALL
+    SELECT format('replacement %s of order %s', coalesce(j.id, f.id), coalesce(j.order_id, f.order_id)),
+        coalesce(j.text, 'none, for the journal knows of none'), coalesce(f.text, 'none')
+    FROM (SELECT q.detail ->> 'replacement' AS id, q.order_id, CASE q.event
+              WHEN 'REPLACE_ASKED' THEN format('asked at %s with %s, %s filled, request %s', q.at, q.detail ->> 'key',
+                                               q.detail ->> 'filled', q.detail ->> 'request')
+              ELSE format('ended at %s: %s %s, new order %s', q.at, CASE q.detail ->> 'status' WHEN 'admitted' THEN 'done' ELSE 'refused' END,
+                          coalesce(q.detail ->> 'code', ''), coalesce(q.detail ->> 'order_id', 'none')) END AS text, q.event, q.at
+          FROM ledger.journal q WHERE q.account_id = p_account_id AND q.market_id = p_market_id AND q.order_id IS NOT NULL
+            AND q.event IN ('REPLACE_ASKED', 'REPLACE_ENDED')) j
+    FULL JOIN (SELECT q.replacement_id::text AS id, q.old_order_id AS order_id, v.text, v.event, v.at
+               FROM ledger.replacement q
+               JOIN ledger.orders o ON o.account_id = q.account_id AND o.order_id = q.old_order_id
+               LEFT JOIN ledger.idempotency_key k ON k.account_id = q.account_id AND k.kind = 'replacement' AND k.subject_id = q.replacement_id
+                    AND k.key = q.request ->> 'key'
+               CROSS JOIN LATERAL (VALUES
+                   ('REPLACE_ASKED', q.asked_at, format('asked at %s with %s, %s filled, request %s', q.asked_at,
+                       coalesce(k.key, 'no key bound'), q.filled_at_ask, encode(sha256(convert_to(q.request::text, 'UTF8')), 'hex'))),
+                   ('REPLACE_ENDED', q.ended_at, CASE WHEN q.state <> 'waiting' THEN format('ended at %s: %s %s, new order %s', q.ended_at,
+                       q.state, q.code, coalesce(q.new_order_id::text, 'none')) END)) v (event, at, text)
+               WHERE q.account_id = p_account_id AND o.market_id = p_market_id AND v.text IS NOT NULL) f
+        ON f.id = j.id AND f.event = j.event
+    WHERE j.text IS DISTINCT FROM f.text AND NOT (j.text IS NULL AND audit._archived_between(f.at, f.at))
 $$;
 COMMENT ON FUNCTION audit._check_replacements(bigint, bigint) IS
-    'A replacement waits only while the old order lives, and a done one has the one new order that names the old.';
+    'A replacement waits only while the old order lives, a done one has the one new order that names the old, and both are as journaled.';
 
 -- file: ledger/sql/views/checks_books.sql
 -- purpose: recompute the books: the journal's numbers and every order's path in it, balances, rows that belong to nothing.
 -- locks:   none; each check is one STABLE function, so it sees one snapshot.
 -- index:   journal by (account, seq), (account, market, market_seq); balance_entry and fill by account.
 -- fence:   as checks_orders.sql. What was archived with a partition is not missed: its orders ended before.
-
-CREATE FUNCTION audit._archived_between(p_from timestamptz, p_to timestamptz) RETURNS boolean
-LANGUAGE sql STABLE
-AS $$
-    -- A minute to spare: markets of one account need not agree on the time at the turn of a month.
-    SELECT EXISTS (SELECT FROM ledger.archived_partition p
-        WHERE p.row_count > 0 AND (p_from IS NULL OR p.last_at >= p_from - interval '1 minute')
-          AND (p_to IS NULL OR p.first_at <= p_to + interval '1 minute'))
-$$;
-COMMENT ON FUNCTION audit._archived_between(timestamptz, timestamptz) IS
-    'Whether a partition of the journal that has left held rows of that time. NULL means without bound.';
 
 CREATE FUNCTION audit._check_market_journal(p_account_id bigint, p_market_id bigint)
 RETURNS TABLE (subject text, expected text, found text)
@@ -4988,9 +5238,9 @@ AS $$
     FROM o LEFT JOIN j ON j.order_id = o.order_id AND j.is_last
     WHERE o.state IS DISTINCT FROM j.to_state AND NOT o.archived
     UNION ALL
-    SELECT format('order %s', o.order_id), 'one RESERVE row', format('%s', r.n)
-    FROM o CROSS JOIN LATERAL (SELECT count(*) AS n FROM j WHERE j.order_id = o.order_id AND j.event = 'RESERVE') r
-    WHERE r.n <> 1 AND NOT (r.n = 0 AND o.archived)
+    SELECT format('order %s', o.order_id), 'one RESERVE row', format('%s', coalesce(r.n, 0))
+    FROM o LEFT JOIN (SELECT j.order_id, count(*) AS n FROM j WHERE j.event = 'RESERVE' GROUP BY j.order_id) r ON r.order_id = o.order_id
+    WHERE coalesce(r.n, 0) <> 1 AND NOT (r.n IS NULL AND o.archived)
     UNION ALL
     SELECT format('order %s', o.order_id),
         format('%s of outcome %s, %s at %s', j.detail ->> 'side', j.detail ->> 'outcome', j.detail ->> 'size', j.detail ->> 'price'),
@@ -5024,15 +5274,20 @@ LANGUAGE sql STABLE
 AS $$
     WITH j AS MATERIALIZED (
         SELECT DISTINCT ON (q.order_id, q.detail ->> 'trade') q.order_id, q.detail ->> 'trade' AS trade_id,
-            format('%s %s at %s, fee %s', q.detail ->> 'settlement', q.detail ->> 'size', q.detail ->> 'price',
-                   q.detail ->> 'fee') AS text
+            format('%s (%s) %s at %s, fee %s, maker %s, matched at %s%s', q.detail ->> 'settlement', q.detail ->> 'status',
+                   q.detail ->> 'size', q.detail ->> 'price', q.detail ->> 'fee', (q.detail -> 'maker' = 'true')::text,
+                   audit._time(q.detail ->> 'matched_at'),
+                   ', contradicted at ' || audit._time(q.detail ->> 'contradicted_at')) AS text
         FROM ledger.journal q
         WHERE q.account_id = p_account_id AND q.market_id = p_market_id AND q.order_id IS NOT NULL AND q.detail ? 'trade'
         ORDER BY q.order_id, q.detail ->> 'trade', q.seq DESC),
     f AS MATERIALIZED (
-        SELECT q.order_id, q.trade_id, format('%s %s at %s, fee %s', q.settlement, q.size_micros, q.price_micros, q.fee_micros)
-            AS text, audit._archived_between(q.matched_at, NULL) AS archived
-        FROM ledger.fill q WHERE q.account_id = p_account_id AND q.market_id = p_market_id)
+        SELECT q.order_id, q.trade_id, format('%s (%s) %s at %s, fee %s, maker %s, matched at %s%s', q.settlement, q.raw_status,
+            q.size_micros, q.price_micros, q.fee_micros, q.is_maker::text, q.matched_at,
+            ', contradicted at ' || q.contradicted_at) AS text,
+            audit._archived_between(o.created_at, NULL) AS archived
+        FROM ledger.fill q LEFT JOIN ledger.orders o ON o.account_id = q.account_id AND o.order_id = q.order_id
+        WHERE q.account_id = p_account_id AND q.market_id = p_market_id)
     SELECT format('fill %s of order %s', coalesce(f.trade_id, j.trade_id), coalesce(f.order_id, j.order_id)),
         coalesce(j.text, 'no fill, for the journal has none'), coalesce(f.text, 'no fill')
     FROM f FULL JOIN j ON j.order_id = f.order_id AND j.trade_id = f.trade_id
@@ -5044,8 +5299,11 @@ CREATE FUNCTION audit._check_journal(p_account_id bigint)
 RETURNS TABLE (subject text, expected text, found text)
 LANGUAGE sql STABLE
 AS $$
-    WITH numbered AS (
-        SELECT j.seq AS n, j.at, lag(j.seq) OVER w AS before, lag(j.at) OVER w AS before_at
+    WITH numbered AS MATERIALIZED (
+        SELECT j.seq AS n, j.at, lag(j.seq) OVER w AS before, lag(j.at) OVER w AS before_at, j.digest,
+            sha256(CASE WHEN j.seq = 1 THEN '' ELSE lag(j.digest) OVER w END || convert_to(jsonb_build_array(j.account_id, j.seq,
+                j.market_id, j.market_seq, extract(epoch FROM j.at), j.event, j.order_id, j.attempt, j.from_state, j.to_state,
+                j.actor, j.detail)::text, 'UTF8')) AS wanted
         FROM ledger.journal j WHERE j.account_id = p_account_id WINDOW w AS (ORDER BY j.seq, j.at))
     SELECT 'seq ' || q.n, format('seq %s after %s', coalesce(q.before, 0) + 1, coalesce(q.before, 0)), q.n::text
     FROM numbered q
@@ -5056,8 +5314,17 @@ AS $$
     CROSS JOIN (SELECT max(numbered.n) AS last, max(numbered.at) AS at FROM numbered) q
     WHERE s.last IS NULL
        OR s.last <> coalesce(q.last, 0) AND NOT (s.last > coalesce(q.last, 0) AND audit._archived_between(q.at, NULL))
+    UNION ALL
+    -- Behind a gap there is nothing to hold a row against.
+    SELECT 'seq ' || q.n, 'the digest ' || encode(q.wanted, 'hex'), 'the digest ' || encode(q.digest, 'hex')
+    FROM numbered q WHERE q.n = coalesce(q.before, 0) + 1 AND q.wanted IS DISTINCT FROM q.digest
+    UNION ALL
+    SELECT 'last seq', 'the digest ' || encode(s.journal_digest, 'hex'), 'the digest ' || encode(q.digest, 'hex')
+    FROM ledger.account_state s JOIN numbered q ON q.n = s.journal_seq
+    WHERE s.account_id = p_account_id AND s.journal_digest <> q.digest
 $$;
-COMMENT ON FUNCTION audit._check_journal(bigint) IS 'The journal''s numbers of the account have no gap and end at its counter.';
+COMMENT ON FUNCTION audit._check_journal(bigint) IS
+    'The journal''s numbers of the account have no gap and end at its counter, and each row''s digest follows from the one before.';
 
 CREATE FUNCTION audit._check_entries(p_account_id bigint)
 RETURNS TABLE (subject text, expected text, found text)
@@ -5075,12 +5342,46 @@ AS $$
 $$;
 COMMENT ON FUNCTION audit._check_entries(bigint) IS 'Entries of balances are numbered without gaps and end at the counter.';
 
+CREATE FUNCTION audit._check_entry_journal(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH b AS MATERIALIZED (
+        SELECT q.*, CASE WHEN q.entry_key ~ '^order:[0-9]{1,18}:[0-9]{1,18}:[ct]$' THEN split_part(q.entry_key, ':', 3)::bigint END AS seq,
+            CASE WHEN q.order_id IS NULL THEN 'movement' WHEN q.entry_key = format('order:%s:reserve', q.order_id) THEN 'reserve'
+                 ELSE 'event' END AS kind
+        FROM ledger.balance_entry q WHERE q.account_id = p_account_id),
+    j AS MATERIALIZED (
+        SELECT q.seq, q.at, q.event, q.order_id, q.detail FROM ledger.journal q WHERE q.account_id = p_account_id)
+    SELECT format('entry %s of order %s', b.entry_seq, b.order_id), 'a row of the order''s journal with its event, time and trade',
+        format('%s at %s, trade %s, key %s', b.cause, b.at, coalesce(b.trade_id, 'none'), b.entry_key)
+    FROM b
+    LEFT JOIN j e ON b.kind = 'event' AND e.seq = b.seq
+    LEFT JOIN j r ON b.kind = 'reserve' AND r.order_id = b.order_id AND r.event = 'RESERVE'
+    WHERE b.kind <> 'movement'
+      AND (coalesce(e.order_id, r.order_id), coalesce(e.event, r.event), coalesce(e.at, r.at), e.detail ->> 'trade', NULL)
+          IS DISTINCT FROM (b.order_id, b.cause, b.at, b.trade_id, b.note)
+      AND NOT (e.seq IS NULL AND r.seq IS NULL AND audit._archived_between(b.at, b.at))
+    UNION ALL
+    SELECT coalesce('entry ' || f.entry_seq, 'journal ' || w.seq),
+        coalesce(w.text, 'none, for the journal knows of none'), coalesce(f.text, 'no entry')
+    FROM (SELECT j.seq, format('movement:%s', j.detail ->> 'key') AS key, format('%s of %s at %s: %s, note %L', j.detail ->> 'amount',
+              j.detail ->> 'asset', j.at, j.detail ->> 'cause', j.detail ->> 'note') AS text FROM j WHERE j.event = 'MOVEMENT') w
+    FULL JOIN (SELECT b.entry_seq, b.entry_key, b.at, format('%s of %s at %s: %s, note %L%s', CASE b.locked_delta WHEN 0 THEN b.available_delta::text
+                   ELSE format('%s and %s locked', b.available_delta, b.locked_delta) END, b.asset, b.at, b.cause, b.note,
+                   ', trade ' || b.trade_id) AS text
+               FROM b WHERE b.kind = 'movement') f ON f.entry_key = w.key
+    WHERE w.text IS DISTINCT FROM f.text AND NOT (w.text IS NULL AND audit._archived_between(f.at, f.at))
+$$;
+COMMENT ON FUNCTION audit._check_entry_journal(bigint) IS
+    'Each entry is of a row of the journal: an event of its order, or a movement of that amount, asset, cause and key.';
+
 CREATE FUNCTION audit._check_balances(p_account_id bigint)
 RETURNS TABLE (subject text, expected text, found text)
 LANGUAGE sql STABLE
 AS $$
     SELECT coalesce(b.asset, s.asset), format('available=%s locked=%s', coalesce(s.available, 0), coalesce(s.locked, 0)),
-        coalesce(format('available=%s locked=%s', b.available, b.locked), 'no balance')
+        CASE WHEN b.asset IS NULL THEN 'no balance' ELSE format('available=%s locked=%s', b.available, b.locked) END
     FROM (SELECT q.asset, q.available, q.locked FROM ledger.balance q WHERE q.account_id = p_account_id) b
     FULL JOIN (SELECT q.asset, sum(q.available_delta) AS available, sum(q.locked_delta) AS locked
                FROM ledger.balance_entry q WHERE q.account_id = p_account_id GROUP BY q.asset) s ON s.asset = b.asset
@@ -5164,6 +5465,11 @@ AS $$
           UNION ALL SELECT 'replacement ' || q.replacement_id, q.old_order_id FROM ledger.replacement q
               WHERE q.account_id = p_account_id) x
     WHERE NOT EXISTS (SELECT FROM ledger.orders o WHERE o.account_id = p_account_id AND o.order_id = x.order_id)
+    UNION ALL
+    SELECT format('key %s of replacement %s', k.key, k.subject_id), 'a replacement', 'no such replacement'
+    FROM ledger.idempotency_key k
+    WHERE k.account_id = p_account_id AND k.kind = 'replacement' AND NOT EXISTS (
+        SELECT FROM ledger.replacement q WHERE q.account_id = p_account_id AND q.replacement_id = k.subject_id)
 $$;
 COMMENT ON FUNCTION audit._check_rows_of_no_order(bigint) IS 'Reservations, signed bytes, attempts, evidence, queue rows, fills, entries and keys belong to an order.';
 
@@ -5173,8 +5479,31 @@ LANGUAGE sql STABLE
 AS $$
     SELECT f.venue_order_id, 'an intent, or a resolution', format('seen first at %s, unresolved', f.first_seen_at)
     FROM ledger.foreign_order f WHERE f.account_id = p_account_id AND f.resolved_at IS NULL
+    UNION ALL
+    SELECT coalesce(j.id, f.venue_order_id), coalesce('first seen at ' || j.at, 'never seen, by the journal'),
+        coalesce('first seen at ' || f.first_seen_at, 'forgotten')
+    FROM (SELECT q.detail ->> 'venue_order_id' AS id, q.at FROM ledger.journal q
+          WHERE q.account_id = p_account_id AND q.event = 'FOREIGN_ORDER') j
+    FULL JOIN (SELECT q.* FROM ledger.foreign_order q WHERE q.account_id = p_account_id) f ON f.venue_order_id = j.id
+    WHERE j.at IS DISTINCT FROM f.first_seen_at AND NOT (j.at IS NULL AND audit._archived_between(f.first_seen_at, f.first_seen_at))
+    UNION ALL
+    SELECT f.venue_order_id, coalesce(format('%s by %s at %s', r.said, r.actor, r.at), 'nobody resolved it, by the journal'),
+        format('%s by %s at %s', f.resolution, f.resolved_by, f.resolved_at)
+    FROM ledger.foreign_order f
+    LEFT JOIN LATERAL (SELECT left(format('%s: %s', q.detail ->> 'as', q.detail ->> 'why'), 500) AS said, q.actor, q.at FROM ledger.journal q
+        WHERE q.account_id = p_account_id AND q.event = 'FOREIGN_ORDER_RESOLVED' AND q.detail ->> 'venue_order_id' = f.venue_order_id
+        ORDER BY q.seq DESC LIMIT 1) r ON true
+    WHERE f.account_id = p_account_id AND (r.said, r.actor, r.at) IS DISTINCT FROM (f.resolution, f.resolved_by, f.resolved_at)
+      AND NOT (r.at IS NULL AND audit._archived_between(f.resolved_at, f.resolved_at))
+    UNION ALL
+    SELECT j.detail ->> 'venue_order_id', 'a halt of the account since then', 'none'
+    FROM ledger.journal j
+    WHERE j.account_id = p_account_id AND j.event = 'FOREIGN_ORDER' AND NOT EXISTS (
+        SELECT FROM ledger.halt h WHERE h.scope = 'account' AND h.scope_id = p_account_id::text AND h.why LIKE 'FOREIGN_ORDER:%'
+        AND h.set_at <= j.at AND coalesce(h.cleared_at >= j.at, true))
 $$;
-COMMENT ON FUNCTION audit._check_foreign_orders(bigint) IS 'Every order the venue showed under the account has its intent, or was resolved by a person.';
+COMMENT ON FUNCTION audit._check_foreign_orders(bigint) IS
+    'Every order the venue showed under the account has its intent, or halted the account and was resolved by a person.';
 
 CREATE FUNCTION audit._check_transitions()
 RETURNS TABLE (subject text, expected text, found text)
@@ -5184,24 +5513,39 @@ AS $$
     FROM ledger.order_state s CROSS JOIN ledger.order_event e
     WHERE NOT EXISTS (SELECT FROM ledger.transition t WHERE t.from_state = s.state AND t.event = e.event)
     UNION ALL
-    SELECT format('%s, %s', t.from_state, t.event), 'a way no order may go', 'to ' || t.to_state
-    FROM ledger.transition t
-    LEFT JOIN ledger.order_state s ON s.state = t.from_state
-    LEFT JOIN ledger.order_state n ON n.state = t.to_state
-    WHERE t.to_state IS NOT NULL AND (
-        s.state IS NULL OR n.state IS NULL
-        OR t.to_state = 'RESERVED'
-        OR t.to_state = 'PREPARED' AND t.from_state <> 'RESERVED'
-        OR t.from_state = 'FILLED' AND t.to_state <> 'FILLED'
-        OR s.ended AND NOT n.ended AND t.to_state <> 'LIVE'
-        OR t.to_state = 'NOT_PLACED' AND t.event NOT IN ('WITHDRAW', 'ABSENT')
-        OR t.to_state = 'REJECTED' AND (t.from_state, t.event) <> ('SENDING', 'REJECT'))
+    SELECT format('%s, %s', coalesce(w.from_state, t.from_state), coalesce(w.event, t.event)),
+        coalesce('to ' || w.to_state, 'refused'), coalesce('to ' || t.to_state, 'refused')
+    FROM (SELECT f.from_state, v.event, CASE v.to_state WHEN '=' THEN f.from_state ELSE v.to_state END AS to_state
+          FROM (VALUES
+              ('PREPARE', 'RESERVED', 'PREPARED'), ('OPEN', 'PREPARED HELD_BACK UNKNOWN', 'SENDING'),
+              ('ACCEPT', 'SENDING DELAYED LIVE', 'LIVE'), ('DELAY', 'SENDING DELAYED', 'DELAYED'), ('DELAY', 'LIVE', '='),
+              ('REJECT', 'SENDING', 'REJECTED'), ('HOLD_BACK', 'SENDING', 'HELD_BACK'), ('LOSE', 'SENDING UNKNOWN', 'UNKNOWN'),
+              ('SEE', 'PREPARED SENDING HELD_BACK UNKNOWN DELAYED LIVE REJECTED NOT_PLACED', 'LIVE'), ('SEE', 'FILLED CANCELLED EXPIRED', '='),
+              ('FILL_PART', 'PREPARED SENDING HELD_BACK UNKNOWN DELAYED LIVE REJECTED NOT_PLACED', 'LIVE'),
+              ('FILL_PART', 'FILLED CANCELLED EXPIRED', '='),
+              ('FILL_ALL', 'PREPARED SENDING HELD_BACK UNKNOWN DELAYED LIVE FILLED CANCELLED EXPIRED REJECTED NOT_PLACED', 'FILLED'),
+              ('END_CANCELLED', 'PREPARED SENDING HELD_BACK UNKNOWN DELAYED LIVE CANCELLED REJECTED NOT_PLACED', 'CANCELLED'),
+              ('END_CANCELLED', 'FILLED EXPIRED', '='),
+              ('END_EXPIRED', 'PREPARED SENDING HELD_BACK UNKNOWN DELAYED LIVE EXPIRED REJECTED NOT_PLACED', 'EXPIRED'),
+              ('END_EXPIRED', 'FILLED CANCELLED', '='),
+              ('REOPEN', 'PREPARED SENDING HELD_BACK UNKNOWN DELAYED LIVE CANCELLED EXPIRED REJECTED NOT_PLACED', 'LIVE'), ('REOPEN', 'FILLED', '='),
+              ('WITHDRAW', 'RESERVED PREPARED HELD_BACK', 'NOT_PLACED'), ('ABSENT', 'UNKNOWN', 'NOT_PLACED')) v (event, from_states, to_state)
+          CROSS JOIN LATERAL unnest(string_to_array(v.from_states, ' ')) f (from_state)) w
+    FULL JOIN (SELECT q.* FROM ledger.transition q WHERE q.to_state IS NOT NULL) t ON t.from_state = w.from_state AND t.event = w.event
+    WHERE w.to_state IS DISTINCT FROM t.to_state
+    UNION ALL
+    SELECT 'state ' || coalesce(w.state, s.state), format('ended %s, sent %s', w.ended, w.sent), format('ended %s, sent %s', s.ended, s.sent)
+    FROM (VALUES ('RESERVED', false, false), ('PREPARED', false, false), ('SENDING', false, true), ('HELD_BACK', false, false),
+        ('UNKNOWN', false, true), ('DELAYED', false, true), ('LIVE', false, true), ('FILLED', true, true), ('CANCELLED', true, true),
+        ('EXPIRED', true, true), ('REJECTED', true, false), ('NOT_PLACED', true, false)) w (state, ended, sent)
+    FULL JOIN ledger.order_state s ON s.state = w.state
+    WHERE (w.ended, w.sent) IS DISTINCT FROM (s.ended, s.sent)
     UNION ALL
     SELECT format('order %s', o.order_id), 'a state of the table', o.state
     FROM ledger.orders o WHERE NOT EXISTS (SELECT FROM ledger.order_state s WHERE s.state = o.state)
 $$;
 COMMENT ON FUNCTION audit._check_transitions() IS
-    'The table of transitions has one row for every state and event, and none that no order may take.';
+    'The table of transitions has one row for every state and event, and each is the one of this release.';
 
 CREATE FUNCTION audit._check_venue_ids()
 RETURNS TABLE (subject text, expected text, found text)
@@ -5216,6 +5560,543 @@ AS $$
     GROUP BY x.venue, x.venue_order_id HAVING count(*) > 1
 $$;
 COMMENT ON FUNCTION audit._check_venue_ids() IS 'Every venue order id belongs to exactly one intent, over all accounts.';
+
+-- file: ledger/sql/views/checks_history.sql
+-- purpose: hold orders, attempts, evidence and signed bytes against the journal, which is written beside them in one commit.
+-- locks:   none; each check is one STABLE function, so it sees one snapshot.
+-- index:   journal_of_market, evidence_of_order, orders_of_market; attempt and signed_order by primary key.
+-- fence:   as checks_orders.sql: each formula is written a second time. Rows are grouped once per market, never looked up
+--          per order. What was archived with a partition is not missed.
+
+CREATE FUNCTION audit._check_order_facts(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH j AS MATERIALIZED (
+        SELECT q.seq, q.at, q.order_id, q.event, q.from_state, q.to_state, q.detail FROM ledger.journal q
+        WHERE q.account_id = p_account_id AND q.market_id = p_market_id AND q.order_id IS NOT NULL),
+    told AS (
+        SELECT j.order_id,
+            -- The venue knows the id: an answer, a read, a trade, or a person who saw it there.
+            bool_or(j.event IN ('ACCEPT', 'DELAY', 'SIGHTED') OR j.event = 'LOSE' AND j.detail ->> 'outcome' = 'seen'
+                OR j.event IN ('SEE', 'FILL_PART', 'FILL_ALL', 'END_CANCELLED', 'END_EXPIRED', 'REOPEN')
+                   AND (NOT j.detail ? 'operator' OR j.detail ->> 'as' = 'live')) AS seen,
+            coalesce(max(j.seq) FILTER (WHERE j.event = 'LOSE') > coalesce(max(j.seq) FILTER (WHERE j.to_state
+                NOT IN ('RESERVED', 'PREPARED', 'SENDING', 'HELD_BACK', 'UNKNOWN')), 0), false) AS fate_open,
+            max(CASE WHEN j.detail ->> 'matched' ~ '^[0-9]{1,18}$' THEN (j.detail ->> 'matched')::bigint END) AS matched,
+            max(j.at) FILTER (WHERE j.event = 'RESERVE') AS reserved_at
+        FROM j GROUP BY j.order_id),
+    moved AS (
+        SELECT DISTINCT ON (j.order_id) j.order_id, j.at, coalesce(j.detail ->> 'cause', '') AS cause
+        FROM j WHERE j.to_state IS NOT NULL AND j.from_state IS DISTINCT FROM j.to_state ORDER BY j.order_id, j.seq DESC)
+    SELECT format('order %s', o.order_id), format('%s %s', v.what, v.expected), format('%s %s', v.what, v.found)
+    FROM ledger.orders o
+    JOIN told t ON t.order_id = o.order_id
+    JOIN moved m ON m.order_id = o.order_id
+    LEFT JOIN ledger.reservation r ON r.account_id = o.account_id AND r.order_id = o.order_id
+    CROSS JOIN LATERAL (VALUES
+        ('seen_at_venue', t.seen::text, o.seen_at_venue::text),
+        ('fate_open', t.fate_open::text, o.fate_open::text),
+        ('size_matched', coalesce(t.matched, 0)::text, o.size_matched_micros::text),
+        ('cause', m.cause, o.cause),
+        ('state_at', m.at::text, o.state_at::text),
+        ('signed_at_ms', floor(extract(epoch FROM t.reserved_at) * 1000)::text, o.signed_at_ms::text),
+        ('reservation created_at', t.reserved_at::text, coalesce(r.created_at, t.reserved_at)::text)) v (what, expected, found)
+    WHERE o.account_id = p_account_id AND o.market_id = p_market_id AND v.expected IS DISTINCT FROM v.found
+      AND NOT audit._archived_between(o.created_at, NULL)
+    UNION ALL
+    SELECT format('order %s', r.order_id), 'the time of a row of its journal', format('%s %s', v.what, v.at)
+    FROM ledger.reservation r
+    CROSS JOIN LATERAL (VALUES ('released_at', r.released_at), ('awaiting_since', r.awaiting_since)) v (what, at)
+    WHERE r.account_id = p_account_id AND r.market_id = p_market_id AND v.at IS NOT NULL
+      AND NOT EXISTS (SELECT FROM j WHERE j.order_id = r.order_id AND j.at = v.at)
+      AND NOT audit._archived_between(v.at, v.at)
+$$;
+COMMENT ON FUNCTION audit._check_order_facts(bigint, bigint) IS
+    'What each order knows of its fate (seen, fate open, matched, cause, times) is what its journal says.';
+
+CREATE FUNCTION audit._check_terms(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH reserved AS MATERIALIZED (
+        SELECT j.order_id, j.at, j.detail ->> 'terms' AS terms, j.detail ->> 'asked' AS asked, j.detail ->> 'key' AS key
+        FROM ledger.journal j
+        WHERE j.account_id = p_account_id AND j.market_id = p_market_id AND j.event = 'RESERVE'),
+    -- What a key was bound to: a new order as it was asked for, or a replacement as its request is kept.
+    request AS (
+        SELECT format('order %s', o.order_id) AS subject, o.key, o.market_id, o.outcome, o.side, o.price_micros::text AS price,
+            r.asked, o.order_type, o.post_only, o.expires_at_s::text AS expires_at_s, o.class,
+            trim_scale(extract(epoch FROM o.valid_until - o.created_at) * 1000)::text AS valid_for_ms, o.replaces_order_id,
+            CASE WHEN o.replaces_order_id IS NULL THEN r.at END AS bound_at
+        FROM ledger.orders o JOIN reserved r ON r.order_id = o.order_id
+        WHERE o.account_id = p_account_id AND o.market_id = p_market_id
+        UNION ALL
+        SELECT format('replacement %s of order %s', q.replacement_id, o.order_id), q.request ->> 'key', o.market_id, o.outcome,
+            q.request ->> 'side', q.request ->> 'price_micros', q.request ->> 'size_micros',
+            coalesce(q.request ->> 'order_type', 'GTC'), q.request -> 'post_only' IS NOT DISTINCT FROM 'true',
+            coalesce(q.request ->> 'expires_at_s', '0'), coalesce(q.request ->> 'class', 'entry'),
+            coalesce(q.request ->> 'valid_for_ms', '30000'), o.order_id, q.asked_at
+        FROM ledger.replacement q
+        JOIN ledger.orders o ON o.account_id = q.account_id AND o.order_id = q.old_order_id
+        WHERE q.account_id = p_account_id AND o.market_id = p_market_id)
+    SELECT format('order %s', o.order_id), format('terms with the digest %s', r.terms), format('terms with the digest %s', d.terms)
+    FROM ledger.orders o
+    JOIN reserved r ON r.order_id = o.order_id
+    CROSS JOIN LATERAL (SELECT encode(sha256(convert_to(jsonb_build_array(o.token_id, o.tick_micros, o.fee_rate_micros,
+        o.fee_exponent, o.order_type, o.post_only, o.expires_at_s, o.class, o.origin, o.strategy, o.context, o.set_id,
+        o.replaces_order_id, o.salt, extract(epoch FROM o.created_at))::text, 'UTF8')), 'hex') AS terms) d
+    WHERE o.account_id = p_account_id AND o.market_id = p_market_id AND d.terms IS DISTINCT FROM r.terms
+    UNION ALL
+    SELECT format('order %s', o.order_id), format('key %s', r.key), format('key %s', o.key)
+    FROM ledger.orders o JOIN reserved r ON r.order_id = o.order_id
+    WHERE o.account_id = p_account_id AND o.market_id = p_market_id AND o.key IS DISTINCT FROM r.key
+    UNION ALL
+    SELECT q.subject, format('key %s with the fingerprint of the request as asked and kept', q.key),
+        format('fingerprint %s', encode(k.fingerprint, 'hex'))
+    FROM request q
+    JOIN ledger.idempotency_key k ON k.account_id = p_account_id AND k.key = q.key
+    -- Whether the request allowed clamping is kept nowhere else, so it may be either.
+    WHERE k.fingerprint <> ALL (ARRAY(
+        SELECT sha256(convert_to(concat_ws('|', q.market_id, q.outcome, q.side, q.price, q.asked, q.order_type, q.post_only,
+            q.expires_at_s, q.class, q.valid_for_ms, c.clamp, q.replaces_order_id), 'UTF8'))
+        FROM (VALUES (false), (true)) c (clamp)))
+    UNION ALL
+    SELECT q.subject, format('key %s bound at %s', q.key, q.bound_at), format('bound at %s', k.bound_at)
+    FROM request q
+    JOIN ledger.idempotency_key k ON k.account_id = p_account_id AND k.key = q.key
+    WHERE k.bound_at <> q.bound_at
+$$;
+COMMENT ON FUNCTION audit._check_terms(bigint, bigint) IS
+    'The terms of each order, its validity too, are those it was admitted with: by the journal''s digest and the key''s fingerprint.';
+
+CREATE FUNCTION audit._check_signed_bytes(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH j AS MATERIALIZED (
+        SELECT q.order_id, q.at, q.detail FROM ledger.journal q
+        WHERE q.account_id = p_account_id AND q.market_id = p_market_id AND q.event = 'PREPARE' AND q.to_state = 'PREPARED'),
+    s AS MATERIALIZED (
+        SELECT q.order_id, q.venue_order_id, q.signed_at, q.signed_by, encode(sha256(q.body), 'hex') AS body,
+            encode(sha256(convert_to(q.fields::text, 'UTF8')), 'hex') AS fields
+        FROM ledger.signed_order q JOIN ledger.orders o ON o.account_id = q.account_id AND o.order_id = q.order_id
+        WHERE q.account_id = p_account_id AND o.market_id = p_market_id)
+    SELECT format('order %s', coalesce(j.order_id, s.order_id)),
+        CASE WHEN j.order_id IS NULL THEN 'nothing signed, for the journal knows of nothing'
+             ELSE format('%s %s', v.what, v.expected) END,
+        CASE WHEN s.order_id IS NULL THEN 'no signed bytes' ELSE format('%s %s', v.what, v.found) END
+    FROM j FULL JOIN s ON s.order_id = j.order_id
+    CROSS JOIN LATERAL (VALUES
+        ('id at the venue', j.detail ->> 'venue_order_id', s.venue_order_id),
+        ('bytes with the digest', j.detail ->> 'body', s.body),
+        ('signed fields with the digest', j.detail ->> 'fields', s.fields),
+        ('signed by', j.detail ->> 'signed_by', s.signed_by::text),
+        ('signed at', j.at::text, s.signed_at::text)) v (what, expected, found)
+    WHERE v.expected IS DISTINCT FROM v.found AND (j.order_id IS NOT NULL AND s.order_id IS NOT NULL OR v.what = 'signed at')
+      AND NOT (j.order_id IS NULL AND audit._archived_between(s.signed_at, s.signed_at))
+$$;
+COMMENT ON FUNCTION audit._check_signed_bytes(bigint, bigint) IS
+    'Signed bytes and fields are those whose digests and id the journal took in the commit that stored them.';
+
+CREATE FUNCTION audit._check_attempt_journal(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH j AS MATERIALIZED (
+        SELECT q.seq, q.at, q.order_id, q.event, q.attempt, q.from_state, q.to_state, q.detail FROM ledger.journal q
+        WHERE q.account_id = p_account_id AND q.market_id = p_market_id AND q.order_id IS NOT NULL AND q.to_state IS NOT NULL),
+    opened AS MATERIALIZED (SELECT j.* FROM j WHERE j.event = 'OPEN'),
+    ended AS MATERIALIZED (
+        SELECT DISTINCT ON (j.order_id, j.attempt) j.order_id, j.attempt, j.at, j.detail FROM j
+        WHERE j.event IN ('ACCEPT', 'DELAY', 'REJECT', 'HOLD_BACK', 'LOSE', 'ATTEMPT_ENDED') AND j.attempt IS NOT NULL
+        ORDER BY j.order_id, j.attempt, j.seq),
+    t AS MATERIALIZED (
+        SELECT q.* FROM ledger.attempt q
+        JOIN ledger.orders o ON o.account_id = q.account_id AND o.order_id = q.order_id
+        WHERE q.account_id = p_account_id AND o.market_id = p_market_id)
+    SELECT format('order %s, attempt %s', coalesce(j.order_id, t.order_id), coalesce(j.attempt, t.attempt)),
+        CASE WHEN j.order_id IS NULL THEN 'no attempt, for the journal opened none' ELSE format('%s %s', v.what, v.expected) END,
+        CASE WHEN t.order_id IS NULL THEN 'no attempt' ELSE format('%s %s', v.what, v.found) END
+    FROM opened j FULL JOIN t ON t.order_id = j.order_id AND t.attempt = j.attempt
+    CROSS JOIN LATERAL (VALUES
+        ('opened at', j.at::text, t.opened_at::text),
+        ('send by', audit._time(j.detail ->> 'send_by')::text, t.send_by::text),
+        ('deadline', audit._time(j.detail ->> 'deadline')::text, t.deadline::text),
+        ('by', j.detail ->> 'incarnation', t.incarnation::text),
+        ('with the key', j.detail ->> 'owner', t.owner)) v (what, expected, found)
+    WHERE v.expected IS DISTINCT FROM v.found AND (j.order_id IS NOT NULL AND t.order_id IS NOT NULL OR v.what = 'opened at')
+      AND NOT (j.order_id IS NULL AND audit._archived_between(t.opened_at, t.opened_at))
+    UNION ALL
+    SELECT format('order %s, attempt %s', t.order_id, t.attempt), x.text, f.text
+    FROM t LEFT JOIN ended e ON e.order_id = t.order_id AND e.attempt = t.attempt
+    CROSS JOIN LATERAL (SELECT CASE WHEN e.order_id IS NULL THEN 'open (), answer none' ELSE format('%s (%s) at %s, answer %s',
+        coalesce(e.detail ->> 'outcome', 'lapsed'), coalesce(e.detail ->> 'code', ''), e.at,
+        coalesce(e.detail ->> 'answer', 'none')) END AS text) x
+    CROSS JOIN LATERAL (SELECT format('%s (%s)%s, answer %s', t.outcome, t.code, ' at ' || t.ended_at,
+        coalesce(encode(sha256(convert_to(t.answer, 'UTF8')), 'hex'), 'none')) AS text) f
+    WHERE x.text IS DISTINCT FROM f.text AND NOT (e.order_id IS NULL AND audit._archived_between(t.opened_at, t.ended_at))
+    UNION ALL
+    SELECT format('order %s', o.order_id), format('last deadline %s', m.deadline), format('last deadline %s', o.last_deadline)
+    FROM ledger.orders o
+    LEFT JOIN (SELECT t.order_id, max(t.deadline) AS deadline FROM t GROUP BY t.order_id) m ON m.order_id = o.order_id
+    WHERE o.account_id = p_account_id AND o.market_id = p_market_id AND o.last_deadline IS DISTINCT FROM m.deadline
+$$;
+COMMENT ON FUNCTION audit._check_attempt_journal(bigint, bigint) IS
+    'Each attempt was opened as the journal says, with that deadline, and ended as it says; the last deadline is the latest.';
+
+CREATE FUNCTION audit._check_evidence(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH j AS MATERIALIZED (
+        SELECT q.seq, q.at, q.order_id, q.event, q.to_state, q.detail FROM ledger.journal q
+        WHERE q.account_id = p_account_id AND q.market_id = p_market_id AND q.order_id IS NOT NULL),
+    v AS MATERIALIZED (
+        SELECT q.* FROM ledger.evidence q JOIN ledger.orders o ON o.account_id = q.account_id AND o.order_id = q.order_id
+        WHERE q.account_id = p_account_id AND o.market_id = p_market_id),
+    absent AS MATERIALIZED (
+        SELECT j.order_id, j.at, j.detail, t.deadline,
+            t.deadline + make_interval(secs => CASE WHEN j.detail ->> 'quarantine_ms' ~ '^[0-9]{1,9}$'
+                THEN (j.detail ->> 'quarantine_ms')::bigint END / 1000.0) AS quarantine_end,
+            CASE WHEN j.detail ->> 'through' ~ '^[0-9]{1,18}$' THEN (j.detail ->> 'through')::bigint END AS through
+        FROM j LEFT JOIN LATERAL (SELECT max(q.deadline) AS deadline FROM ledger.attempt q WHERE q.account_id = p_account_id
+                                  AND q.order_id = j.order_id AND q.opened_at <= j.at) t ON true
+        WHERE j.event = 'ABSENT' AND j.to_state = 'NOT_PLACED' AND NOT j.detail ? 'operator')
+    -- What absence was concluded from is still there, and still proves it.
+    SELECT format('order %s', a.order_id), x.expected, x.found
+    FROM absent a
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS n, encode(sha256(convert_to(string_agg(jsonb_build_array(v.evidence_id, v.kind,
+            extract(epoch FROM v.started_at), extract(epoch FROM v.at), v.incarnation, v.owner, v.detail)::text, E'\n'
+            ORDER BY v.evidence_id), 'UTF8')), 'hex') AS digest,
+            bool_or(v.kind = 'delete_answered' AND v.started_at > a.deadline) AS deleted,
+            bool_or(v.kind IN ('sighting', 'duplicated')) AS sighted
+        FROM v WHERE v.order_id = a.order_id AND v.evidence_id <= a.through) e
+    CROSS JOIN LATERAL (VALUES
+        (format('%s pieces of evidence with the digest %s', a.detail ->> 'pieces', a.detail ->> 'digest'),
+         format('%s pieces of evidence with the digest %s', e.n, e.digest)),
+        (format('the deadline %s that absence was counted from', audit._time(a.detail ->> 'deadline')),
+         format('the deadline %s that absence was counted from', a.deadline)),
+        ('absence concluded after the quarantine', CASE WHEN a.at > a.quarantine_end THEN 'absence concluded after the quarantine'
+            ELSE format('at %s, and the quarantine ended at %s', a.at, coalesce(a.quarantine_end::text, 'no time at all')) END),
+        ('a DELETE answered after the last attempt could have arrived', CASE WHEN e.deleted
+            THEN 'a DELETE answered after the last attempt could have arrived' ELSE 'no such evidence' END),
+        ('never seen at the venue', CASE WHEN e.sighted THEN 'a sighting' ELSE 'never seen at the venue' END)) x (expected, found)
+    WHERE x.expected IS DISTINCT FROM x.found
+    UNION ALL
+    SELECT format('order %s, attempt %s', t.order_id, t.attempt), k.kind || ' begun after the quarantine with the attempt''s own key',
+        'no such evidence'
+    FROM absent a
+    JOIN ledger.attempt t ON t.account_id = p_account_id AND t.order_id = a.order_id AND t.opened_at <= a.at
+    CROSS JOIN (VALUES ('order_absent'), ('trades_absent')) k (kind)
+    WHERE t.outcome IN ('unknown', 'lapsed') AND NOT EXISTS (
+        SELECT FROM v WHERE v.order_id = t.order_id AND v.kind = k.kind AND v.owner = t.owner
+        AND v.started_at > a.quarantine_end AND v.evidence_id <= a.through)
+    UNION ALL
+    -- Every other piece leaves its digest in the row of the journal that was written with it.
+    SELECT format('order %s', coalesce(j.order_id, d.order_id)),
+        CASE WHEN j.order_id IS NULL THEN 'no such evidence, for the journal has none'
+             ELSE format('evidence of the journal''s %s at %s', j.event, j.at) END,
+        CASE WHEN d.order_id IS NULL THEN 'none, or changed' ELSE format('evidence %s: %s at %s', d.evidence_id, d.kind, d.at) END
+    FROM (SELECT j.order_id, j.event, j.at, j.detail ->> 'evidence' AS digest FROM j
+          WHERE j.detail ? 'evidence' AND j.event <> 'ABSENT' OR j.detail ? 'operator' OR j.event IN ('REFUSED_COMPLETION', 'EVIDENCE')
+             OR j.event = 'CANCEL_ANSWERED' AND j.detail ->> 'answer' IN ('accepted', 'refused')) j
+    FULL JOIN (SELECT v.order_id, v.evidence_id, v.kind, v.at, encode(sha256(convert_to(jsonb_build_array(v.evidence_id, v.kind,
+                   extract(epoch FROM v.started_at), extract(epoch FROM v.at), v.incarnation, v.owner, v.detail)::text, 'UTF8')), 'hex')
+                   AS digest
+               FROM v WHERE v.kind NOT IN ('order_absent', 'trades_absent')) d ON d.order_id = j.order_id AND d.digest = j.digest
+    WHERE (j.order_id IS NULL OR d.order_id IS NULL) AND NOT (j.order_id IS NULL AND audit._archived_between(d.at, d.at))
+    UNION ALL
+    SELECT format('order %s, journal %s', j.order_id, j.seq), 'a read of the order, or a person''s word', coalesce(j.detail ->> 'source', 'neither')
+    FROM j WHERE j.event IN ('END_CANCELLED', 'END_EXPIRED') AND j.to_state IS NOT NULL
+      AND NOT (j.detail ? 'operator' OR j.detail ->> 'source' IS NOT DISTINCT FROM 'read')
+$$;
+COMMENT ON FUNCTION audit._check_evidence(bigint, bigint) IS
+    'What ended by absence, by a read or by a person still has the evidence for it, unchanged and begun late enough.';
+
+-- file: ledger/sql/views/checks_rules.sql
+-- purpose: hold what stops and limits trading against its history: limits, halts, suspensions, the burst limiter, accounts,
+--          grants, what left the journal, and the guards that keep rows from being changed.
+-- locks:   none; each check is one STABLE function, so it sees one snapshot.
+-- index:   orders_of_market, journal_of_market, limits and halt by primary key; the catalog for the guards.
+-- fence:   as checks_orders.sql. Whoever suspends a market journals why and until, and stores event and why together:
+--          the check of suspensions knows any such event.
+
+CREATE FUNCTION audit._check_suspensions(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT 'suspension', coalesce(x.text, 'none, for the journal knows of none'), coalesce(f.text, 'none')
+    FROM (SELECT p_account_id AS account_id) p
+    LEFT JOIN LATERAL (
+        SELECT format('%s %s until %s', j.event, j.detail ->> 'why', audit._time(j.detail ->> 'until')) AS text
+        FROM ledger.journal j
+        WHERE j.account_id = p_account_id AND j.market_id = p_market_id AND j.order_id IS NULL
+          AND j.detail ? 'why' AND j.detail ? 'until'
+        ORDER BY j.market_seq DESC LIMIT 1) x ON true
+    LEFT JOIN LATERAL (
+        SELECT format('%s until %s', e.suspended_why, e.suspended_until) AS text, e.suspended_until AS until FROM ledger.exposure e
+        WHERE e.account_id = p_account_id AND e.market_id = p_market_id
+          AND (e.suspended_until IS NOT NULL OR e.suspended_why IS NOT NULL)) f ON true
+    WHERE x.text IS DISTINCT FROM f.text AND NOT (x.text IS NULL AND audit._archived_between(NULL, f.until))
+$$;
+COMMENT ON FUNCTION audit._check_suspensions(bigint, bigint) IS
+    'The market is suspended until when, and for what, its latest suspension in the journal says.';
+
+CREATE FUNCTION audit._check_limiter(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH e AS MATERIALIZED (
+        SELECT q.admitted_at, q.last_admitted_at AS last, q.last_set_id FROM ledger.exposure q
+        WHERE q.account_id = p_account_id AND q.market_id = p_market_id),
+    sells AS (
+        -- Sales may count where the limit ever said so; when it said so is not worth retracing.
+        SELECT EXISTS (SELECT FROM ledger.limits l WHERE l.burst_counts_sells)
+            OR EXISTS (SELECT FROM ledger.limit_change c WHERE c.name = 'burst_counts_sells' AND 'true' IN (c.before, c.after)) AS may),
+    asked AS MATERIALIZED (
+        SELECT a.at, a.set_id, a.side = 'BUY' AS must FROM (
+            SELECT r.created_at AS at, o.set_id, o.side FROM ledger.orders o
+            JOIN ledger.reservation r ON r.account_id = o.account_id AND r.order_id = o.order_id
+            WHERE o.account_id = p_account_id AND o.market_id = p_market_id AND o.replaces_order_id IS NULL
+            UNION ALL
+            -- A replacement counts when it is asked for, whatever becomes of it.
+            SELECT q.asked_at, NULL, o.side FROM ledger.replacement q
+            JOIN ledger.orders o ON o.account_id = q.account_id AND o.order_id = q.old_order_id
+            WHERE q.account_id = p_account_id AND o.market_id = p_market_id) a
+        WHERE a.side = 'BUY' OR (SELECT sells.may FROM sells)),
+    changed AS (
+        -- The limit decides whether times are kept at all. Around a change of it either is right.
+        SELECT EXISTS (SELECT FROM ledger.limit_change c WHERE c.name = 'burst_per_minute'
+            AND c.account_id IN (0, p_account_id) AND c.market_id IN (0, p_market_id)
+            AND c.changed_at > e.last - interval '70 seconds' AND c.changed_at < e.last + interval '10 seconds') AS recently,
+            audit._cap_at(p_account_id, p_market_id, 'burst_per_minute', e.last) AS per_minute
+        FROM e),
+    times AS (
+        SELECT t.at, count(*) FILTER (WHERE t.kept) AS found, count(*) FILTER (WHERE t.must) AS must,
+            count(*) FILTER (WHERE NOT t.kept) AS may
+        FROM (SELECT u.at, true AS kept, false AS must FROM e CROSS JOIN LATERAL unnest(e.admitted_at) u (at)
+              UNION ALL SELECT a.at, false, a.must FROM asked a JOIN e ON a.at > e.last - interval '1 minute') t
+        GROUP BY t.at)
+    SELECT 'last_admitted_at', coalesce(m.last::text, 'nothing admitted'), coalesce(e.last::text, 'nothing admitted')
+    FROM (SELECT max(a.at) FILTER (WHERE a.must) AS last, count(*) AS n FROM asked a) m
+    LEFT JOIN e ON true
+    WHERE e.last IS DISTINCT FROM m.last
+      AND NOT coalesce((m.last IS NULL OR e.last >= m.last) AND EXISTS (SELECT FROM asked a WHERE a.at = e.last), false)
+    UNION ALL
+    SELECT 'last_set_id', 'the set of an order of that time', coalesce(e.last_set_id::text, 'none')
+    FROM e WHERE (e.last IS NOT NULL OR e.last_set_id IS NOT NULL) AND NOT EXISTS (
+        SELECT FROM asked a WHERE a.at = e.last AND a.set_id IS NOT DISTINCT FROM e.last_set_id)
+    UNION ALL
+    SELECT format('admitted at %s', t.at), format('counted %s times', CASE WHEN t.found < t.must THEN t.must ELSE t.may END),
+        t.found::text
+    FROM times t CROSS JOIN changed c
+    WHERE t.found > t.may
+       OR t.found < t.must AND c.per_minute IS NOT NULL AND NOT c.recently AND (SELECT sum(q.may) FROM times q) < 600
+    UNION ALL
+    SELECT 'admitted_at', 'no times while there is no limit', format('%s times', cardinality(e.admitted_at))
+    FROM e CROSS JOIN changed c WHERE c.per_minute IS NULL AND NOT c.recently AND cardinality(e.admitted_at) > 0
+$$;
+COMMENT ON FUNCTION audit._check_limiter(bigint, bigint) IS
+    'What the burst limiter remembers are the orders and replacements that were admitted in its minute.';
+
+CREATE FUNCTION audit._check_accounts(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH j AS MATERIALIZED (
+        SELECT q.seq, q.at, q.event, q.actor, q.detail FROM ledger.journal q
+        WHERE q.account_id = p_account_id AND q.event IN ('ACCOUNT_OPENED', 'SIGNS_AS', 'GRANTED')),
+    signs AS (
+        SELECT j.detail FROM j WHERE j.event <> 'GRANTED' ORDER BY j.seq DESC LIMIT 1)
+    SELECT v.what, coalesce(v.expected, 'none'), coalesce(v.found, 'none')
+    FROM (SELECT p_account_id AS account_id) p
+    LEFT JOIN ledger.account a ON a.account_id = p.account_id
+    LEFT JOIN j ON j.event = 'ACCOUNT_OPENED' LEFT JOIN signs s ON true
+    CROSS JOIN LATERAL (VALUES
+        ('opened', j.at::text, a.created_at::text), ('name', j.detail ->> 'name', a.name),
+        ('venue', j.detail ->> 'venue', a.venue), ('quarantine_ms', j.detail ->> 'quarantine_ms', a.quarantine_ms::text),
+        ('signature type', j.detail ->> 'signature_type', a.signature_type::text),
+        ('maker', s.detail ->> 'maker', a.maker), ('signer', s.detail ->> 'signer', a.signer)) v (what, expected, found)
+    WHERE v.expected IS DISTINCT FROM v.found
+      AND NOT ((j.seq IS NULL OR v.what IN ('maker', 'signer')) AND audit._archived_between(a.created_at, NULL))
+    UNION ALL
+    -- Only what stands: a grant that was taken away opens nothing.
+    SELECT 'grant to ' || g.role_name, 'none, for the journal knows of none', format('granted by %s at %s', g.granted_by, g.granted_at)
+    FROM ledger.account_grant g
+    WHERE g.account_id = p_account_id AND NOT EXISTS (
+        SELECT FROM j WHERE j.event = 'GRANTED' AND j.detail ->> 'role' = g.role_name AND j.at = g.granted_at AND j.actor = g.granted_by)
+      AND NOT audit._archived_between(g.granted_at, g.granted_at)
+$$;
+COMMENT ON FUNCTION audit._check_accounts(bigint) IS
+    'The account is what the journal says was opened and signs; no login has a grant that the journal does not know.';
+
+CREATE FUNCTION audit._check_dead_letters(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('%s %s', x.source, x.subject), 'a dead letter that waits', 'none'
+    FROM (SELECT 'outbox' AS source, b.order_id::text AS subject FROM ledger.outbox b
+          WHERE b.account_id = p_account_id AND b.status = 'dead'
+          UNION ALL SELECT 'venue_event', e.event_id FROM ledger.venue_event e
+          WHERE e.account_id = p_account_id AND e.applied_at IS NULL AND e.problem IS NOT NULL) x
+    WHERE NOT EXISTS (SELECT FROM ledger.dead_letter d WHERE d.account_id = p_account_id AND d.source = x.source
+                      AND d.subject = x.subject AND d.retried_at IS NULL)
+    UNION ALL
+    SELECT format('run %s', r.run_id), 'the differences it found', 'none'
+    FROM ledger.reconcile_run r WHERE r.account_id = p_account_id AND r.result = 'drift'
+      AND NOT EXISTS (SELECT FROM ledger.drift d WHERE d.account_id = r.account_id AND d.run_id = r.run_id)
+    UNION ALL
+    SELECT format('drift %s', d.drift_id), 'the run that found it', 'no run ' || d.run_id
+    FROM ledger.drift d WHERE d.account_id = p_account_id AND d.run_id IS NOT NULL
+      AND NOT EXISTS (SELECT FROM ledger.reconcile_run r WHERE r.account_id = d.account_id AND r.run_id = d.run_id)
+$$;
+COMMENT ON FUNCTION audit._check_dead_letters(bigint) IS
+    'What could not be handled waits as a dead letter, and a comparison that found drift has its differences.';
+
+CREATE FUNCTION audit._check_limits()
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH begin (name, value) AS (VALUES
+        -- What a new ledger starts with; at every other level nothing is set.
+        ('max_outcome_micros', '100000000'), ('max_market_micros', '200000000'), ('burst_per_minute', '6'),
+        ('burst_gap_ms', '2000'), ('burst_counts_sells', 'false')),
+    changes AS MATERIALIZED (
+        SELECT c.account_id, c.market_id, c.name, c.change_id, c.before, c.after,
+            CASE WHEN lag(c.change_id) OVER w IS NULL THEN CASE WHEN c.account_id = 0 AND c.market_id = 0 THEN b.value END
+                 ELSE lag(c.after) OVER w END AS previous,
+            lead(c.change_id) OVER w IS NULL AS is_last
+        FROM ledger.limit_change c LEFT JOIN begin b ON b.name = c.name
+        WINDOW w AS (PARTITION BY c.account_id, c.market_id, c.name ORDER BY c.change_id)),
+    stands AS (
+        SELECT l.account_id, l.market_id, v.name, v.value FROM ledger.limits l CROSS JOIN LATERAL (VALUES
+            ('max_outcome_micros', l.max_outcome_micros::text), ('max_market_micros', l.max_market_micros::text),
+            ('burst_per_minute', l.burst_per_minute::text), ('burst_gap_ms', l.burst_gap_ms::text),
+            ('burst_counts_sells', l.burst_counts_sells::text)) v (name, value)),
+    wanted AS (
+        SELECT c.account_id, c.market_id, c.name, c.after AS value FROM changes c WHERE c.is_last
+        UNION ALL
+        SELECT 0, 0, b.name, b.value FROM begin b
+        WHERE NOT EXISTS (SELECT FROM changes c WHERE c.account_id = 0 AND c.market_id = 0 AND c.name = b.name)),
+    wrong AS (
+        SELECT coalesce(w.account_id, s.account_id) AS account_id, coalesce(w.market_id, s.market_id) AS market_id,
+            coalesce(w.name, s.name) AS what, coalesce(w.value, 'not set') AS expected, coalesce(s.value, 'not set') AS found
+        FROM wanted w FULL JOIN stands s ON s.account_id = w.account_id AND s.market_id = w.market_id AND s.name = w.name
+        WHERE w.value IS DISTINCT FROM s.value
+        UNION ALL
+        SELECT c.account_id, c.market_id, format('%s, change %s', c.name, c.change_id),
+            'from ' || coalesce(c.previous, 'not set'), 'from ' || coalesce(c.before, 'not set')
+        FROM changes c WHERE c.previous IS DISTINCT FROM c.before)
+    SELECT format('%s, %s: %s', CASE x.account_id WHEN 0 THEN 'all accounts' ELSE coalesce(a.name, 'account ' || x.account_id) END,
+        CASE x.market_id WHEN 0 THEN 'all markets' ELSE coalesce(m.slug, m.condition_id, 'market ' || x.market_id) END, x.what),
+        x.expected, x.found
+    FROM wrong x
+    LEFT JOIN ledger.account a ON a.account_id = x.account_id
+    LEFT JOIN ledger.market m ON m.market_id = x.market_id
+$$;
+COMMENT ON FUNCTION audit._check_limits() IS
+    'Each limit is what its last change made of it, or what a new ledger starts with; each change began where the last one ended.';
+
+CREATE FUNCTION audit._check_halt_changes()
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH h AS MATERIALIZED (
+        SELECT q.halt_id, v.change, format('%s of %s by %s (%s) at %s: %s', v.change,
+            trim(trailing ' ' FROM format('%s %s', q.scope, q.scope_id)), v.changed_by, v.changed_as, v.changed_at, v.why) AS text
+        FROM ledger.halt q CROSS JOIN LATERAL (VALUES
+            ('set', q.set_by, q.set_as, q.set_at, q.why),
+            ('cleared', q.cleared_by, q.cleared_as, q.cleared_at, q.cleared_why)) v (change, changed_by, changed_as, changed_at, why)
+        WHERE v.changed_at IS NOT NULL),
+    c AS MATERIALIZED (
+        SELECT q.halt_id, q.change, format('%s of %s by %s (%s) at %s: %s', q.change,
+            trim(trailing ' ' FROM format('%s %s', q.scope, q.scope_id)), q.changed_by, q.changed_as, q.changed_at, q.why) AS text,
+            count(*) OVER (PARTITION BY q.halt_id, q.change) AS n
+        FROM ledger.halt_change q)
+    SELECT format('halt %s', coalesce(c.halt_id, h.halt_id)),
+        coalesce(c.text, format('not %s, for no change of it is known', h.change)), coalesce(h.text, format('not %s', c.change))
+    FROM c FULL JOIN h ON h.halt_id = c.halt_id AND h.change = c.change
+    WHERE c.text IS DISTINCT FROM h.text
+    UNION ALL
+    SELECT DISTINCT format('halt %s', c.halt_id), format('%s once', c.change), format('%s times', c.n) FROM c WHERE c.n > 1
+$$;
+COMMENT ON FUNCTION audit._check_halt_changes() IS
+    'Each halt was set and cleared by a change that is still known, and none was set, changed, cleared or deleted otherwise.';
+
+CREATE FUNCTION audit._check_archive()
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE plpgsql STABLE SET timezone = 'UTC' SET datestyle = 'ISO'
+AS $$
+DECLARE
+    p ledger.archived_partition;
+    v_count bigint;
+    v_digest bytea;
+BEGIN
+    RETURN QUERY
+        SELECT 'the journal of all accounts', format('%s rows, %s archived', q.made - q.gone, q.gone), format('%s rows', q.here)
+        FROM (SELECT (SELECT coalesce(sum(s.journal_seq), 0) FROM ledger.account_state s) AS made,
+                     (SELECT coalesce(sum(a.row_count), 0) FROM ledger.archived_partition a) AS gone,
+                     (SELECT count(*) FROM ledger.journal j) AS here) q
+        WHERE q.here <> q.made - q.gone;
+    FOR p IN SELECT * FROM ledger.archived_partition LOOP
+        IF p.partition_name !~ '^journal_[0-9]{4}_[0-9]{2}$' OR p.row_count > 0 AND (p.first_at IS NULL OR p.last_at IS NULL
+            OR to_char(p.first_at, '"journal_"YYYY_MM') <> p.partition_name OR to_char(p.last_at, '"journal_"YYYY_MM') <> p.partition_name) THEN
+            RETURN QUERY SELECT p.partition_name, 'rows of that month'::text, format('%s rows from %s to %s', p.row_count, p.first_at, p.last_at);
+        ELSIF to_regclass('ledger.' || p.partition_name) IS NOT NULL THEN
+            -- Its owner has not dropped it yet: it must be what was recorded.
+            EXECUTE format($q$ SELECT count(*), sha256(convert_to(coalesce(string_agg(j::text, E'\n' ORDER BY account_id, seq), ''), 'UTF8'))
+                FROM ledger.%I j $q$, p.partition_name) INTO v_count, v_digest;
+            IF v_count <> p.row_count OR v_digest <> p.digest THEN
+                RETURN QUERY SELECT p.partition_name, format('%s rows with the digest %s', p.row_count, encode(p.digest, 'hex')),
+                    format('%s rows with the digest %s', v_count, encode(v_digest, 'hex'));
+            END IF;
+        END IF;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION audit._check_archive() IS
+    'What the journal once held and holds no longer was archived, row for row, and what was archived and is still here is unchanged.';
+
+CREATE FUNCTION audit._check_guards()
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH guard (what, table_name, name) AS (VALUES
+        ('trigger', 'journal', 'journal_append_only'), ('trigger', 'journal', 'journal_no_truncate'),
+        ('trigger', 'balance_entry', 'balance_entry_append_only'), ('trigger', 'balance_entry', 'balance_entry_no_truncate'),
+        ('trigger', 'limit_change', 'limit_change_append_only'), ('trigger', 'halt_change', 'halt_change_append_only'),
+        ('trigger', 'signed_order', 'signed_order_append_only'), ('trigger', 'account', 'account_is_fixed'),
+        ('trigger', 'orders', 'order_moves_legally'),
+        ('index', 'orders', 'orders_by_venue_id'), ('index', 'attempt', 'attempt_one_open'),
+        ('index', 'replacement', 'replacement_waiting'), ('constraint', 'orders', 'sent_orders_have_an_id'),
+        ('constraint', 'orders', 'post_only_rests'), ('constraint', 'orders', 'gtd_expires'))
+    SELECT format('%s of %s', g.name, g.table_name), 'the ' || g.what, 'none'
+    FROM guard g
+    WHERE NOT EXISTS (
+        SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'ledger' AND c.relname = g.table_name
+        AND CASE g.what
+            WHEN 'trigger' THEN EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = g.name)
+            WHEN 'index' THEN EXISTS (SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+                WHERE i.indrelid = c.oid AND x.relname = g.name AND i.indisunique AND i.indisvalid)
+            ELSE EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.conname = g.name) END)
+    UNION ALL
+    -- Those of foreign keys too: a check that was switched off lets in what was never there.
+    SELECT format('%s of %s', t.tgname, c.relname), 'a trigger that fires', 'it is switched off'
+    FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'ledger' AND t.tgenabled NOT IN ('O', 'A')
+    UNION ALL
+    SELECT format('%s of %s', k.conname, c.relname), 'a constraint that was checked', 'it was not'
+    FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'ledger' AND NOT k.convalidated
+    UNION ALL
+    SELECT format('%s of journal', c.relname), 'a trigger that refuses TRUNCATE', 'none'
+    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    WHERE i.inhparent = 'ledger.journal'::regclass AND NOT EXISTS (
+        SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = c.relname || '_no_truncate')
+$$;
+COMMENT ON FUNCTION audit._check_guards() IS
+    'Triggers, unique indexes and constraints that keep rows as they are stand, and none is switched off.';
 
 -- file: ledger/sql/views/checks.sql
 -- purpose: run the checks: market by market, account by account, and once for the ledger; notices of what needs a look.
@@ -5259,6 +6140,28 @@ AS $$
 $$;
 COMMENT ON FUNCTION audit._notice_waiting(bigint) IS 'Dead letters, unreadable bytes and differences with the venue that wait for a person.';
 
+CREATE FUNCTION audit._notice_times(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT x.subject, 'a time not far ahead of ' || ledger.clock(), x.at::text
+    FROM (SELECT format('time of market %s', coalesce(m.slug, m.condition_id)) AS subject, e.clock_at AS at, interval '1 minute' AS ahead
+          FROM ledger.exposure e JOIN ledger.market m ON m.market_id = e.market_id WHERE e.account_id = p_account_id
+          UNION ALL
+          SELECT format('cancel of order %s', c.order_id), c.next_at, interval '5 minutes'
+          FROM ledger.cancel_request c WHERE c.account_id = p_account_id AND c.status = 'due'
+          UNION ALL
+          SELECT format('outbox row of order %s', b.order_id), b.not_before, interval '5 minutes'
+          FROM ledger.outbox b WHERE b.account_id = p_account_id AND b.status <> 'done'
+          UNION ALL
+          SELECT format('claim of order %s', b.order_id), b.claimed_until, interval '1 hour'
+          FROM ledger.outbox b WHERE b.account_id = p_account_id AND b.status <> 'done'
+          UNION ALL
+          SELECT format('cursor %s', c.name), c.moved_at, interval '1 minute' FROM ledger.cursor c WHERE c.account_id = p_account_id) x
+    WHERE x.at > ledger.clock() + x.ahead
+$$;
+COMMENT ON FUNCTION audit._notice_times(bigint) IS 'Cancels, placements and claims put off for long, and times ahead of the clock.';
+
 CREATE FUNCTION audit._notice_halts()
 RETURNS TABLE (subject text, expected text, found text)
 LANGUAGE sql STABLE
@@ -5289,7 +6192,8 @@ AS $$
           UNION SELECT r.account_id, r.market_id FROM ledger.reservation r
           UNION SELECT f.account_id, f.market_id FROM ledger.fill f
           UNION SELECT j.account_id, j.market_id FROM ledger.journal j WHERE j.market_id IS NOT NULL
-          UNION SELECT a.account_id, NULL FROM ledger.account a) x
+          UNION SELECT a.account_id, NULL FROM ledger.account a
+          UNION SELECT s.account_id, NULL FROM ledger.account_state s) x
     LEFT JOIN ledger.account a ON a.account_id = x.account_id
     LEFT JOIN ledger.market m ON m.market_id = x.market_id
     ORDER BY x.account_id, x.market_id NULLS LAST
@@ -5317,6 +6221,13 @@ AS $$
     UNION ALL SELECT 'market_journal', c.* FROM audit._check_market_journal(p_account_id, p_market_id) c
     UNION ALL SELECT 'order_journal', c.* FROM audit._check_order_journal(p_account_id, p_market_id) c
     UNION ALL SELECT 'fill_journal', c.* FROM audit._check_fill_journal(p_account_id, p_market_id) c
+    UNION ALL SELECT 'order_facts', c.* FROM audit._check_order_facts(p_account_id, p_market_id) c
+    UNION ALL SELECT 'terms', c.* FROM audit._check_terms(p_account_id, p_market_id) c
+    UNION ALL SELECT 'signed_bytes', c.* FROM audit._check_signed_bytes(p_account_id, p_market_id) c
+    UNION ALL SELECT 'attempt_journal', c.* FROM audit._check_attempt_journal(p_account_id, p_market_id) c
+    UNION ALL SELECT 'evidence', c.* FROM audit._check_evidence(p_account_id, p_market_id) c
+    UNION ALL SELECT 'suspensions', c.* FROM audit._check_suspensions(p_account_id, p_market_id) c
+    UNION ALL SELECT 'limiter', c.* FROM audit._check_limiter(p_account_id, p_market_id) c
 $$;
 COMMENT ON FUNCTION audit.check_market(bigint, bigint) IS 'Differences in one market of one account, in one snapshot; none if it is sound.';
 
@@ -5332,8 +6243,12 @@ AS $$
     UNION ALL SELECT 'negative', c.* FROM audit._check_negative(p_account_id) c
     UNION ALL SELECT 'rows_of_no_order', c.* FROM audit._check_rows_of_no_order(p_account_id) c
     UNION ALL SELECT 'foreign_orders', c.* FROM audit._check_foreign_orders(p_account_id) c
+    UNION ALL SELECT 'entry_journal', c.* FROM audit._check_entry_journal(p_account_id) c
+    UNION ALL SELECT 'accounts', c.* FROM audit._check_accounts(p_account_id) c
+    UNION ALL SELECT 'dead_letters', c.* FROM audit._check_dead_letters(p_account_id) c
     UNION ALL SELECT 'unresolved', c.* FROM audit._notice_unresolved(p_account_id) c
     UNION ALL SELECT 'waiting', c.* FROM audit._notice_waiting(p_account_id) c
+    UNION ALL SELECT 'times', c.* FROM audit._notice_times(p_account_id) c
 $$;
 COMMENT ON FUNCTION audit.check_account(bigint) IS 'Differences and notices that belong to an account as a whole, in one snapshot.';
 
@@ -5343,6 +6258,10 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT 'transitions', c.* FROM audit._check_transitions() c
     UNION ALL SELECT 'venue_ids', c.* FROM audit._check_venue_ids() c
+    UNION ALL SELECT 'limits', c.* FROM audit._check_limits() c
+    UNION ALL SELECT 'halt_changes', c.* FROM audit._check_halt_changes() c
+    UNION ALL SELECT 'archive', c.* FROM audit._check_archive() c
+    UNION ALL SELECT 'guards', c.* FROM audit._check_guards() c
     UNION ALL SELECT 'halts', c.* FROM audit._notice_halts() c
 $$;
 COMMENT ON FUNCTION audit.check_ledger() IS 'Differences and notices that belong to no account, in one snapshot.';

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.polymarket_rig import PolymarketRig, pm_fixture
 
 __all__ = ["pm_fixture"]
@@ -44,3 +46,16 @@ async def test_a_resting_order_is_filled_by_somebody_and_the_stream_tells_it(
         await pm.until_state(order_id, "FILLED")
         await pm.until_settled()
     await pm.check_against_venue()
+
+
+@pytest.mark.parametrize("order_type", ["FOK", "FAK"])
+async def test_a_buy_that_spends_instead_of_counting_shares_is_refused(
+    pm: PolymarketRig, order_type: str
+) -> None:
+    """At a better price the venue would bring more shares than were held for."""
+    [buy, sell] = await pm.ask(
+        pm.request(cents=70, shares=10, order_type=order_type),
+        pm.request(cents=30, shares=10, order_type=order_type, side="SELL"),
+    )
+    assert buy["code"] == "TAKER_BUY_UNBOUNDED"
+    assert sell["code"] == "INSUFFICIENT_TOKENS", "a SELL is bounded by its shares"

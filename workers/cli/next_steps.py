@@ -24,6 +24,7 @@ NEXT: Final[dict[Code, str]] = {
     Code.UNKNOWN_OUTCOME: "name one of the outcomes that ledger-worker markets list shows",
     Code.UNKNOWN_ORDER: "ledger-worker orders shows the numbers",
     Code.UNKNOWN_ROLE: "make the login first: CREATE ROLE ... LOGIN IN ROLE ledger_trader",
+    Code.TAKER_BUY_UNBOUNDED: "use --type GTC at the same price with a short --valid-for",
     Code.NOT_TRADABLE: "ledger-worker markets list shows why; choose another market",
     Code.NOT_GRANTED: "let an operator run: ledger-worker account grant ACCOUNT ROLE",
     Code.KEY_REUSED: "use a new key for a new intent",

@@ -76,6 +76,10 @@ CODES: Final[dict[str, tuple[str, str]]] = {
         "The database has no such role. A grant to it would wait for whoever makes one of that name.",
         "`CREATE ROLE … LOGIN IN ROLE ledger_trader`, then repeat.",
     ),
+    "TAKER_BUY_UNBOUNDED": (
+        "On Polymarket a FOK or FAK BUY spends its collateral at whatever better price it finds, and may bring more "
+        "shares than its size: no cap could count it. A GTC that crosses is bounded by its size."
+    ),
     "NOT_TRADABLE": (
         "The market lacks what trading needs, is closed, or its window has ended.",
         "`markets list` shows the reason; import newer data.",
@@ -426,18 +430,22 @@ LOGS: Final[dict[str, str]] = {
 """Event of a log line to what it means."""
 
 JOURNAL: Final[dict[str, str]] = {
+    "ACCOUNT_OPENED": "An account was opened, with its venue, addresses and quarantine.",
+    "ATTEMPT_ENDED": "An attempt ended after other evidence had settled the order; nothing else changed.",
     "CANCEL_ANSWERED": "The venue's answer to a cancel.",
     "CANCEL_ASKED": "A cancel was asked for an order that may be at the venue.",
+    "EVIDENCE": "A late answer or a sighting was stored as evidence; the row keeps its digest.",
     "FOREIGN_ORDER": (
         "The venue shows an order under our account that no intent explains. The account is halted."
     ),
+    "FOREIGN_ORDER_RESOLVED": "A person said what became of an order that no intent explains.",
+    "GRANTED": "A login was granted an account.",
     "ILLEGAL_TRANSITION": (
         "An event arrived in a state that does not take it; nothing else changed."
     ),
     "INVARIANT_BREACH_HALT": (
         "A cap or a position was found broken; the market is suspended in the same commit."
     ),
-    "FOREIGN_ORDER_RESOLVED": "A person said what became of an order that no intent explains.",
     "LANE_RELEASED": "An operator let a lane go on behind its blocked head.",
     "MOVEMENT": "A movement of a balance with its cause: opening, deposit, redemption, correction and so on.",
     "REFUSED_COMPLETION": (
@@ -450,6 +458,8 @@ JOURNAL: Final[dict[str, str]] = {
         "A trade was heard to be confirmed and failed, which are both final. It stays confirmed, "
         "the market is halted, and a row of `audit.drift` tells it."
     ),
+    "SIGHTED": "The venue knows the order's id, and no event follows from that; it is never absent now.",
+    "SIGNS_AS": "The first worker wrote the addresses its key signs as.",
     "VENUE_MODE_BEGAN": "The venue, or our account there, went into a condition that gates placements.",
     "VENUE_MODE_ENDED": "That condition was seen to be over, or its time was.",
 }

@@ -173,6 +173,12 @@ BEGIN
         v_code := 'BAD_PRICE'; v_detail := format('price_micros must lie within %s and %s', m.tick_micros, 1000000 - m.tick_micros);
     ELSIF r.size_micros < m.min_size_micros THEN
         v_code := 'BELOW_MINIMUM'; v_detail := format('size_micros must be at least %s', m.min_size_micros);
+    ELSIF r.order_type IN ('FOK', 'FAK') AND r.side = 'BUY'
+          AND EXISTS (SELECT FROM ledger.account a WHERE a.account_id = r.account_id AND a.venue = 'polymarket') THEN
+        -- It spends its collateral whatever the price: at a better one it brings more shares than any hold or cap counts.
+        v_code := 'TAKER_BUY_UNBOUNDED';
+        v_detail := 'there a FOK or FAK BUY spends its amount and may bring more shares than its size; '
+            'send a GTC at the same price with a short validity, and cancel what rests';
     ELSIF r.order_type IN ('FOK', 'FAK') AND r.side = 'BUY' AND r.price_micros::numeric * r.size_micros % 10000000000 <> 0 THEN
         -- The venue takes such an order as an amount to spend, and that has two decimals (polymarket.md 3.5).
         v_code := 'BAD_SIZE'; v_detail := 'a FOK or FAK BUY must cost a whole number of hundredths of collateral';
@@ -336,7 +342,11 @@ BEGIN
         -v_held, v_held, 'RESERVE', format('order:%s:reserve', o.order_id), p_now, o.order_id);
     PERFORM ledger._journal(o.account_id, o.market_id, p_now, 'RESERVE', o.order_id, NULL, NULL, 'RESERVED',
         jsonb_build_object('side', o.side, 'outcome', o.outcome, 'price', o.price_micros, 'size', o.size_micros,
-                           'asked', p_asked_size, 'key', r.key));
+                           'asked', p_asked_size, 'key', r.key,
+                           -- Of what is fixed with the intent and told nowhere else: the audit compares the row with it.
+                           'terms', encode(sha256(convert_to(jsonb_build_array(o.token_id, o.tick_micros, o.fee_rate_micros,
+                               o.fee_exponent, o.order_type, o.post_only, o.expires_at_s, o.class, o.origin, o.strategy,
+                               o.context, o.set_id, o.replaces_order_id, o.salt, extract(epoch FROM o.created_at))::text, 'UTF8')), 'hex')));
     RETURN jsonb_build_object('item', r.item, 'status', 'admitted', 'replay', false, 'order_id', o.order_id,
                               'size_micros', o.size_micros, 'clamped', o.size_micros < p_asked_size);
 END $$;
