@@ -319,7 +319,8 @@ class Reconciler:
         )
         since = min(watermark, self._newest_ms())
         oldest = since if row["oldest"] is None else min(since, row["oldest"])
-        return max(row["opened"] - CLOCKS_APART_MS, oldest, 0)
+        opened: int = row["opened"]
+        return max(opened - CLOCKS_APART_MS, oldest, 0)
 
     async def _rows(self, venue_order_ids: Sequence[str]) -> list[dict[str, Any]]:
         return await self._context.calls.rows(

@@ -147,6 +147,7 @@ def test_post_only_does_not_go_with_an_order_that_takes(shared_cli: Cli) -> None
 
 TERMS = ("--price", "0.44", "--size", "10", "--key", "bad")
 
+BOOK = ("balances", "book", "--asset", "collateral", "--key", "never booked")
 OTHERS: list[tuple[tuple[str, ...], str, int]] = [
     (("cancel",), "BAD_REQUEST", 2),
     (("cancel", "1", "--all"), "BAD_REQUEST", 2),
@@ -213,7 +214,31 @@ OTHERS: list[tuple[tuple[str, ...], str, int]] = [
     (("limits", "set", "--per-minute", "1", "--account", "no", "--why", "x"), "UNKNOWN_ACCOUNT", 2),
     (("markets", "list", "--market", "no-such-market"), "UNKNOWN_MARKET", 2),
     (("markets", "import"), "BAD_REQUEST", 2),
-    (("markets", "sync"), "BAD_REQUEST", 2),
+    (("markets", "sync", "--slug", "x", "--event", "y"), "BAD_REQUEST", 2),
+    (("markets", "sync", "--slug", ""), "BAD_REQUEST", 2),
+    (("markets", "sync", "--pages", "2"), "BAD_REQUEST", 2),
+    (("doctor", "--market", "x"), "BAD_REQUEST", 2),
+    (("doctor", "--live"), "BAD_SETTING", 2),
+    (("keys", "derive"), "BAD_REQUEST", 2),
+    (("keys", "derive", "--to", ""), "BAD_REQUEST", 2),
+    (("keys", "derive", "--to", "keys.env", "--nonce", "-1"), "BAD_REQUEST", 2),
+    (("keys", "derive", "--to", "keys.env"), "BAD_SETTING", 2),
+    (("balances", "book"), "BAD_REQUEST", 2),
+    ((*BOOK, "--amount", "0", "--cause", "deposit", "--why", "x"), "BAD_REQUEST", 2),
+    ((*BOOK, "--amount", "1e3", "--cause", "deposit", "--why", "x"), "BAD_NUMBER", 2),
+    ((*BOOK, "--amount", "-1", "--cause", "deposit", "--why", "x"), "BAD_REQUEST", 2),
+    ((*BOOK, "--amount", "1", "--cause", "withdrawal", "--why", "x"), "BAD_REQUEST", 2),
+    ((*BOOK, "--amount", "1", "--cause", "gift", "--why", "x"), "BAD_REQUEST", 2),
+    ((*BOOK, "--amount", "1", "--cause", "deposit", "--why", " "), "BAD_REQUEST", 2),
+    ((*BOOK, "--amount", HUGE, "--cause", "deposit", "--why", "x"), "BAD_NUMBER", 2),
+    (
+        (*BOOK, "--amount", "1", "--cause", "deposit", "--why", "x", "--account", "nobody"),
+        *("UNKNOWN_ACCOUNT", 2),
+    ),
+    (
+        (*BOOK, "--asset", "7", "--amount", "1", "--cause", "split", "--why", "x"),
+        *("UNKNOWN_OUTCOME", 2),
+    ),
     (("withdraw",), "BAD_REQUEST", 2),
     (("account", "open", "Main"), "BAD_REQUEST", 2),
     (("account", "open", "x" * 64), "BAD_REQUEST", 2),
@@ -247,7 +272,7 @@ def test_a_command_that_cannot_be_right_is_refused_and_leaves_no_row(
     assert (done.error["code"], done.code) == (code, exit_code), done
     assert done.error["wrong"]
     assert done.error["next"]
-    assert done.error["not_done"].startswith(("nothing", "no market"))
+    assert done.error["not_done"].startswith(("nothing", "no market", "no key"))
     assert shared_cli.counts() == before
 
 

@@ -13,6 +13,12 @@ from tests.support.cli import MARKET, Cli, captured, cli_fixture  # noqa: F401
 
 WORKER = "00000000-0000-0000-0000-000000000001"
 VENUE_ID = "0x" + "b" * 64
+NOWHERE = {
+    f"LEDGER_POLYMARKET_{name}_URL": f"{scheme}://127.0.0.1:9"
+    for scheme, names in (("http", "CLOB GAMMA DATA SITE"), ("ws", "WS MARKET_WS"))
+    for name in names.split()
+}
+"""Addresses at which nobody listens."""
 
 
 def call(cli: Cli, function: str, *items: dict[str, Any]) -> Any:
@@ -290,14 +296,16 @@ def test_a_halt_of_a_group_that_no_market_belongs_to_stands_and_says_so(cli: Cli
     assert known["group_markets"] == 1
 
 
-def test_orders_that_nobody_placed_are_shown_and_not_adopted(cli: Cli) -> None:
-    assert cli.good("adopt") == {"foreign_orders": []}
+def test_orders_that_nobody_placed_are_shown_and_not_touched_without_a_yes(cli: Cli) -> None:
+    assert cli.good("adopt")["foreign_orders"] == []
     seen = {"account": "main", "venue_order_id": VENUE_ID, "status": "LIVE", "raw_status": "LIVE"}
     call(cli, "observe_orders", seen | {"size_matched_micros": 0, "source": "read"})
-    done = cli.run("adopt", "--json")
-    assert done.code == 2
+    before = cli.counts()
+    done = cli.process("adopt", "--json", typed="no\n")
+    assert (done.code, done.value["adopted"]) == (1, None)
     assert [one["venue_order_id"] for one in done.value["foreign_orders"]] == [VENUE_ID]
     assert "Nothing was adopted" in done.err
+    assert cli.counts() == before
     assert cli.good("status")["halts"][0]["scope"] == "account"
 
 
@@ -336,7 +344,7 @@ def test_the_doctor_finds_a_sound_set_up(cli: Cli) -> None:
 def test_the_doctor_tells_a_private_key_that_cannot_sign_and_shows_nothing_of_it(
     cli: Cli, key: str, venue: str, result: str
 ) -> None:
-    cli.settings |= {"LEDGER_PRIVATE_KEY": key, "LEDGER_VENUE": venue, "LEDGER_LIVE": "1"}
+    cli.settings |= {"LEDGER_PRIVATE_KEY": key, "LEDGER_VENUE": venue} | NOWHERE
     done = cli.run("doctor", "--json")
     (found,) = [one for one in done.value["checks"] if one["name"] == "private key"]
     assert found["result"] == result
@@ -427,6 +435,10 @@ RISK_COMMANDS = [
     ("lanes", "release", "--market", MARKET, "--why", "x"),
     ("account", "open", "third", "--collateral", "5"),
     ("account", "grant", "third", "{risk}"),
+    (
+        *("balances", "book", "--asset", "collateral", "--amount", "1", "--cause", "deposit"),
+        *("--key", "k", "--why", "x"),
+    ),
 ]
 
 

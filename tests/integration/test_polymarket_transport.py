@@ -212,3 +212,29 @@ async def test_nothing_is_written_once_the_time_to_send_has_passed() -> None:
     assert (late.phase, late.problem) == (Phase.CONNECTING, "send_by passed")
     assert in_time.phase is Phase.DONE
     assert len(heads) == 1
+
+
+async def test_a_body_that_the_peer_holds_back_is_given_up_at_the_time_to_send() -> None:
+    """Flow control, a full socket, a paused process: none makes a later moment of ``send_by``."""
+    release = asyncio.Event()
+    big = b"x" * 30_000_000
+
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await release.wait()
+        writer.close()
+
+    server = await asyncio.start_server(hold, "127.0.0.1", 0, limit=1_024)
+    port = server.sockets[0].getsockname()[1]
+    ports = Ports.system()
+    transport = Transport(f"http://127.0.0.1:{port}", ports)
+    try:
+        exchange = await transport.request(
+            Endpoint.POST_ORDER, body=big, send_by_ns=ports.clock.monotonic_ns() + 300_000_000
+        )
+    finally:
+        release.set()
+        await transport.aclose()
+        server.close()
+    assert (exchange.phase, exchange.problem) == (Phase.SENDING, "send_by passed")
+    assert exchange.took_ms < 3_000

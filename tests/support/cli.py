@@ -82,12 +82,13 @@ class Cli:
             patch.chdir(self.folder)
             return in_thread(lambda: captured(arguments))
 
-    def process(self, *arguments: str, **env: str) -> Outcome:
-        """In a process of its own, as a user starts it."""
+    def process(self, *arguments: str, typed: str = "", **env: str) -> Outcome:
+        """In a process of its own, as a user starts it, with what the user types."""
         done = subprocess.run(
             [*command(), *arguments],
             cwd=self.folder,
             env=self.environment(**env),
+            input=typed,
             capture_output=True,
             text=True,
             timeout=DEADLINE_S,

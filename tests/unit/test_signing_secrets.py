@@ -183,3 +183,9 @@ def test_an_api_secret_is_read_in_both_alphabets_with_or_without_padding() -> No
         for text in (SECRET, standard, SECRET.rstrip("="), f" {SECRET}\n")
     }
     assert len(signatures) == 1
+
+
+@pytest.mark.parametrize("passphrase", ["inner\nline", "p\u00e4ss", "", " before", "nul\0"])
+def test_a_passphrase_that_no_header_can_carry_is_refused_without_an_echo(passphrase: str) -> None:
+    """Refused by the connection instead, it would stand in the error's text, and so in logs and rows."""
+    assert_silent(lambda: ApiCredentials("an-id", SECRET, passphrase), passphrase or SECRET)

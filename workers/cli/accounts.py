@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from app.errors import BadInput, Code
+from workers.cli.booking import book
 from workers.cli.connect import check_filters, read, with_ledger
 from workers.cli.output import Row, decimal, emit, field, micros, note, say, table
 from workers.cli.state import Json, state
@@ -37,7 +38,10 @@ def register(app: typer.Typer) -> None:
     group.command("list")(list_accounts)
     group.command("grant")(grant)
     app.add_typer(group, name="account")
-    app.command("balances")(balances)
+    owned = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
+    owned.callback()(balances)
+    owned.command("book")(book)
+    app.add_typer(owned, name="balances", help="What accounts own; book what no order explains.")
 
 
 def open_account(
@@ -164,10 +168,13 @@ def _quoted(role: str) -> str:
 
 
 def balances(
+    context: typer.Context,
     account: Annotated[str | None, typer.Option("--account", help="Default: all.")] = None,
     as_json: Json = False,
 ) -> None:
     """What accounts own. Only confirmed tokens are available."""
+    if context.invoked_subcommand is not None:
+        return
 
     async def work(calls: LedgerCalls) -> list[dict[str, Any]]:
         await check_filters(calls, account, None)

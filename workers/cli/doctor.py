@@ -1,4 +1,4 @@
-"""``doctor``: is everything there that a start needs? Looks, changes nothing, asks no network."""
+"""``doctor``: is everything there that a start needs? Looks, and changes nothing, unless ``--live`` is asked for."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
 from app import __version__
 from app.clock import Ports
-from app.errors import Code, LedgerError
+from app.errors import BadInput, Code, LedgerError
 from workers.cli import connect
 from workers.cli.connect import check_fits, explaining_missing_roles, newest_revision, read
 from workers.cli.errors import DONE, REFUSED
-from workers.cli.output import emit, field, progress, say, table
+from workers.cli.output import Row, emit, field, progress, say, table
 from workers.cli.state import Json, state
 
 if TYPE_CHECKING:
@@ -37,8 +37,9 @@ class Finding:
     """One line: what was looked at, how it stands, in words."""
 
     name: str
-    result: Literal["ok", "warn", "fail"]
+    result: Literal["ok", "warn", "fail", "skipped"]
     detail: str
+    next_step: str = ""
 
 
 def register(app: typer.Typer) -> None:
@@ -46,8 +47,39 @@ def register(app: typer.Typer) -> None:
     app.command("doctor")(doctor)
 
 
-def doctor(as_json: Json = False) -> None:
-    """Check settings, clock, database, schema, roles, markets, account. Exit code 1 if any fails."""
+def doctor(
+    live: Annotated[
+        bool,
+        typer.Option("--live", help="Place one smallest order far from the market, and end it."),
+    ] = False,
+    market: Annotated[
+        str | None, typer.Option("--market", help="With --live: its condition id or slug.")
+    ] = None,
+    cancel_first: Annotated[
+        bool,
+        typer.Option(
+            "--cancel-first/--no-cancel-first",
+            help="With --live: send a cancel for the order's id just before the order.",
+        ),
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """Check settings, clock, database, schema, roles, markets, account; with the venue polymarket also
+    keys, wallet, order book, channels. Exit code 1 if any fails.
+
+    --live is the live test of docs/going-live.md: it asks before each step that cannot be taken back.
+    """
+    if live:
+        from workers.cli.live import live_test
+
+        raise typer.Exit(live_test(market, cancel_first=cancel_first))
+    if market is not None:
+        raise BadInput(
+            Code.BAD_REQUEST,
+            "--market is for the live test",
+            not_done="nothing was looked at",
+            next_step="give --live too, or leave --market away",
+        )
     found = list(_of_this_process())
     try:
         settings = state().settings
@@ -57,6 +89,9 @@ def doctor(as_json: Json = False) -> None:
         found += list(_of_settings(settings))
         with progress("looking at the database"):
             found += _of_database(settings)
+        if settings.venue == "polymarket":
+            with progress("looking at the venue"):
+                found = _joined(found, _of_venue(settings))
     failed = sum(one.result == "fail" for one in found)
     warned = sum(one.result == "warn" for one in found)
     value = {"ok": not failed, "checks": [asdict(one) for one in found]}
@@ -69,7 +104,42 @@ def doctor(as_json: Json = False) -> None:
     raise typer.Exit(REFUSED if failed else DONE)
 
 
-_COLUMNS = [("check", field("name")), ("result", field("result")), ("detail", field("detail"))]
+def _detail(row: Row) -> str:
+    return f"{row['detail']}; {row['next_step']}" if row["next_step"] else str(row["detail"])
+
+
+_COLUMNS = [("check", field("name")), ("result", field("result")), ("detail", _detail)]
+
+
+def _of_venue(settings: Settings) -> list[Finding]:
+    """Everything that needs the keys or the venue."""
+    from app.db.access import role_url
+    from workers.doctor.run import look_around
+
+    try:
+        # looking must not make or start a server
+        url = role_url(settings, "worker") if _is_there(settings) else None
+        found = look_around(settings, url)
+    except LedgerError as error:
+        return [Finding("venue", "fail", str(error))]
+    return [Finding(one.name, one.result, one.seen, one.next_step) for one in found]
+
+
+def _is_there(settings: Settings) -> bool:
+    from app.db import embedded
+    from app.db.access import embedded_config
+
+    if settings.database_url is not None:
+        return True
+    return embedded.status(embedded_config(settings)).state is embedded.State.RUNNING
+
+
+def _joined(ours: list[Finding], theirs: list[Finding]) -> list[Finding]:
+    """Each check once: where both looked, whoever asked the venue knows more."""
+    asked = {one.name for one in theirs if one.result != "skipped"}
+    kept = [one for one in ours if one.name not in asked]
+    known = {one.name for one in kept}
+    return [*kept, *(one for one in theirs if one.name not in known)]
 
 
 def _of_this_process() -> Iterator[Finding]:
@@ -89,11 +159,6 @@ def _of_settings(settings: Settings) -> Iterator[Finding]:
         yield Finding("venue", "ok", "paper: no order leaves this machine")
     else:
         yield Finding("venue", "warn", f"{settings.venue} at {settings.polymarket_clob_url}")
-        missing = [name for name in _KEYS if not getattr(settings, name)]
-        words = ", ".join(f"LEDGER_{name.upper()}" for name in missing)
-        yield Finding(
-            "keys", "fail" if missing else "ok", f"not set: {words}" if missing else "set"
-        )
     if settings.private_key is not None:
         yield _of_private_key(settings.private_key.get_secret_value(), settings.venue)
 
@@ -113,9 +178,6 @@ def _of_private_key(text: str, venue: str) -> Finding:
         )
         return Finding("private key", "warn" if venue == "paper" else "fail", str(problem))
     return Finding("private key", "ok", f"signs as {signer.address}")
-
-
-_KEYS: Final = ("private_key", "funder", "api_key", "api_secret", "api_passphrase")
 
 
 def _of_database(settings: Settings) -> list[Finding]:

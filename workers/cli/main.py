@@ -11,8 +11,10 @@ import typer
 from app.errors import LedgerError
 from workers.cli import (
     accounts,
+    adopt,
     database,
     doctor,
+    keys,
     limits,
     markets,
     mending,
@@ -65,9 +67,9 @@ def root(
     """Switches that stand before the command."""
 
 
-for _part in (running, placing, orders, status, risk, limits, mending, markets, accounts):
+for _part in (running, placing, orders, status, risk, limits, mending, adopt, markets, accounts):
     _part.register(app)
-for _part in (verify, doctor, database, simulator):
+for _part in (verify, doctor, keys, database, simulator):
     _part.register(app)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,13 +12,14 @@ import typer
 from app.errors import BadInput, Code
 from workers.cli import connect
 from workers.cli.connect import check_filters, read, with_ledger
-from workers.cli.errors import not_in_this_release
+from workers.cli.errors import DONE, REFUSED
 from workers.cli.output import Row, emit, field, micros, note, progress, say, table
 from workers.cli.state import Json, state
 
 if TYPE_CHECKING:
     from app.ledger.calls import LedgerCalls
     from app.markets.files import ImportReport
+    from app.markets.sync import Wanted
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +28,7 @@ def register(app: typer.Typer) -> None:
     group.command("import")(import_file)
     group.command("list")(list_markets)
     group.command("sync")(sync)
-    app.add_typer(group, name="markets", help="Import from a file, list.")
+    app.add_typer(group, name="markets", help="Import from a file, sync with the venue, list.")
 
 
 def import_file(
@@ -144,7 +146,79 @@ _COLUMNS = [
 ]
 
 
-def sync(as_json: Json = False) -> None:
-    """Fetch markets from the venue (later release)."""
-    address = state().settings.polymarket_gamma_url
-    raise not_in_this_release(f"reading markets from {address}", "the Polymarket release")
+def sync(
+    tag: Annotated[str, typer.Option("--tag", help="Id or slug of a tag.")] = "",
+    event: Annotated[
+        list[str] | None, typer.Option("--event", help="Id or slug of an event; repeat for more.")
+    ] = None,
+    slug: Annotated[
+        list[str] | None,
+        typer.Option("--slug", help="Slug or condition id of a market; repeat for more."),
+    ] = None,
+    closed: Annotated[bool, typer.Option("--closed", help="Closed ones as well.")] = False,
+    active: Annotated[bool, typer.Option("--active", help="Only those said to be active.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Fetch markets from the venue; without a filter all that are open, which takes minutes.
+
+    What turned neg-risk is halted, as the worker's refresher does. Exit code 1 if the listing was not
+    read to its end; what was read is stored all the same.
+    """
+    from app.clock import Ports
+    from app.observe import logs
+    from workers.markets_sync import sync_from_venue
+
+    settings, ports = state().settings, Ports.system()
+    wanted = _wanted(tag, event or (), slug or (), closed=closed, active=active)
+    logs.configure(ports.clock, level="warning", style=settings.log_format)
+
+    async def work(calls: LedgerCalls) -> dict[str, Any]:
+        return await sync_from_venue(calls, settings, ports, wanted)
+
+    with progress(f"reading markets from {settings.polymarket_gamma_url}"):
+        summary = with_ledger("worker", work, patience_s=connect.LONG_PATIENCE_S)
+    emit(summary, lambda: _show_sync(summary))
+    raise typer.Exit(DONE if summary["ok"] else REFUSED)
+
+
+def _wanted(
+    tag: str, events: Sequence[str], markets: Sequence[str], *, closed: bool, active: bool
+) -> Wanted:
+    from app.markets.gamma import normal_condition
+    from app.markets.sync import Wanted
+
+    if "" in (*events, *markets):
+        raise BadInput(
+            Code.BAD_REQUEST,
+            "an empty name is no event and no market",
+            not_done="nothing was read",
+            next_step="leave the option away to read everything",
+        )
+    ids = {one for one in events if one.isascii() and one.isdigit()}
+    conditions = {one: found for one in markets if (found := normal_condition(one)) is not None}
+    wanted = Wanted(
+        tag=tag,
+        event_ids=tuple(one for one in events if one in ids),
+        event_slugs=tuple(one for one in events if one not in ids),
+        market_slugs=tuple(one for one in markets if one not in conditions),
+        condition_ids=tuple(conditions.values()),
+        closed=None if closed else False,
+        active=True if active else None,
+    )
+    wanted.queries()  # says what does not go together, before anything is connected
+    return wanted
+
+
+def _show_sync(done: dict[str, Any]) -> None:
+    say(
+        f"{done['markets']} markets: {done['created']} new, {done['updated']} updated, "
+        f"{done['unchanged']} as they were, {done['tradable']} tradable"
+    )
+    for reason, count in done["untradable_reasons"].items():
+        say(f"  not tradable: {reason} ({count})")
+    if done["halted"]:
+        say(f"  halted: {done['halted']} that turned neg-risk; {done['cancels']} cancels asked for")
+    for one in done["unreadable"][:20]:
+        note(f"  not read: {one['where']}: {one['reason']}")
+    for why in done["why"]:
+        note(f"{done['state']}: {why}")

@@ -1,4 +1,4 @@
-"""What stands in the way: blocked lanes, messages given up, orders that nobody placed."""
+"""What stands in the way: blocked lanes, messages given up."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.errors import BadInput, Code, LedgerError
-from workers.cli.connect import check_filters, read, with_ledger
-from workers.cli.errors import COULD_NOT, not_in_this_release
-from workers.cli.output import age, emit, field, note, pairs, say, table
+from workers.cli.connect import read, with_ledger
+from workers.cli.output import age, emit, field, pairs, say, table
 from workers.cli.people import Operator, operator_name
 from workers.cli.state import Json, state
 
@@ -32,7 +31,6 @@ def register(app: typer.Typer) -> None:
     letters.command("show")(show_letter)
     letters.command("retry")(retry)
     app.add_typer(letters, name="dead-letters", help="Messages given up: list, show, retry.")
-    app.command("adopt")(adopt)
 
 
 def lanes(context: typer.Context, as_json: Json = False) -> None:
@@ -152,32 +150,6 @@ def _no_letter(number: int, not_done: str) -> LedgerError:
         not_done=not_done,
         next_step="ledger-worker dead-letters list --all shows all of them",
     )
-
-
-def adopt(
-    account: Annotated[str | None, typer.Option("--account", help="Default: all.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Show orders at the venue that no intent explains. Adopting comes with a later release."""
-
-    async def work(calls: LedgerCalls) -> list[dict[str, Any]]:
-        await check_filters(calls, account, None)
-        return await read(calls, "foreign_orders", account)
-
-    rows = with_ledger("worker", work)
-    for row in rows:
-        row["detail"] = json.loads(row["detail"])
-    if not rows:
-        emit({"foreign_orders": []}, lambda: say("no order at the venue lacks its intent"))
-        return
-    if state().as_json:
-        emit({"foreign_orders": rows, "adopted": 0}, say)
-    else:
-        table(FOREIGN, rows, empty="")
-    later = not_in_this_release("adopting them", "the Polymarket release")
-    note(f"{later.wrong}. Nothing was adopted. With LEDGER_FOREIGN_ORDERS=cancel a worker")
-    note("cancels them; the account stays halted until ledger-worker resume.")
-    raise typer.Exit(COULD_NOT)
 
 
 FOREIGN = [

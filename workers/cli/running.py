@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,13 @@ from workers.cli.connect import explaining_missing_roles
 from workers.cli.errors import not_in_this_release, show_interrupted
 from workers.cli.output import emit, note, say
 from workers.cli.state import Json, state
+
+
+class DemoVenue(StrEnum):
+    """Where the demo may trade."""
+
+    PAPER = "paper"
+    POLYMARKET = "polymarket"
 
 
 def register(app: typer.Typer) -> None:
@@ -42,22 +50,29 @@ def demo(
         typer.Option("--markets", help="Gamma JSON to take markets from. Default: the sample."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed, another course.")] = 1,
+    venue: Annotated[
+        DemoVenue,
+        typer.Option("--venue", help="polymarket: the simulated one, with all its faults."),
+    ] = DemoVenue.PAPER,
+    intents: Annotated[
+        int, typer.Option("--intents", min=80, max=4_000, help="How many intents.")
+    ] = 400,
     as_json: Json = False,
 ) -> None:
     """Some hundred orders by many writers on a throw-away database, with kills in the middle.
 
     Exit code 0 only if nothing was lost, doubled or over a cap.
     """
-    from workers.demo.main import run
+    from workers.demo.main import Wanted, run
 
     if not state().as_json:
-        note("This takes up to two minutes. Your own database is not touched.")
+        note("This takes up to three minutes. Your own database is not touched.")
     try:
-        code = run(markets, seed, state().as_json)
+        code = run(Wanted(markets, seed, venue.value, intents), state().as_json)
     except KeyboardInterrupt:
         code = show_interrupted(
             "the demo was not finished; its processes and its database are gone",
-            "repeat it: ledger-worker demo",
+            f"repeat it: ledger-worker demo --venue {venue.value} --seed {seed}",
         )
     raise typer.Exit(code)
 

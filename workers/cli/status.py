@@ -21,6 +21,7 @@ _READS: Final = {
     "lanes": "lanes",
     "workers": "status_workers",
     "reconcile": "status_reconcile",
+    "venue": "status_venue",
 }
 
 
@@ -137,6 +138,15 @@ _SECTIONS: Final[dict[str, list[Column]]] = {
         ("kind", field("kind")),
         ("age", lambda row: age(row["age_s"])),
         ("drift", lambda row: row["drift"] or ""),
+    ],
+    "venue": [
+        ("account", field("account")),
+        ("condition", field("mode")),
+        ("stands", field("standing")),
+        ("gates", lambda row: row["gates"] if row["standing"] else ""),
+        ("until", field("until")),
+        ("seen", lambda row: f"{age(row['seen_s_ago'])} ago" if row["seen_at"] else "never"),
+        ("detail", field("detail")),
     ],
     "exposure": [
         ("account", field("account")),

@@ -77,8 +77,11 @@ CODES: Final[dict[str, tuple[str, str]]] = {
         "`CREATE ROLE … LOGIN IN ROLE ledger_trader`, then repeat.",
     ),
     "TAKER_BUY_UNBOUNDED": (
-        "On Polymarket a FOK or FAK BUY spends its collateral at whatever better price it finds, and may bring more "
-        "shares than its size: no cap could count it. A GTC that crosses is bounded by its size."
+        (
+            "On Polymarket a FOK or FAK BUY spends its collateral at whatever better price it finds, and may bring more "
+            "shares than its size: no cap could count it."
+        ),
+        "Send a GTC at the same price, which is bounded by its size, with a short `--valid-for`.",
     ),
     "NOT_TRADABLE": (
         "The market lacks what trading needs, is closed, or its window has ended.",

@@ -78,9 +78,8 @@ class Heart:
             "take_lease", f"heartbeat:{self._account}", context.incarnation, LEASE_MS
         )
         if term is not None and term != self._term:
-            self._chain = (
-                await context.calls.value("take_pulse", self._account, "heartbeat", term) or ""
-            )
+            pulse = await context.calls.value("take_pulse", self._account, "heartbeat", term)
+            self._chain = pulse["chain_id"] or ""
             self._log.info("HEARTBEAT_TAKEN", term=term, takes_up=bool(self._chain))
         self._term = term
 

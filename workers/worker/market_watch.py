@@ -104,7 +104,7 @@ class MarketWatch:
                 feeding = context.ports.tasks.spawn(self.feed.run(), name="books")
                 await asyncio.wait((feeding, stopping), return_when=asyncio.FIRST_COMPLETED)
                 feeding.cancel()
-                [ended] = await asyncio.gather(feeding, return_exceptions=True)
+                ended = (await asyncio.gather(feeding, return_exceptions=True))[0]
                 if context.shared.stopping.is_set():
                     return
                 self._failures += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -21,6 +22,7 @@ from app.venue.polymarket.answers import (
     WrongBeat,
     mode_of,
     read_closed_only,
+    read_geoblock,
     read_heartbeat,
     read_tier,
     read_time_ms,
@@ -52,9 +54,13 @@ LASTS_MS: Final[Mapping[Mode, int | None]] = {
     Mode.POST_ONLY: 120_000,
     Mode.CANCEL_ONLY: 30_000,
     Mode.DISABLED: 30_000,
+    Mode.RATE_LIMITED: 1_000,
     Mode.BANNED: 3_600_000,
 }
 """Where the answer states no time. What is not here stands until a clean answer shows its end."""
+
+UNTIL_SEEN: Final = frozenset({Mode.GEOBLOCKED, Mode.CLOSED_ONLY, Mode.BAD_CREDENTIALS})
+"""Looked at by `PolymarketHost._watch`. A mode that is in neither would stand for ever."""
 
 HALTING: Final = frozenset({Mode.BANNED, Mode.BAD_CREDENTIALS})
 """Not conditions of the venue but of our account: a person must look."""
@@ -97,6 +103,7 @@ class PolymarketHost:
         )
         self._markets: MarketWatch | None = None
         self._signs: deque[tuple[str, ModeSign]] = deque()
+        self._ended: deque[str] = deque()
         self.venue = PolymarketVenue(
             self._transport,
             ports,
@@ -276,8 +283,9 @@ class PolymarketHost:
                 )
                 await self._halt_for(account, sign)
             self._signs.popleft()
-        for mode in await self._calls.value("end_lapsed_modes", self._account):
-            self._over(context, mode)
+        self._ended.extend(await self._calls.value("end_lapsed_modes", self._account))
+        while self._ended:
+            self._over(context, self._ended.popleft())
         return False
 
     async def _halt_for(self, account: str, sign: ModeSign) -> None:
@@ -295,19 +303,21 @@ class PolymarketHost:
         await self._ask_account(account)
         site = await self._site.request(Endpoint.GET_GEOBLOCK)
         self._note_mode(account, site)
-        if site.status == 200 and mode_of(site) is None and b'"blocked"' in site.body:
+        blocked = read_geoblock(site)
+        if isinstance(blocked, Found) and not blocked.value:
             await self._end(account, Mode.GEOBLOCKED)
         return False
 
     async def _end(self, account: str, mode: Mode) -> None:
         if await self._calls.value("end_mode", account, mode.value, "a clean answer"):
-            self._log.info("VENUE_MODE_ENDED", account=account, mode=mode.value)
+            # Told with those that lapsed: this end too is followed by a comparison.
+            self._ended.append(mode.value)
 
     # --- heartbeat ----------------------------------------------------------------------------------
 
     async def beat(self, account: str, chain_id: str) -> Beaten:
         """See `Heartbeats.beat`."""
-        body = b'{"heartbeat_id":"' + chain_id.encode() + b'"}'
+        body = json.dumps({"heartbeat_id": chain_id}, separators=(",", ":")).encode()
         answer = read_heartbeat(
             await self.venue.ask(account, Endpoint.POST_HEARTBEAT, body=body, total_ms=2_500)
         )

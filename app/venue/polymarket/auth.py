@@ -9,10 +9,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from typing import Protocol
+import re
+from typing import Final, Protocol
 
 from app.errors import Code, LedgerError
 from app.venue.polymarket.sealed import Sealed
+
+_SENDABLE: Final = re.compile(r"[!-~](?:[ -~]{0,298}[!-~])?")
+"""What a header can carry. Anything else would be refused while sending, with the text in the error."""
 
 
 class Authenticates(Protocol):
@@ -38,6 +42,14 @@ class ApiCredentials(Sealed):
         self.__text = secret
         # A traceback printed with its locals must not find the texts in this frame.
         del secret
+        if not _SENDABLE.fullmatch(passphrase) or not _SENDABLE.fullmatch(key_id):
+            del passphrase
+            raise LedgerError(
+                Code.SIGNING_FAILED,
+                "the API key id or passphrase holds other than printable ASCII",
+                not_done="nothing was signed",
+                next_step="check the settings that hold them; their content is not shown here",
+            )
         if not decoded:
             del passphrase
             raise LedgerError(

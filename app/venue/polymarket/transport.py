@@ -16,8 +16,9 @@ from typing import Any, Final
 
 import httpx
 
-from app.clock import Clock, Ports
+from app.clock import Ports
 from app.venue.polymarket.auth import Authenticates
+from app.venue.polymarket.watch import MayNotLeave, Watch
 from app.venue.polymarket.wire import Endpoint, Exchange, Phase
 
 RECYCLE_AFTER: Final = 4_000
@@ -27,12 +28,6 @@ RECYCLE_AFTER_NS: Final = 600_000_000_000
 """And after ten minutes, so that a changed address of the host is found."""
 
 MAX_BODY: Final = 16 * 1024 * 1024
-_HEADERS_SENT: Final = ("http11.send_request_headers.started", "http2.send_request_headers.started")
-_HEAD_CAME: Final = (
-    "http11.receive_response_headers.complete",
-    "http2.receive_response_headers.complete",
-)
-
 Record = Callable[[Exchange, "Sent"], None]
 
 
@@ -118,11 +113,11 @@ class Transport:
             str(httpx.QueryParams(dict(query or {}))),
             body,
         )
-        watch = _Watch(self._ports.clock, send_by_ns)
+        watch = Watch(self._ports.clock, send_by_ns, total_ms or self._timeouts.total)
         started_ns = self._ports.clock.monotonic_ns()
         pool = self._take()
         try:
-            exchange = await self._exchange(pool, endpoint, sent, identity, watch, total_ms)
+            exchange = await self._exchange(pool, endpoint, sent, identity, watch)
         finally:
             pool.under_way -= 1
             self._close_if_idle(pool)
@@ -145,17 +140,16 @@ class Transport:
         endpoint: Endpoint,
         sent: Sent,
         identity: Identity | None,
-        watch: _Watch,
-        total_ms: int | None,
+        watch: Watch,
     ) -> Exchange:
         body = bytearray()
         response: httpx.Response | None = None
         try:
-            async with asyncio.timeout((total_ms or self._timeouts.total) / 1000):
+            async with watch.limit():
                 async with pool.client.stream(
                     sent.method,
                     self._base_url + sent.path + (f"?{sent.query}" if sent.query else ""),
-                    content=sent.body or None,
+                    content=watch.body(sent.body) if sent.body else None,
                     headers=self._headers(identity, sent),
                     extensions={"trace": watch.saw},
                 ) as response:
@@ -163,25 +157,29 @@ class Transport:
                         body += piece
                         if len(body) > MAX_BODY:
                             return _broken(endpoint, Phase.READING, response, body, "body too long")
-                if watch.times_sent > 1:
-                    # After a GOAWAY that names a lower stream the connection pool sends once more by itself.
-                    # The answer is then about a second copy, and may say nothing of the first.
-                    return _broken(endpoint, Phase.READING, response, body, "sent twice")
                 return Exchange(
                     endpoint, Phase.DONE, response.status_code, _lower(response), bytes(body)
                 )
-        except _TooLate:
-            return Exchange(endpoint, Phase.CONNECTING, problem="send_by passed")
+        except MayNotLeave as error:
+            return Exchange(endpoint, watch.phase(has_head=False), problem=str(error))
         except TimeoutError:
-            return _broken(endpoint, watch.phase(response), response, body, "timeout")
+            phase = watch.phase(has_head=response is not None)
+            return _broken(endpoint, phase, response, body, watch.timed_out())
+        except httpx.LocalProtocolError:
+            # Its text may quote a header, and headers hold secrets.
+            phase = watch.phase(has_head=response is not None)
+            return _broken(endpoint, phase, response, body, "LocalProtocolError")
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
+            phase = watch.phase(has_head=response is not None)
             problem = f"{type(error).__name__}: {error}"[:300]
-            return _broken(endpoint, watch.phase(response), response, body, problem)
+            return _broken(endpoint, phase, response, body, problem)
 
     def _headers(self, identity: Identity | None, sent: Sent) -> dict[str, str]:
         headers = {"accept": "application/json"}
         if sent.body:
             headers["content-type"] = "application/json"
+            # Said, so that the body goes as it is: its pieces are handed over one by one, not chunked.
+            headers["content-length"] = str(len(sent.body))
         if identity is not None:
             headers |= identity.credentials.headers(
                 address=identity.address,
@@ -240,33 +238,6 @@ class _Pool:
     requests: int = 0
     under_way: int = 0
     retired: bool = False
-
-
-class _TooLate(Exception):
-    """A paused process, a slow budget, a slow connection: whatever it was, nothing leaves now."""
-
-
-class _Watch:
-    """What the connection reports of one request."""
-
-    def __init__(self, clock: Clock, send_by_ns: int) -> None:
-        self.times_sent = 0
-        self._answering = False
-        self._clock = clock
-        self._send_by_ns = send_by_ns
-
-    async def saw(self, event: str, _info: Mapping[str, Any]) -> None:
-        """Told before the bytes are written: raising here keeps them from it."""
-        late = self._send_by_ns and self._clock.monotonic_ns() > self._send_by_ns
-        if event in _HEADERS_SENT and late and not self.times_sent:
-            raise _TooLate
-        self.times_sent += event in _HEADERS_SENT
-        self._answering = self._answering or event in _HEAD_CAME
-
-    def phase(self, response: httpx.Response | None) -> Phase:
-        if response is not None or self._answering:
-            return Phase.READING
-        return Phase.SENDING if self.times_sent else Phase.CONNECTING
 
 
 def _broken(

@@ -159,6 +159,11 @@ def read_closed_only(exchange: Exchange) -> Found[bool] | Unread:
     return _one(exchange, _closed_only)
 
 
+def read_geoblock(exchange: Exchange) -> Found[bool] | Unread:
+    """``GET /api/geoblock``: whether our address is blocked."""
+    return _one(exchange, _blocked)
+
+
 def read_time_ms(exchange: Exchange) -> Found[int] | Unread:
     """``GET /time``: the venue's clock, to the second, as Unix milliseconds."""
     return _one(exchange, _time)
@@ -220,6 +225,13 @@ def _closed_only(body: object) -> bool:
     flag = Fields(body, "status").flag("closed_only")
     if flag is None:
         raise Unreadable("the answer does not say whether the account may only close")
+    return flag
+
+
+def _blocked(body: object) -> bool:
+    flag = Fields(body, "geoblock").flag("blocked")
+    if flag is None:
+        raise Unreadable("the answer does not say whether we are blocked")
     return flag
 
 

@@ -23,6 +23,9 @@ SizeOf = Callable[[str], int | None]
 _OTHER_UNIT_FROM: Final = MICROS
 """Whole shares from which a number without a point could be micros of an order of ordinary size."""
 
+_LEAST_IN_MICROS: Final = 10_000
+"""A hundredth of a share: orders and fills are not smaller (polymarket.md 3.5)."""
+
 _OTHER_UNIT_TIMES: Final = 1_000
 """A fill that is more than this many times its order is no overfill but another unit."""
 
@@ -235,7 +238,12 @@ def unit_of(row: Iterable[str], decisive: str, signed_micros: int | None) -> Uni
         return Unit(in_micros=False)
     shares = int(decisive)
     if signed_micros is not None:
-        return Unit(in_micros=shares * MICROS > signed_micros * _OTHER_UNIT_TIMES)
+        if shares * MICROS > signed_micros * _OTHER_UNIT_TIMES:
+            return Unit(in_micros=True)
+        if shares * MICROS > signed_micros and _LEAST_IN_MICROS <= shares <= signed_micros:
+            # As shares an overfill, as micros a small fill: a million lies between the two.
+            raise Unreadable(f"a size of {decisive[:40]} could be shares or millionths of one")
+        return Unit(in_micros=False)
     if shares >= _OTHER_UNIT_FROM:
         raise Unreadable(f"a size of {decisive[:40]} could be shares or millionths of one")
     return Unit(in_micros=False)
