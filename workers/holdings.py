@@ -47,7 +47,12 @@ async def halt_for_holdings(context: Context, account: str, seen: HoldingsSeen) 
     """Halt the account for what is grave, once per finding: a person who resumed knows of it."""
     for one in seen.grave:
         why = f"{one.kind.upper()}: {one.subject}: ours {one.ours}, the venue's {one.theirs}"
-        known = await context.calls.rows("SELECT 1 FROM ledger.halt WHERE why = $1", why)
+        known = await context.calls.rows(
+            "SELECT 1 FROM ledger.halt h JOIN ledger.account a ON h.scope_id = a.account_id::text "
+            "WHERE h.scope = 'account' AND a.name = $1 AND h.why = $2",
+            account,
+            why,
+        )
         if not known:
             await context.calls.value("set_halt", "account", account, why, "reconcile")
 

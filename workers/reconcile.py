@@ -117,8 +117,8 @@ class Reconciler:
         run_id = await context.calls.value("start_run", self._account, kind, context.incarnation)
         try:
             report = await self._compare(second_look=second_look)
-        except DatabaseProblem as problem:
-            # Said in the run's row, if the database takes that.
+        except (DatabaseProblem, BadInput) as problem:
+            # Said in the run's row, if the database takes that. Nothing the venue says may end the worker.
             report = ReconcileReport(self._account, "incomplete", str(problem))
         await context.calls.value(
             "end_run",

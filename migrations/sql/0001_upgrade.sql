@@ -4913,12 +4913,11 @@ AS $$
         WHERE c.account_id = v.account_id AND c.market_id = v.market_id AND c.name = p_name AND c.changed_at > p_at
         ORDER BY c.changed_at, c.change_id LIMIT 1) c ON true
     CROSS JOIN LATERAL (SELECT CASE WHEN c.changed THEN CASE WHEN c.before ~ '^[0-9]{1,18}$' THEN c.before::bigint END
-        WHEN p_name = 'max_outcome_micros' THEN l.max_outcome_micros WHEN p_name = 'max_market_micros' THEN l.max_market_micros
-        ELSE l.burst_per_minute END AS value) w
+        WHEN p_name = 'max_outcome_micros' THEN l.max_outcome_micros ELSE l.max_market_micros END AS value) w
     WHERE w.value IS NOT NULL ORDER BY v.rank LIMIT 1
 $$;
 COMMENT ON FUNCTION audit._cap_at(bigint, bigint, text, timestamptz) IS
-    'max_outcome_micros, max_market_micros or burst_per_minute as it was in force at a time, or NULL for no limit.';
+    'max_outcome_micros or max_market_micros as it was in force at a time, or NULL for no limit.';
 
 CREATE FUNCTION audit._check_caps(p_account_id bigint, p_market_id bigint)
 RETURNS TABLE (subject text, expected text, found text)
@@ -5867,11 +5866,12 @@ AS $$
             WHERE q.account_id = p_account_id AND o.market_id = p_market_id) a
         WHERE a.side = 'BUY' OR (SELECT sells.may FROM sells)),
     changed AS (
-        -- The limit decides whether times are kept at all. Around a change of it either is right.
+        -- The limit decides whether times are kept at all. Where it was changed since, either is right.
         SELECT EXISTS (SELECT FROM ledger.limit_change c WHERE c.name = 'burst_per_minute'
             AND c.account_id IN (0, p_account_id) AND c.market_id IN (0, p_market_id)
-            AND c.changed_at > e.last - interval '70 seconds' AND c.changed_at < e.last + interval '10 seconds') AS recently,
-            audit._cap_at(p_account_id, p_market_id, 'burst_per_minute', e.last) AS per_minute
+            AND c.changed_at > e.last - interval '70 seconds') AS recently,
+            (SELECT l.burst_per_minute FROM audit.limits l
+             WHERE l.account_id = p_account_id AND l.market_id = p_market_id) AS per_minute
         FROM e),
     times AS (
         SELECT t.at, count(*) FILTER (WHERE t.kept) AS found, count(*) FILTER (WHERE t.must) AS must,

@@ -7,3 +7,4 @@ ALTER TABLE ledger.reconcile_run DROP CONSTRAINT reconcile_run_kind_check;
 ALTER TABLE ledger.reconcile_run ADD CONSTRAINT reconcile_run_kind_check
     CHECK (kind IN ('start', 'periodic', 'once', 'reconnect'));
 UPDATE ledger.setting SET value = '0.1.0' WHERE name = 'schema_version';
+ALTER TABLE ledger.cancel_request DROP COLUMN unanswered;

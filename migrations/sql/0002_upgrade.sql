@@ -7,6 +7,11 @@ ALTER TABLE ledger.reconcile_run ADD CONSTRAINT reconcile_run_kind_check
     CHECK (kind IN ('start', 'periodic', 'once', 'reconnect', 'episode'));
 UPDATE ledger.setting SET value = '0.2.0' WHERE name = 'schema_version';
 
+-- A cancel by id that nobody answers escalates.
+ALTER TABLE ledger.cancel_request ADD COLUMN unanswered integer NOT NULL DEFAULT 0;
+COMMENT ON COLUMN ledger.cancel_request.unanswered IS
+    'Tries in a row to which the venue said nothing that could be understood. From five on the cancel escalates.';
+
 -- file: ledger/sql/tables/venue.sql
 -- purpose: what is known of the venue's own condition: its modes, its rate budgets, what must be alive, each request and raw answer.
 -- locks:   venue_budget and pulse rows are locked alone; venue_mode under account_state (its changes are journaled).
@@ -2348,10 +2353,10 @@ BEGIN
         UPDATE ledger.cancel_request c SET next_at = ledger.clock() + interval '3 seconds', tries = c.tries + 1,
                                            claimed_by = p_incarnation
         FROM due WHERE c.account_id = due.account_id AND c.order_id = due.order_id
-        RETURNING c.account_id, c.order_id, c.tries, c.reason, c.last_answer)
+        RETURNING c.account_id, c.order_id, c.tries, c.reason, c.unanswered)
     SELECT coalesce(jsonb_agg(jsonb_build_object('account', a.name, 'order_id', k.order_id,
         'venue_order_id', o.venue_order_id, 'state', o.state, 'tries', k.tries, 'reason', k.reason, 'condition_id', m.condition_id,
-        'in_vain', coalesce(k.last_answer LIKE 'unknown:%', false)) ORDER BY k.order_id), '[]') INTO v_out
+        'unanswered', k.unanswered) ORDER BY k.order_id), '[]') INTO v_out
     FROM claimed k JOIN ledger.account a USING (account_id)
     JOIN ledger.orders o ON o.account_id = k.account_id AND o.order_id = k.order_id
     JOIN ledger.market m ON m.market_id = o.market_id
@@ -2383,10 +2388,20 @@ BEGIN
         v_now := ledger._lane_time(o.account_id, o.market_id);
         UPDATE ledger.cancel_request SET last_answer = left(format('%s: %s', x ->> 'answer', x ->> 'raw'), 2000),
             answered_at = v_now,
+            unanswered = CASE WHEN x ->> 'answer' = 'unknown' THEN unanswered + 1 ELSE 0 END,
+            -- At the time the venue states. Where it states none, soon, and then not so soon: a key or an address that
+            -- hammers is shut out, and then no cancel arrives at all.
             next_at = ledger.clock() + make_interval(secs => CASE WHEN x ->> 'answer' = 'not_sent'
-                THEN least(coalesce(ledger._whole(x -> 'retry_after_ms'), 500), 300000) ELSE 1000 END / 1000.0)
+                THEN least(greatest(coalesce(ledger._whole(x -> 'retry_after_ms'), 0),
+                    CASE WHEN coalesce(ledger._whole(x -> 'retry_after_ms'), 0) = 0 THEN least(50 * 2 ^ least(tries, 6), 2000) ELSE 0 END), 300000)
+                ELSE 1000 END / 1000.0)
         WHERE account_id = o.account_id AND order_id = o.order_id AND status = 'due';
         v_kept := '{}';
+        IF x ->> 'answer' = 'accepted' THEN
+            -- It can list as cancelled only what it knows: such an id is never absent.
+            UPDATE ledger.orders SET seen_at_venue = true
+            WHERE account_id = o.account_id AND order_id = o.order_id AND NOT seen_at_venue;
+        END IF;
         IF x ->> 'answer' IN ('accepted', 'refused') THEN
             v_kept := ledger._keep_evidence(o, 'delete_answered',
                 v_entered - make_interval(secs => greatest(coalesce(ledger._whole(x -> 'took_ms'), 0), 0) / 1000.0),
@@ -2638,7 +2653,9 @@ BEGIN
     IF v_mode IS NULL THEN
         SELECT CASE h.kind WHEN 'heartbeat' THEN 'HEARTBEAT_LOST' ELSE 'BLIND_STREAM' END INTO v_mode
         FROM ledger.pulse h WHERE h.account_id = p_account_id AND h.required
-          AND (h.ok_at IS NULL OR h.ok_at <= ledger.clock() - make_interval(secs => h.grace_ms / 1000.0))
+          AND (h.ok_at IS NULL OR h.ok_at <= ledger.clock() - make_interval(secs => h.grace_ms / 1000.0)
+               -- Said before the clock went back: how old it is, nobody knows.
+               OR h.ok_at > ledger.clock() + interval '1 second')
         ORDER BY h.kind LIMIT 1;
     END IF;
     RETURN v_mode;
@@ -2663,12 +2680,13 @@ BEGIN
     INSERT INTO ledger.venue_budget (signer, kind, tokens_micros, filled_at)
     VALUES (lower(p_signer), p_kind, p_burst::bigint * 1000000, ledger.clock()) ON CONFLICT DO NOTHING;
     SELECT * INTO b FROM ledger.venue_budget q WHERE q.signer = lower(p_signer) AND q.kind = p_kind FOR UPDATE;
-    v_now := greatest(ledger.clock(), b.filled_at);
-    IF b.paused_until > v_now THEN
+    v_now := ledger.clock();
+    -- Further ahead than any pause reaches, it was set before the clock went back.
+    IF b.paused_until > v_now AND b.paused_until <= v_now + interval '5 minutes' THEN
         RETURN ceil(extract(epoch FROM b.paused_until - v_now) * 1000)::bigint;
     END IF;
     v_have := least(p_burst::bigint * 1000000, b.tokens_micros
-        + floor(extract(epoch FROM v_now - b.filled_at) * 1000000)::bigint * p_per_second);
+        + greatest(floor(extract(epoch FROM v_now - b.filled_at) * 1000000)::bigint, 0) * p_per_second);
     UPDATE ledger.venue_budget SET filled_at = v_now,
         tokens_micros = CASE WHEN v_have >= v_need THEN v_have - v_need ELSE v_have END
     WHERE signer = b.signer AND kind = b.kind;
@@ -2683,9 +2701,8 @@ AS $$
 BEGIN
     PERFORM ledger._enter();
     INSERT INTO ledger.venue_budget AS b (signer, kind, tokens_micros, filled_at, paused_until)
-    VALUES (lower(p_signer), p_kind, 0, ledger.clock(), ledger.clock() + make_interval(secs => p_for_ms / 1000.0))
-    ON CONFLICT (signer, kind) DO UPDATE SET tokens_micros = least(b.tokens_micros, 0),
-        paused_until = greatest(b.paused_until, excluded.paused_until);
+    VALUES (lower(p_signer), p_kind, 0, ledger.clock(), ledger.clock() + make_interval(secs => least(p_for_ms, 300000) / 1000.0))
+    ON CONFLICT (signer, kind) DO UPDATE SET tokens_micros = least(b.tokens_micros, 0), paused_until = excluded.paused_until;
 END $$;
 COMMENT ON FUNCTION ledger.pause_budget(text, text, bigint) IS 'After a 429: nothing of this kind is sent before then, by no worker.';
 
@@ -2702,7 +2719,7 @@ END $$;
 COMMENT ON FUNCTION ledger.require_pulse(text, text, boolean, integer) IS
     'From now on (not) a condition for placing. Written before the first order, so that none leaves without it.';
 
-CREATE OR REPLACE FUNCTION ledger.take_pulse(p_account text, p_kind text, p_term bigint) RETURNS text
+CREATE OR REPLACE FUNCTION ledger.take_pulse(p_account text, p_kind text, p_term bigint) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
@@ -2711,7 +2728,7 @@ BEGIN
     PERFORM ledger._enter();
     UPDATE ledger.pulse SET term = greatest(term, p_term)
     WHERE account_id = ledger._account_id(p_account) AND kind = p_kind RETURNING chain_id INTO v_chain;
-    RETURN v_chain;
+    RETURN jsonb_build_object('chain_id', v_chain);
 END $$;
 COMMENT ON FUNCTION ledger.take_pulse(text, text, bigint) IS 'For the holder of the lease with this term: where the chain goes on.';
 
@@ -2724,7 +2741,7 @@ BEGIN
     -- p_age_ms: since just before it was tried. The venue's own ten seconds may count from then.
     UPDATE ledger.pulse h SET chain_id = coalesce(p_chain_id, h.chain_id), problem = left(p_problem, 500),
         ok_at = CASE WHEN p_problem IS NULL
-            THEN greatest(h.ok_at, ledger.clock() - make_interval(secs => greatest(p_age_ms, 0) / 1000.0)) ELSE h.ok_at END
+            THEN ledger.clock() - make_interval(secs => greatest(p_age_ms, 0) / 1000.0) ELSE h.ok_at END
     WHERE h.account_id = ledger._account_id(p_account) AND h.kind = p_kind AND h.term = p_term;
     RETURN FOUND;
 END $$;
@@ -2734,16 +2751,18 @@ COMMENT ON FUNCTION ledger.beat_pulse(text, text, bigint, text, bigint, text) IS
 CREATE OR REPLACE FUNCTION ledger.untold_orders(p_account text, p_open_ms bigint, p_after_ms bigint) RETURNS bigint
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
-    SELECT count(*) FROM ledger.orders o JOIN ledger.account a USING (account_id)
-    WHERE a.name = p_account AND o.state IN ('LIVE', 'DELAYED')
-      AND EXISTS (SELECT FROM ledger.attempt t WHERE t.account_id = o.account_id AND t.order_id = o.order_id
+    -- Of the newest orders, in whatever state they are by now: one that was placed and cancelled was to be told of, too.
+    SELECT count(*) FROM (
+        SELECT q.* FROM ledger.orders q JOIN ledger.account a USING (account_id)
+        WHERE a.name = p_account ORDER BY q.account_id DESC, q.order_id DESC LIMIT 200) o
+    WHERE EXISTS (SELECT FROM ledger.attempt t WHERE t.account_id = o.account_id AND t.order_id = o.order_id
                   AND t.outcome = 'accepted' AND t.ended_at < ledger.clock() - make_interval(secs => p_after_ms / 1000.0)
                   AND t.opened_at > ledger.clock() - make_interval(secs => p_open_ms / 1000.0))
       AND NOT EXISTS (SELECT FROM ledger.venue_event v WHERE v.account_id = o.account_id
                       AND v.event_id >= 'o:' || o.venue_order_id || ':' AND v.event_id < 'o:' || o.venue_order_id || ';')
 $$;
 COMMENT ON FUNCTION ledger.untold_orders(text, bigint, bigint) IS
-    'Live orders accepted since a stream opened p_open_ms ago, and longer than p_after_ms ago, of which it has not told. '
+    'Orders accepted since a stream opened p_open_ms ago, and longer than p_after_ms ago, of which it has not told. '
     'A stream may be silent because nothing happens; this is how it is found to be silent though something did.';
 
 CREATE OR REPLACE FUNCTION ledger.record_exchanges(p_items jsonb) RETURNS integer
@@ -4312,7 +4331,8 @@ SELECT a.name AS account, m.mode, m.ended_at IS NULL AND (m.until IS NULL OR m.u
 FROM ledger.venue_mode m JOIN ledger.account a USING (account_id)
 UNION ALL
 SELECT a.name, CASE p.kind WHEN 'heartbeat' THEN 'HEARTBEAT_LOST' ELSE 'BLIND_STREAM' END,
-    p.required AND (p.ok_at IS NULL OR p.ok_at <= ledger.clock() - make_interval(secs => p.grace_ms / 1000.0)),
+    p.required AND (p.ok_at IS NULL OR p.ok_at <= ledger.clock() - make_interval(secs => p.grace_ms / 1000.0)
+        OR p.ok_at > ledger.clock() + interval '1 second'),
     'placements', p.ok_at, NULL, p.ok_at, NULL, coalesce(p.problem, ''), NULL
 FROM ledger.pulse p JOIN ledger.account a USING (account_id) WHERE p.required;
 COMMENT ON VIEW audit.venue IS
@@ -4569,12 +4589,11 @@ AS $$
         WHERE c.account_id = v.account_id AND c.market_id = v.market_id AND c.name = p_name AND c.changed_at > p_at
         ORDER BY c.changed_at, c.change_id LIMIT 1) c ON true
     CROSS JOIN LATERAL (SELECT CASE WHEN c.changed THEN CASE WHEN c.before ~ '^[0-9]{1,18}$' THEN c.before::bigint END
-        WHEN p_name = 'max_outcome_micros' THEN l.max_outcome_micros WHEN p_name = 'max_market_micros' THEN l.max_market_micros
-        ELSE l.burst_per_minute END AS value) w
+        WHEN p_name = 'max_outcome_micros' THEN l.max_outcome_micros ELSE l.max_market_micros END AS value) w
     WHERE w.value IS NOT NULL ORDER BY v.rank LIMIT 1
 $$;
 COMMENT ON FUNCTION audit._cap_at(bigint, bigint, text, timestamptz) IS
-    'max_outcome_micros, max_market_micros or burst_per_minute as it was in force at a time, or NULL for no limit.';
+    'max_outcome_micros or max_market_micros as it was in force at a time, or NULL for no limit.';
 
 CREATE OR REPLACE FUNCTION audit._check_caps(p_account_id bigint, p_market_id bigint)
 RETURNS TABLE (subject text, expected text, found text)
@@ -5523,11 +5542,12 @@ AS $$
             WHERE q.account_id = p_account_id AND o.market_id = p_market_id) a
         WHERE a.side = 'BUY' OR (SELECT sells.may FROM sells)),
     changed AS (
-        -- The limit decides whether times are kept at all. Around a change of it either is right.
+        -- The limit decides whether times are kept at all. Where it was changed since, either is right.
         SELECT EXISTS (SELECT FROM ledger.limit_change c WHERE c.name = 'burst_per_minute'
             AND c.account_id IN (0, p_account_id) AND c.market_id IN (0, p_market_id)
-            AND c.changed_at > e.last - interval '70 seconds' AND c.changed_at < e.last + interval '10 seconds') AS recently,
-            audit._cap_at(p_account_id, p_market_id, 'burst_per_minute', e.last) AS per_minute
+            AND c.changed_at > e.last - interval '70 seconds') AS recently,
+            (SELECT l.burst_per_minute FROM audit.limits l
+             WHERE l.account_id = p_account_id AND l.market_id = p_market_id) AS per_minute
         FROM e),
     times AS (
         SELECT t.at, count(*) FILTER (WHERE t.kept) AS found, count(*) FILTER (WHERE t.must) AS must,

@@ -27,10 +27,11 @@ async def test_a_final_trade_that_ends_the_other_way_is_journaled_and_told_once(
         await life.fill(order_id, 10 * SHARE, status, trade_id="t")
     (row,) = await life.events("SETTLEMENT_CONTRADICTED")
     assert (row["order_id"], row["from_state"], row["to_state"]) == (order_id, "FILLED", "FILLED")
-    assert row["detail"] == {
+    told = {
         "trade": "t", "size": 10 * SHARE, "price": 400_000, "fee": 0, "settlement": "confirmed",
-        "ours": "confirmed", "theirs": "failed",
+        "status": "CONFIRMED", "maker": False, "ours": "confirmed", "theirs": "failed",
     }  # fmt: skip
+    assert {key: row["detail"].get(key) for key in told} == told
     (drift,) = await life.conn.fetch("SELECT * FROM ledger.drift")
     assert (drift["kind"], drift["ours"], drift["theirs"], drift["run_id"]) == (
         "settlement_contradicted", "confirmed", "failed", None,

@@ -62,7 +62,7 @@ async def test_the_comparison_sees_a_difference_in_each_section(database: TestDa
         GRANT EXECUTE ON FUNCTION ledger.clock() TO PUBLIC;
         CREATE OR REPLACE VIEW audit.journal AS SELECT a.name AS account, j.seq, NULL::text COLLATE "C" AS market,
             NULL::text COLLATE "C" AS slug, j.market_seq, j.at, j.event, j.order_id, j.attempt, j.from_state,
-            j.to_state, j.actor::text AS actor, j.detail
+            j.to_state, j.actor::text AS actor, j.detail, NULL::text AS digest
             FROM ledger.journal j JOIN ledger.account a ON a.account_id = j.account_id;
         ALTER TABLE ledger.journal DISABLE TRIGGER journal_no_truncate;
         CREATE TYPE ledger.odd_type AS (a integer);

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from app.db.migrate import check_schema, downgrade, upgrade
@@ -90,6 +92,15 @@ async def test_the_newest_revision_can_be_taken_back_and_put_on_again(
 
 
 def _same(found: dict[str, list[str]], wanted: dict[str, list[str]]) -> None:
-    """The limits are rows, which setting up the test has changed."""
+    """But for limits, which are rows that the test has changed, and for the numbers of columns: one that was
+    dropped leaves its number behind.
+    """
+
+    def told(section: str, lines: list[str]) -> list[str]:
+        if section != "columns":
+            return lines
+        return sorted(re.sub(r"^\(([^,]+),\d+,", r"(\1,", line) for line in lines)
+
     for section, lines in wanted.items():
-        assert section == "limits" or found[section] == lines, section
+        if section != "limits":
+            assert told(section, found[section]) == told(section, lines), section

@@ -393,7 +393,7 @@ class Life:
 _KEPT: Final = ("transition", "order_state", "order_event", "setting", "limits")
 _FIRST: Final = ("signed_order", "attempt", "fill", "evidence", "replacement", "reservation")
 _LAST: Final = ("orders", "outcome", "market", "account_state", "balance", "account")
-_GUARDED: Final = ("journal", "balance_entry", "limit_change", "signed_order")
+_GUARDED: Final = ("journal", "balance_entry", "limit_change", "halt_change", "signed_order")
 
 
 async def empty_ledger(conn: asyncpg.Connection) -> None:
@@ -409,6 +409,13 @@ async def empty_ledger(conn: asyncpg.Connection) -> None:
         steps += [f"DELETE FROM ledger.{table}" for table in (*_FIRST, *between, *_LAST)]
         steps += [f"ALTER TABLE ledger.{table} ENABLE TRIGGER USER" for table in _GUARDED]
         steps += ["DELETE FROM ledger.limits WHERE account_id <> 0 OR market_id <> 0"]
+        steps += [
+            (
+                "UPDATE ledger.limits SET max_outcome_micros = 100000000, "
+                "max_market_micros = 200000000, burst_per_minute = 6, burst_gap_ms = 2000, "
+                "burst_counts_sells = false"
+            )
+        ]
         steps += [
             f"ALTER SEQUENCE ledger.{row['relname']} RESTART"
             for row in found

@@ -1,4 +1,6 @@
-"""A ledger that has lived: orders in every state, both sides, fees, failures, replacements."""
+"""A ledger that has lived: orders in every state, both sides, fees, failures, replacements, and rows in
+every table, each written by the functions that write it in earnest.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.support.database import TestDatabase
-from tests.support.life import SHARE, Life
+from tests.support.life import LEASE_MS, SHARE, Life, incarnation, venue_id
 from tests.support.servers import in_thread
 
 
@@ -32,6 +34,16 @@ class Orders:
     sending: int
     unknown: int
     waiting: int
+    resolved: int
+    late: int
+    faster: int
+    duplicated: int
+    hedge: int
+    released: int
+    dead: int
+
+
+MAKER = "0x" + "ab" * 20
 
 
 class Writer(Life):
@@ -49,6 +61,8 @@ def body_of(order: dict[str, Any]) -> bytes:
     maker, taker = (collateral, shares) if order["side"] == "BUY" else (shares, collateral)
     signed = {
         "salt": order["salt"],
+        "maker": MAKER,
+        "timestamp": str(order["signed_at_ms"]),
         "tokenId": order["token_id"],
         "makerAmount": str(maker),
         "takerAmount": str(taker),
@@ -81,7 +95,8 @@ def build(database: TestDatabase) -> Orders:
 
 
 async def live(life: Life) -> Orders:
-    """What happens: some minutes of trading in two markets. The clock ends an hour later."""
+    """What happens: some minutes of trading in six markets by one account, and little by another."""
+    await life.call("sign_as", life.account, MAKER, MAKER)
     await life.add_market("m2", fee_rate_micros=50_000)
     await life.add_tokens(0, 100 * SHARE)
     await life.limit("max_outcome_micros", 500 * SHARE)
@@ -91,7 +106,13 @@ async def live(life: Life) -> Orders:
     bought = await _buy(life)
     sold = await _sell(life)
     replaced, replacement = await _replace(life)
+    fates = await _fates(life)
+    queues = await _queues(life)
+    await _suspend(life)
+    await _surroundings(life)
     life.market = "m2"
+    await life.call("set_limit", None, "m2", "burst_per_minute", "60", "test")
+    await life.clock.advance(120_000)
     await life.call("set_halt", "market", "m2", "a look", "ops")
     version = await life.conn.fetchval("SELECT max(halt_id) FROM ledger.halt")
     await life.call("clear_halt", "market", "m2", version, "looked", "ops")
@@ -111,6 +132,8 @@ async def live(life: Life) -> Orders:
         replacement=replacement,
         **bought,
         **sold,
+        **fates,
+        **queues,
     )
 
 
@@ -186,3 +209,101 @@ async def _fail(life: Life) -> int:
     await life.fill(order_id, 20 * SHARE, "FAILED", trade_id="fails", **trade)
     await life.fill(order_id, 5 * SHARE, trade_id="holds", **trade)
     return order_id
+
+
+async def _fates(life: Life) -> dict[str, int]:
+    """Answers that came late, twice or not at all."""
+    life.market = "m3"
+    await life.add_market("m3")
+    resolved = await life.unknown()
+    await life.call("resolve_order", resolved, "not_placed", None, "asked support", "ann")
+    late = await life.sending()
+    await life.clock.advance(LEASE_MS)
+    await life.call("sweep_lapsed")
+    assert (await life.complete("acknowledge", late))["code"] == "STALE_ATTEMPT"
+    await life.read(late, "CANCELLED", 2 * SHARE)
+    faster = await life.sending()
+    await life.stream(faster, "LIVE")
+    await life.complete("mark_unknown", faster)
+    again: dict[str, Any] = {"valid_for_ms": 86_400_000}
+    duplicated = await life.unknown(**again)
+    await life.claim_look_ups()
+    await life.clock.advance(1_000)
+    await life.open_attempt(duplicated)
+    assert (await life.complete("mark_seen", duplicated, 2))["state"] == "UNKNOWN"
+    await life.evidence(duplicated, "late_answer", detail="from the stream")
+    hedge = await life.reserved(**{"class": "hedge", "strategy": "s", "context": {"a": 1}} | again)
+    return {
+        "resolved": resolved,
+        "late": late,
+        "faster": faster,
+        "duplicated": duplicated,
+        "hedge": hedge,
+    }
+
+
+async def _queues(life: Life) -> dict[str, int]:
+    """A lane that an operator released, and one whose head failed five times in our own hands."""
+    life.market = "m5"
+    await life.add_market("m5")
+    released = await life.unknown()
+    await life.call("release_lane", life.account, "m5", "it may take hours", "ann")
+    life.market = "m6"
+    await life.add_market("m6")
+    dead = await life.reserved(valid_for_ms=86_400_000)
+    for _ in range(5):
+        await life.clock.advance(30_000)
+        await life.claim()
+        await life.call("fail_placement", dead, life.worker, life.claims[dead], "no key")
+    return {"released": released, "dead": dead}
+
+
+async def _suspend(life: Life) -> None:
+    """Tokens over the cap of their market."""
+    life.market = "m4"
+    await life.add_market("m4")
+    await life.call("set_limit", life.account, "m4", "max_outcome_micros", str(SHARE), "test")
+    await life.add_tokens(0, 2 * SHARE)
+    assert (await life.exposure())["suspended_until"] is not None
+
+
+async def _surroundings(life: Life) -> None:
+    """What is kept beside orders: grants, events, runs, leases, a strange order of a second account."""
+    bot = await life.conn.fetchval("SELECT session_user::text")
+    await life.call("grant_account", life.account, bot)
+    await life.open_account("second")
+    second = Writer(life.conn, life.clock, "second", life.market, incarnation(2))
+    await second.observe(4_711, "LIVE")
+    version = await life.conn.fetchval("SELECT max(halt_id) FROM ledger.halt")
+    await life.call("clear_halt", "account", "second", version, "an order from the web page", "ann")
+    stranger = (venue_id(4_711), "cancelled", "by hand", "ann")
+    assert await life.call("resolve_foreign", "second", *stranger)
+    await life.call("note_mode", "second", "POST_ONLY", None, "said so")
+    await life.call("note_mode", "second", "RESTARTING", 1_000, "425")
+    await life.call("end_mode", "second", "RESTARTING", "answers again")
+    await life.call("record_exchanges", [_EXCHANGE | {"account": life.account}])
+    await life.call("compare_holdings", life.account, 10_000 * SHARE, {})
+    reward = {"reward_key": "r", "earned_on": "2026-03-01", "amount_micros": SHARE}
+    await life.call("record_rewards", life.account, [reward])
+    await life.call("allocate_reward", life.account, "r", "s", SHARE)
+    await life.call("store_events", life.account, [{"event_id": "e1", "raw": "{}"}])
+    await life.call("store_events", life.account, [{"event_id": "e2", "raw": "?"}])
+    await life.call("mark_events", life.account, ("e1",), None)
+    await life.call("mark_events", life.account, ("e2",), "unreadable")
+    for result, drift in (("clean", []), ("drift", [dict.fromkeys(_DRIFT, "text")])):
+        run = await life.call("start_run", life.account, "periodic", life.worker)
+        await life.call("end_run", run, result, {}, drift)
+    await life.call("worker_started", life.worker, "worker", "1")
+    await life.call("take_lease", "stream", life.worker, 1_000)
+    await life.call("move_cursor", life.account, "trades", 1_770_000_000_000)
+    await life.call("take_receipt", life.account, "a consumer", "a key")
+
+
+_EXCHANGE: dict[str, Any] = {"method": "GET", "path": "/", "query": "", "request": ""} | {
+    "phase": "answered",
+    "status": 200,
+    "answer": "{}",
+    "problem": "",
+    "took_ms": 5,
+}
+_DRIFT = ("kind", "subject", "ours", "theirs", "action")

@@ -197,6 +197,13 @@ def test_a_venue_order_that_no_intent_explains_is_doubled() -> None:
     assert red(judge(replace(facts, book=(*facts.book, stranger)))) == {"duplicates": 1}
 
 
+def test_a_copy_that_arrived_of_an_order_that_no_intent_explains_is_doubled() -> None:
+    facts = replace(sound(), arrivals={"0x1": "received 3, accepted 1, duplicated 2"})
+    assert judge(facts).ok
+    refused = {**facts.arrivals, "0x9": "received 1, refused 1"}
+    assert red(judge(replace(facts, arrivals=refused))) == {"duplicates": 1}
+
+
 def test_an_order_on_terms_that_no_writer_was_promised_is_doubled() -> None:
     # The ledger's row points at it, so only the writers' own records can tell.
     assert red(judge(changed(sound(), "book", 2, price_micros=410_000))) == {"duplicates": 1}

@@ -104,6 +104,10 @@ ALLOWED: dict[str, Allowance] = {
     "workers/demo/processes.py": Allowance(
         frozenset({"processes"}), "the demo starts real workers and writers, and kills them"
     ),
+    "workers/demo/simulated.py": Allowance(
+        frozenset({"network"}),
+        "the demo orders the faults of the venue it started and reads that venue's own book",
+    ),
     "app/venue/polymarket/transport.py": Allowance(
         frozenset({"network"}), "the requests to the venue leave from here, and from nowhere else"
     ),

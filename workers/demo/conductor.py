@@ -1,7 +1,7 @@
 """Plays the script: rounds of bursts, and what goes wrong meanwhile.
 
 The conductor has writers and workers started and killed, halts and suspends markets, orders the
-venue's misbehaviour, and lets the venue's own time pass: a venue does not stop when a worker dies.
+venue's misbehaviour and its end, and lets the venue's own time pass.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from app.clock import Rng
+from app.clock import Ports, Rng
 from app.db.connect import open_pool
 from app.ledger.calls import LedgerCalls
-from app.venue.paper import Fault
 from workers.demo.course import Course, until
 from workers.demo.processes import Processes
 from workers.demo.script import (
@@ -29,9 +28,8 @@ from workers.demo.script import (
 )
 from workers.demo.seats import Writers
 from workers.demo.stage import Stage
+from workers.demo.venues import DemoVenue, statement
 from workers.demo.workforce import POINTS, Workforce
-from workers.worker.context import Context
-from workers.worker.paper_host import PaperHost
 
 Tell: TypeAlias = Callable[[str], None]
 
@@ -42,8 +40,6 @@ WRITERS_DIE_IN: Final = (3, 5)
 ROUND_LASTS_S: Final = 5.0
 """At least: limits of a minute and gaps of seconds need time to let something pass again."""
 
-SETTLED_WITHIN_S: Final = 30.0
-
 
 class Conductor:
     """One performance."""
@@ -52,15 +48,17 @@ class Conductor:
         self,
         stage: Stage,
         script: Script,
-        context: Context,
+        venue: DemoVenue,
+        ports: Ports,
         processes: Processes,
         folder: Path,
         rng: Rng,
         tell: Tell,
     ) -> None:
         self._stage = stage
-        self._context = context
-        self._ports = context.ports
+        self._venue = venue
+        self._ports = ports
+        self._processes = processes
         self._rng = rng
         self._tell = tell
         self._calls: dict[str, LedgerCalls] = {}
@@ -68,20 +66,26 @@ class Conductor:
         self._writers = Writers(
             stage.url("trader"), script, processes, folder, self._ports, rng, self.course
         )
-        self._workforce = Workforce(
-            processes, stage.worker_env(), self._started, self._ports.clock, rng, self.course
-        )
 
     async def play(self) -> Course:
         """All of it, from the first round until nothing moves any more."""
         stage = self._stage
+        self._workforce = Workforce(
+            self._processes,
+            await self._venue.worker_env(),
+            self._started,
+            self._ports.clock,
+            self._rng,
+            self.course,
+            self._venue.patience.dies,
+        )
         urls = {role: stage.url(role) for role in ("worker", "risk")} | {"owner": stage.owner_url}
         for role, url in urls.items():
             pool = await open_pool(url, role_hint="demo", min_size=0, max_size=2)
             self._calls[role] = LedgerCalls(pool)
-        pacing = self._ports.tasks.spawn(self._pace(), name="demo-pace")
+        pacing = self._ports.tasks.spawn(self._venue.let_time_pass(), name="demo-pace")
         try:
-            await self._order_misbehaviour()
+            await self._venue.misbehave(0)
             self._tell(f"{WRITERS} writers and the worker are starting")
             await self._writers.start()
             for number in range(ROUNDS):
@@ -102,6 +106,8 @@ class Conductor:
         point = POINTS[number - 1] if 1 <= number <= len(POINTS) else ""
         dies = f", the worker is to die at {point}" if point else ""
         self._tell(f"round {number + 1} of {ROUNDS}: a burst{dies}")
+        if number:
+            await self._venue.misbehave(number)
         await workforce.ensure()
         mortal = None
         if point:
@@ -171,56 +177,22 @@ class Conductor:
         ]
         if items:
             await self._calls["worker"].items("request_cancel", items)
+        await self._venue.behave()
         self._tell("waiting until ledger and venue have settled")
-        await until(self._ports.clock, self._is_settled, SETTLED_WITHIN_S)
+        await until(self._ports.clock, self._is_settled, self._venue.patience.settles)
         pacing.cancel()
         await self._workforce.stop_all()
         await self._is_settled()
 
     async def _is_settled(self) -> bool:
         [row] = await self._read("unsettled")
-        self.course.unsettled = {name: count for name, count in row.items() if count}
+        found = {name: count for name, count in row.items() if count}
+        if not found:  # the venue is asked last: it may be far away
+            found = {
+                n: count for n, count in await self._venue.unsettled(self._calls["owner"]) if count
+            }
+        self.course.unsettled = found
         return not self.course.unsettled
-
-    # --- the venue --------------------------------------------------------------------------------
-
-    async def _pace(self) -> None:
-        while True:
-            for name, one_pass, _ in self._context.host.passes(self._context):
-                if name == "pace":
-                    await one_pass()
-            await self._ports.clock.sleep(0.15)
-
-    async def _order_misbehaviour(self) -> None:
-        """So that fates are unknown for other reasons than kills, too."""
-        host = self._context.host
-        assert isinstance(host, PaperHost), "the demo's settings name the paper venue"
-        for op, kind, every, times, fault in _FAULTS:
-            for nth in range(times):
-                skip = every * nth + self._rng.bits(16) % every
-                await host.venue.faults.inject(op, kind, skip=skip, fault=fault)
 
     async def _read(self, name: str, *arguments: Any) -> list[dict[str, Any]]:
         return await self._calls["owner"].rows(statement(name), *arguments)
-
-
-def statement(name: str) -> str:
-    """The text of ``sql/<name>.sql``."""
-    return (Path(__file__).resolve().parent / "sql" / f"{name}.sql").read_text("utf-8")
-
-
-_FAULTS: Final = (
-    ("place", "drop_answer", 40, 4, Fault("drop_answer")),
-    ("place", "lost_request", 60, 3, Fault("lost_request")),
-    ("place", "appear_late", 70, 3, Fault("appear_late", late_ms=900)),
-    ("place", "http", 45, 3, Fault("http", http_status=425, retry_after_ms=400, text="restarting")),
-    ("place", "http", 80, 2, Fault("http", http_status=503, retry_after_ms=300, text="disabled")),
-    ("place", "delay", 50, 3, Fault("delay", before_ms=250, after_ms=150)),
-    ("cancel", "drop_answer", 12, 2, Fault("drop_answer")),
-    ("cancel", "cancel_miss", 15, 2, Fault("cancel_miss")),
-    ("cancel", "http", 20, 1, Fault("http", http_status=429, retry_after_ms=300, text="slow down")),
-    ("order", "unread", 20, 2, Fault("unread")),
-    ("order", "null", 30, 1, Fault("null")),
-    ("events", "silent", 20, 2, Fault("silent")),
-)
-"""Operation, kind, about every how many calls, how often, and what exactly."""

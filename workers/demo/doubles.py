@@ -29,6 +29,9 @@ def find_doubled(facts: Facts, admitted: Mapping[str, Answer]) -> list[Problem]:
     for order in facts.book:
         if order.venue_order_id not in ids:
             extra.setdefault(order.venue_order_id, "no admitted intent explains this venue order")
+    for order_id, copies in facts.arrivals.items():
+        if order_id not in ids:
+            extra.setdefault(order_id, f"no admitted intent explains what arrived: {copies}")
     problems = [Problem("doubled", one, why) for one, why in extra.items()]
     return problems + _more_than_asked(facts, admitted, set(extra)) + _two_answers(facts)
 

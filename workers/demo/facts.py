@@ -59,6 +59,8 @@ class Facts:
     """Token to (condition id, outcome)."""
     audit_ok: bool
     reconciled: str
+    arrivals: Mapping[str, str] = field(default_factory=dict)
+    """Every order id of which the venue ever got a copy, taken or not, where it counts them."""
     unsettled: Mapping[str, int] = field(default_factory=dict)
     unexpected: tuple[str, ...] = ()
 

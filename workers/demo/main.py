@@ -12,32 +12,56 @@ import signal
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from app.clock import Ports, SeededRng
 from app.db.connect import open_pool
 from app.ledger.audit import AuditReport
+from app.ledger.calls import LedgerCalls
 from app.observe import logs
-from app.venue.paper import PaperBook, PaperVenue
 from workers.demo.collecting import collect
 from workers.demo.conductor import Conductor, Tell
 from workers.demo.course import Course
+from workers.demo.facts import Facts
+from workers.demo.on_paper import OnPaper
 from workers.demo.processes import Processes
-from workers.demo.script import Ground, Script, write
-from workers.demo.stage import Cast, DemoMarket, Stage, choose_markets, set_up
+from workers.demo.script import INTENTS, write
+from workers.demo.simulated import Simulated
+from workers.demo.stage import MAIN, Cast, Stage, choose_markets, set_up
 from workers.demo.table import progress, show
+from workers.demo.venues import DemoVenue, statement
 from workers.demo.verdict import Verdict, judge
-from workers.reconcile_once import run_once
-from workers.worker.context import Context
-from workers.worker.main import open_context
-from workers.worker.paper_host import PaperHost
 
 OK: Final = 0
 FAILED: Final = 1
+RECONCILE_WITHIN_S: Final = 60.0
 
 
-def run(markets_file: Path | None, seed: int, as_json: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What was asked for."""
+
+    markets_file: Path | None = None
+    seed: int = 1
+    venue: str = "paper"
+    intents: int = INTENTS
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What came of it."""
+
+    course: Course
+    facts: Facts
+    report: AuditReport
+    shown: Mapping[str, Any]
+    comparisons: tuple[dict[str, Any], ...]
+    """What each reconciliation said, oldest first."""
+
+
+def run(wanted: Wanted, as_json: bool) -> int:
     """Play the demo once and show the result. Returns the exit code: 0 only if nothing was lost,
     doubled or over a cap, and audit and reconcile came out clean. Raises `LedgerError` where it could
     not run, and `KeyboardInterrupt` at SIGINT and SIGTERM, both with nothing left behind.
@@ -46,7 +70,7 @@ def run(markets_file: Path | None, seed: int, as_json: bool) -> int:
     logs.configure(ports.clock, level="error", style="json", stream=sys.stderr)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return _run(markets_file, seed, as_json, ports)
+        return _run(wanted, as_json, ports)
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
     finally:
@@ -57,34 +81,42 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _run(markets_file: Path | None, seed: int, as_json: bool, ports: Ports) -> int:
+def _run(wanted: Wanted, as_json: bool, ports: Ports) -> int:
     started_ns = ports.clock.monotonic_ns()
     tell = progress(ports.clock)
-    cast = choose_markets(markets_file, ports.clock)
+    cast = choose_markets(wanted.markets_file, ports.clock)
     _tell_cast(cast, tell)
     tell("making a throw-away database")
-    with set_up(cast, seed) as stage, tempfile.TemporaryDirectory(prefix="ledger-demo-") as name:
-        folder = Path(name)
-        script, course = asyncio.run(_play(stage, folder, ports, tell))
-        tell("reconciling")
-        reconciled = run_once(stage.settings, None)
-        tell("auditing")
-        facts, report, shown = asyncio.run(
-            collect(stage, script, course, folder, reconciled.result)
-        )
-        verdict = judge(facts)
+    with (
+        set_up(cast, wanted.seed, wanted.venue) as stage,
+        tempfile.TemporaryDirectory(prefix="ledger-demo-") as name,
+    ):
+        played = asyncio.run(_play(stage, wanted, Path(name), ports, tell))
+    verdict = judge(played.facts)
     seconds = (ports.clock.monotonic_ns() - started_ns) // 1_000_000_000
-    more = {**shown, "seconds": seconds, "seed": seed}
+    more = {**played.shown, "seconds": seconds, "seed": wanted.seed}
+    if wanted.venue != "paper":
+        more |= {"venue": wanted.venue, "compared": [one["result"] for one in played.comparisons]}
     if as_json:
-        _write(_as_json(verdict, course, cast, more, report))
+        _write(_as_json(verdict, played.course, cast, more, played.report))
     else:
-        show(verdict, course, cast, more)
-    for check, row in report.differences[:20]:
+        show(verdict, played.course, cast, more)
+    for check, row in played.report.differences[:20]:
         tell(f"audit {check}: {row}")
     if not verdict.ok:
-        for difference in reconciled.to_json()["accounts"]:
-            tell(f"reconcile {json.dumps(difference)[:600]}")
+        for comparison in played.comparisons:
+            for difference in comparison.get("accounts", []) or [comparison]:
+                tell(f"reconcile {json.dumps(difference)[:600]}")
+        tell(_again(wanted))
     return OK if verdict.ok else FAILED
+
+
+def _again(wanted: Wanted) -> str:
+    """The command that chooses the same intents, kills and faults."""
+    words = [f"--venue {wanted.venue}"] if wanted.venue != "paper" else []
+    words += [f"--markets {wanted.markets_file}"] if wanted.markets_file else []
+    words += [f"--intents {wanted.intents}"] if wanted.intents != INTENTS else []
+    return " ".join(["repeat it: ledger-worker demo", *words, f"--seed {wanted.seed}"])
 
 
 def _tell_cast(cast: Cast, tell: Tell) -> None:
@@ -94,50 +126,71 @@ def _tell_cast(cast: Cast, tell: Tell) -> None:
         tell(f"made tradable for the demo, on its own database only: {reasons}")
 
 
-async def _play(stage: Stage, folder: Path, ports: Ports, tell: Tell) -> tuple[Script, Course]:
+async def _play(stage: Stage, wanted: Wanted, folder: Path, ports: Ports, tell: Tell) -> Played:
     processes = Processes(folder)
     rng = SeededRng(stage.seed)
     try:
-        async with open_context(stage.settings, ports, stage.url("worker")) as context:
-            script = write(await _grounds(stage, context), rng)
-            conductor = Conductor(stage, script, context, processes, folder, rng, tell)
+        venue: DemoVenue
+        if stage.venue == "paper":
+            venue = await OnPaper.open(stage, ports, rng)
+        else:
+            tell("starting the simulated venue")
+            venue = await Simulated.open(stage, processes, folder, rng)
+        try:
+            script = write(await venue.grounds(), rng, wanted.intents)
+            conductor = Conductor(stage, script, venue, ports, processes, folder, rng, tell)
             course = await conductor.play()
-            if course.unexpected:
-                for line in processes.tails():
-                    tell(line)
-            return script, course
+            tell("reconciling")
+            comparisons = [
+                await _reconcile(stage, venue, processes) for _ in range(venue.reconciliations)
+            ]
+            tell("auditing")
+            result = str(comparisons[-1].get("result", "incomplete"))
+            facts, report, shown = await collect(stage, venue, script, course, folder, result)
+            if facts.unexpected or course.unsettled or result != "clean":
+                await _tell_troubles(stage, processes, tell)
+            return Played(course, facts, report, shown, tuple(comparisons))
+        finally:
+            await venue.aclose()
     finally:
         await processes.end_all()
 
 
-async def _grounds(stage: Stage, context: Context) -> list[Ground]:
-    """Open the markets' books at the venue and read their best prices."""
-    host = context.host
-    assert isinstance(host, PaperHost), "the demo's settings name the paper venue"
+async def _reconcile(stage: Stage, venue: DemoVenue, processes: Processes) -> dict[str, Any]:
+    """As cron would: by the command, in a process of its own. What it printed."""
+    child = await processes.start(
+        "reconcile",
+        "workers.cli",
+        "reconcile",
+        "--json",
+        *(() if stage.venue == "paper" else ("--account", MAIN)),
+        env=await venue.worker_env(),
+        talks=True,
+    )
+    assert child.process.stdout is not None
+    try:
+        text = await asyncio.wait_for(child.process.stdout.read(), RECONCILE_WITHIN_S)
+        await child.process.wait()
+    except TimeoutError:
+        return {"result": "incomplete", "error": "it did not end in time"}
+    await processes.forget(child)
+    try:
+        told: dict[str, Any] = json.loads(text)
+    except ValueError:
+        told = {"error": text.decode(errors="replace")[-500:]}
+    return {"result": "incomplete"} | told
+
+
+async def _tell_troubles(stage: Stage, processes: Processes, tell: Tell) -> None:
+    """For the one who has to find out: what stands in the way, and the last words of each process."""
     pool = await open_pool(stage.owner_url, role_hint="demo", max_size=1)
     try:
-        book = PaperBook(pool)
-        return [await _ground(market, host.venue, book) for market in stage.cast.markets]
+        for row in (await LedgerCalls(pool).rows(statement("troubles")))[:40]:
+            tell(f"{row['what']}: {row['detail'][:300]}")
     finally:
         pool.terminate()
-
-
-async def _ground(market: DemoMarket, venue: PaperVenue, book: PaperBook) -> Ground:
-    await venue.register_market(
-        market.condition_id,
-        market.tokens,
-        market.tick_micros,
-        market.min_size_micros,
-        fee_rate_ppm=market.record.fee_rate_micros or 0,
-    )
-    bids, asks = [], []
-    for token in market.tokens:
-        quotes = await book.quotes(token)
-        bids.append(max((one.price_micros for one in quotes if one.side == "BUY"), default=400_000))
-        asks.append(
-            min((one.price_micros for one in quotes if one.side == "SELL"), default=600_000)
-        )
-    return Ground(market, (bids[0], bids[1]), (asks[0], asks[1]))
+    for line in processes.tails():
+        tell(line)
 
 
 def _as_json(

@@ -25,7 +25,6 @@ from workers.worker.paper_host import PaperHost
 class OnPaper:
     """A `DemoVenue`."""
 
-    name: Final = "paper"
     patience: Final = Patience(dies=4.0, settles=30.0)
     reconciliations: Final = 1
 

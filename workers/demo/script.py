@@ -79,9 +79,9 @@ class Script:
     """Steps that two writers ask at the same time."""
 
 
-def write(grounds: Sequence[Ground], rng: Rng) -> Script:
-    """The whole script: exactly ``INTENTS`` keys."""
-    return _Author(grounds, rng).write()
+def write(grounds: Sequence[Ground], rng: Rng, intents: int = INTENTS) -> Script:
+    """The whole script: exactly ``intents`` keys."""
+    return _Author(grounds, rng).write(intents)
 
 
 class _Author:
@@ -105,10 +105,10 @@ class _Author:
         self._early = first
         self._late = (*first, (10, self._selling), (9, self._replacing))
 
-    def write(self) -> Script:
+    def write(self, intents: int) -> Script:
         sets = sum(SETS_IN_ROUND.values()) * SET_SIZE
-        singles = [(INTENTS - sets) // ROUNDS] * ROUNDS
-        singles[0] += INTENTS - sets - sum(singles)
+        singles = [(intents - sets) // ROUNDS] * ROUNDS
+        singles[0] += intents - sets - sum(singles)
         for number, count in enumerate(singles):
             self._hot = [self._pick(self._grounds) for _ in range(5)] + self._staged(number)
             for i in range(count):

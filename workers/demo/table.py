@@ -69,6 +69,7 @@ def _rows(
         ("replays", v.replays, "same key, same request: the first answer again"),
         ("keys reused", v.key_reused, "same key, another request: refused"),
         ("fate unknown", shown["unknown"], "for a while; each was resolved by evidence"),
+        *_faults(shown.get("faults", {})),
         ("kills", len(course.worker_kills), f"of the worker: {kills}"),
         ("writer kills", course.writer_kills, "in the middle of a burst; started again"),
         ("doubled", v.duplicates, "counted in the venue's own book"),
@@ -78,3 +79,8 @@ def _rows(
         ("audit", "ok" if v.audit_ok else "RED", ""),
         ("seconds", shown["seconds"], f"seed {shown['seed']}"),
     ]
+
+
+def _faults(struck: Mapping[str, int]) -> list[tuple[str, object, str]]:
+    kinds = ", ".join(f"{name} {count}" for name, count in struck.items())
+    return [("faults", sum(struck.values()), f"of the venue: {kinds}")] if struck else []

@@ -40,10 +40,13 @@ class VenueFacts:
 class DemoVenue(Protocol):
     """A venue of the demo."""
 
-    name: str
-    patience: Patience
-    reconciliations: int
-    """How often ledger and venue are compared at the end; the last one must be clean."""
+    @property
+    def patience(self) -> Patience: ...
+
+    @property
+    def reconciliations(self) -> int:
+        """How often ledger and venue are compared at the end; the last one must be clean."""
+        ...
 
     async def worker_env(self) -> dict[str, str]:
         """The settings of a worker, as the environment of a process of its own."""

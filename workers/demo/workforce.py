@@ -15,12 +15,13 @@ POINTS: Final = ("prepare.after", "open.after", "send.before", "send.after", "re
 after the venue heard of it, after its answer was recorded."""
 
 START_WITHIN_S: Final = 15.0
-DIE_WITHIN_S: Final = 4.0
 STOP_WITHIN_S: Final = 10.0
 
 
 class Workforce:
-    """``started`` says how many workers the ledger has seen start; ``env`` is their settings."""
+    """``started`` says how many workers the ledger has seen start; ``env`` is their settings; one that
+    is to die has ``dies_within_s`` for it.
+    """
 
     def __init__(
         self,
@@ -30,7 +31,9 @@ class Workforce:
         clock: Clock,
         rng: Rng,
         course: Course,
+        dies_within_s: float,
     ) -> None:
+        self._dies_within_s = dies_within_s
         self._processes = processes
         self._env = env
         self._started = started
@@ -58,7 +61,7 @@ class Workforce:
 
     async def let_die(self, mortal: Child, point: str) -> None:
         """Wait until it died by itself; what did not reach its point is killed wherever it is."""
-        code = await mortal.end(DIE_WITHIN_S)
+        code = await mortal.end(self._dies_within_s)
         if code is None:
             mortal.signal(signal.SIGKILL)
             code = await mortal.process.wait()

@@ -78,8 +78,8 @@ CODES: Final[dict[str, tuple[str, str]]] = {
     ),
     "TAKER_BUY_UNBOUNDED": (
         (
-            "On Polymarket a FOK or FAK BUY spends its collateral at whatever better price it finds, and may bring more "
-            "shares than its size: no cap could count it."
+            "On Polymarket a FOK or FAK BUY spends its collateral at whatever better price it finds, "
+            "and may bring more shares than its size: no cap could count it."
         ),
         "Send a GTC at the same price, which is bounded by its size, with a short `--valid-for`.",
     ),

@@ -29,7 +29,7 @@ BATCH: Final = 100
 
 MARKET_AFTER: Final = 5
 ALL_AFTER: Final = 10
-"""Tries by id without any answer before the whole market, and then everything of the account, is cancelled (W4):
+"""Tries in a row without any answer before the whole market, and then everything of the account, is cancelled (W4):
 an order that cannot be cancelled by its id for half a minute is worth more worry than what rests beside it.
 """
 
@@ -135,7 +135,7 @@ def _ways(requests: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]
     """How each is sent: by id, with its market (then the condition id is the way), or with everything."""
     ways: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for request in requests:
-        tries = request["tries"] if request["in_vain"] else 0
-        way = BY_ID if tries <= MARKET_AFTER else request["condition_id"]
-        ways[way if tries <= ALL_AFTER else EVERYTHING].append(request)
+        unanswered = request["unanswered"]
+        way = BY_ID if unanswered < MARKET_AFTER else request["condition_id"]
+        ways[way if unanswered < ALL_AFTER else EVERYTHING].append(request)
     return ways

@@ -85,35 +85,32 @@ class PolymarketHost:
             rotated=lambda _new: self._add_account(frozenset()),
         )
         self._exchanges = ExchangeLog(calls, ports.clock, log, incarnation, settings.account)
-        timeouts = Timeouts(total=settings.request_timeout_ms)
-        ca_file = settings.polymarket_ca_file
-        self._transport = Transport(
-            settings.polymarket_clob_url,
-            ports,
-            timeouts=timeouts,
-            ca_file=ca_file,
-            record=self._exchanges.note,
-        )
-        self._site = Transport(
-            settings.polymarket_site_url,
-            ports,
-            timeouts=timeouts,
-            ca_file=ca_file,
-            record=self._exchanges.note,
-        )
+        self._transport = self._connections(settings.polymarket_clob_url)
+        self._urgent = self._connections(settings.polymarket_clob_url)
+        self._site = self._connections(settings.polymarket_site_url)
         self._markets: MarketWatch | None = None
         self._signs: deque[tuple[str, ModeSign]] = deque()
         self._ended: deque[str] = deque()
         self.venue = PolymarketVenue(
             self._transport,
+            self._urgent,
             ports,
             budget=SharedBudget(calls),
             lookup=LedgerLookup(calls),
-            connect=connector(ca_file=ca_file),
+            connect=connector(ca_file=settings.polymarket_ca_file),
             user_channel_url=settings.polymarket_ws_url,
             noticed=lambda account, sign: self._signs.append((account, sign)),
         )
         self._add_account(frozenset())
+
+    def _connections(self, url: str) -> Transport:
+        return Transport(
+            url,
+            self._ports,
+            timeouts=Timeouts(total=self._settings.request_timeout_ms),
+            ca_file=self._settings.polymarket_ca_file,
+            record=self._exchanges.note,
+        )
 
     # --- the key ------------------------------------------------------------------------------------
 
@@ -225,6 +222,7 @@ class PolymarketHost:
         if self._markets is not None:
             await self._markets.aclose()
         await self._transport.aclose()
+        await self._urgent.aclose()
         await self._site.aclose()
 
     # --- what the start must have read --------------------------------------------------------------

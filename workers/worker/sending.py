@@ -37,6 +37,9 @@ SEND_WITHIN_NS: Final = 2_000_000_000
 answers with less where the intent's validity ends sooner.
 """
 
+BACKSTOP_MS: Final = 250
+"""Beyond the request timeout; the quarantine has the two seconds of ``send_by`` to spare for it."""
+
 Work = dict[str, Any]
 """A claimed order as ``ledger._work`` shows it."""
 
@@ -281,7 +284,8 @@ class Sender:
 
     async def _placed(self, account: str, requests: list[PlaceRequest]) -> Sequence[PlaceOutcome]:
         """The quarantine counts from the request timeout on, so nothing may be under way for longer."""
-        timeout_s = self._context.settings.request_timeout_ms / 1000
+        # A little more than the transport's own bound, which knows how far the request got and writes it down.
+        timeout_s = (self._context.settings.request_timeout_ms + BACKSTOP_MS) / 1000
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._context.venue.place(account, requests)

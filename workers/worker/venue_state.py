@@ -27,6 +27,8 @@ KEPT_HEADERS: Final = (
 MOST_WAITING: Final = 5_000
 MOST_AT_ONCE: Final = 100
 KEEP_HOURS: Final = 72
+PRUNE_EVERY: Final = 3_600
+"""Passes."""
 
 
 class SharedBudget:
@@ -104,8 +106,10 @@ class ExchangeLog:
 
     async def one_pass(self) -> bool:
         """Write what waits; whether there is more. What the database does not take stays waiting."""
-        if self._passes % 3_600 == 0:
-            await self._calls.value("prune_exchanges", KEEP_HOURS)
+        if self._passes % PRUNE_EVERY == 0:
+            # One bounded deletion after another, until nothing is left that is too old.
+            while await self._calls.value("prune_exchanges", KEEP_HOURS):
+                pass
         self._passes += 1
         batch = [self._waiting.popleft() for _ in range(min(MOST_AT_ONCE, len(self._waiting)))]
         if not batch:

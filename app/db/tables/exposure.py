@@ -12,6 +12,7 @@ from sqlalchemy import (
     DateTime,
     ForeignKey,
     Index,
+    LargeBinary,
     Table,
     Text,
     UniqueConstraint,
@@ -106,6 +107,7 @@ account_state = Table(
         autoincrement=False,
     ),
     Column("journal_seq", BigInteger, nullable=False, server_default=text("0")),
+    Column("journal_digest", LargeBinary, nullable=False, server_default=text("''::bytea")),
     Column("entry_seq", BigInteger, nullable=False, server_default=text("0")),
 )
 

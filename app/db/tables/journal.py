@@ -25,6 +25,15 @@ journal = Table(
     Column("to_state", Text),
     Column("actor", NAME, nullable=False),
     Column("detail", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Column(
+        "digest",
+        LargeBinary,
+        nullable=False,
+        comment=(
+            "SHA-256 of the digest of the account's row before it and of this row: no row can be "
+            "changed without all that follow."
+        ),
+    ),
     Index("journal_of_market", "account_id", "market_id", "market_seq", "at", unique=True),
     Index("journal_of_order", "account_id", "order_id", "seq"),
 )

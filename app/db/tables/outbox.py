@@ -121,6 +121,16 @@ cancel_request = Table(
     Column("last_answer", Text),
     Column("answered_at", DateTime(timezone=True)),
     Column("claimed_by", Uuid),
+    Column(
+        "unanswered",
+        Integer,
+        nullable=False,
+        server_default=text("0"),
+        comment=(
+            "Tries in a row to which the venue said nothing that could be understood. From five on "
+            "the cancel escalates."
+        ),
+    ),
     ForeignKeyConstraint(
         ["account_id", "order_id"], ["ledger.orders.account_id", "ledger.orders.order_id"]
     ),

@@ -165,6 +165,24 @@ halt = Table(
     Index("halt_standing", "scope", "scope_id", postgresql_where=text("(cleared_at IS NULL)")),
 )
 
+halt_change = Table(
+    "halt_change",
+    metadata,
+    Column("change_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("halt_id", BigInteger, nullable=False),
+    Column("change", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("scope_id", Text, nullable=False),
+    Column("why", Text),
+    Column("changed_by", NAME, nullable=False),
+    Column("changed_as", Text),
+    Column("changed_at", DateTime(timezone=True), nullable=False),
+    comment=(
+        "Append-only: each halt once when it is set and once when it is cleared. What happened to "
+        "a halt otherwise shows in the audit."
+    ),
+)
+
 worker = Table(
     "worker",
     metadata,

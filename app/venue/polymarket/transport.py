@@ -118,14 +118,20 @@ class Transport:
         pool = self._take()
         try:
             exchange = await self._exchange(pool, endpoint, sent, identity, watch)
+        except asyncio.CancelledError:
+            self._note(Exchange(endpoint, watch.phase(has_head=False), problem="cancelled"), sent)
+            raise
         finally:
             pool.under_way -= 1
             self._close_if_idle(pool)
         took_ms = (self._ports.clock.monotonic_ns() - started_ns) // 1_000_000
         exchange = _timed(exchange, took_ms)
-        if self._record is not None and not endpoint.answers_secret:
-            self._record(exchange, sent)
+        self._note(exchange, sent)
         return exchange
+
+    def _note(self, exchange: Exchange, sent: Sent) -> None:
+        if self._record is not None and not exchange.endpoint.answers_secret:
+            self._record(exchange, sent)
 
     async def aclose(self) -> None:
         """Close every connection. Requests still under way end with a broken connection."""

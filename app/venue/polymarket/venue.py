@@ -67,6 +67,16 @@ MAX_CANCELS: Final = 1_000
 _UNSTATED_PAUSE_MS: Final = 1_000
 """After a 429 that names no time."""
 
+_URGENT: Final = frozenset(
+    {
+        Endpoint.DELETE_ORDER,
+        Endpoint.DELETE_ORDERS,
+        Endpoint.DELETE_ALL,
+        Endpoint.DELETE_MARKET,
+        Endpoint.POST_HEARTBEAT,
+    }
+)
+
 Noticed = Callable[[str, ModeSign], None]
 
 
@@ -85,13 +95,17 @@ class Wallet:
 
 
 class PolymarketVenue:
-    """The venue for the accounts of one worker. ``noticed`` is told of each sign of a mode, and must not wait."""
+    """The venue for the accounts of one worker. ``noticed`` is told of each sign of a mode, and must not wait.
+
+    ``urgent``: connections of their own for what may not stand behind a read or a placement of ours.
+    """
 
     name = "polymarket"
 
     def __init__(
         self,
         transport: Transport,
+        urgent: Transport,
         ports: Ports,
         *,
         budget: Budget,
@@ -101,6 +115,7 @@ class PolymarketVenue:
         noticed: Noticed,
     ) -> None:
         self._transport = transport
+        self._urgent = urgent
         self._ports = ports
         self._budget = budget
         self._lookup = lookup
@@ -346,7 +361,8 @@ class PolymarketVenue:
         return exchange
 
     async def _ask(self, wallet: Wallet, endpoint: Endpoint, **options: object) -> Exchange:
-        return await self._transport.request(endpoint, identity=wallet.identity, **options)  # type: ignore[arg-type]
+        transport = self._urgent if endpoint in _URGENT else self._transport
+        return await transport.request(endpoint, identity=wallet.identity, **options)  # type: ignore[arg-type]
 
 
 def _trade_row(row: TradeRow) -> str:

@@ -57,7 +57,9 @@ BEGIN
             RETURNING * INTO s;
             o.venue_order_id := s.venue_order_id;
             v_answer := ledger._ok(i, o, ledger._settle(o, 'PREPARE', '', s.signed_at,
-                jsonb_build_object('venue_order_id', s.venue_order_id)));
+                jsonb_build_object('venue_order_id', s.venue_order_id, 'signed_by', s.signed_by,
+                    'body', encode(sha256(s.body), 'hex'),
+                    'fields', encode(sha256(convert_to(s.fields::text, 'UTF8')), 'hex'))));
         END IF;
         v_answers := v_answers || v_answer;
         i := i + 1;
@@ -168,10 +170,19 @@ BEGIN
     VALUES (o.account_id, o.order_id, o.attempts, (x ->> 'incarnation')::uuid, coalesce(x ->> 'owner', ''),
             p_now, v_send_by, o.last_deadline);
     UPDATE ledger.outbox SET status = 'claimed' WHERE account_id = o.account_id AND order_id = o.order_id;
-    RETURN ledger._ok(p_item, o, ledger._settle(o, 'OPEN', '', p_now, '{}', p_attempt => o.attempts))
+    RETURN ledger._ok(p_item, o, ledger._settle(o, 'OPEN', '', p_now, jsonb_build_object('send_by', v_send_by,
+            'deadline', o.last_deadline,            'incarnation', x ->> 'incarnation', 'owner', coalesce(x ->> 'owner', '')), p_attempt => o.attempts))
         || jsonb_build_object('attempt', o.attempts,
             'send_within_ms', floor(extract(epoch FROM v_within) * 1000)::bigint);
 END $$;
+
+CREATE FUNCTION ledger._answer(p_outcome text, p_code text, p_raw text) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT jsonb_build_object('outcome', p_outcome, 'code', p_code,
+                              'answer', encode(sha256(convert_to(left(p_raw, 8192), 'UTF8')), 'hex'))
+$$;
+COMMENT ON FUNCTION ledger._answer(text, text, text) IS 'How an attempt ended, for the journal; of the venue''s answer its digest.';
 
 CREATE FUNCTION ledger._complete(
     p_items jsonb, p_outcome text, p_event text) RETURNS jsonb
@@ -203,17 +214,18 @@ BEGIN
         WHERE account_id = o.account_id AND order_id = o.order_id AND attempt = ledger._whole(x -> 'attempt')
           AND incarnation = (x ->> 'incarnation')::uuid AND outcome = 'open';
         IF NOT FOUND THEN
-            INSERT INTO ledger.evidence (account_id, order_id, kind, started_at, at, incarnation, detail)
-            VALUES (o.account_id, o.order_id, 'refused_completion', v_now, v_now, (x ->> 'incarnation')::uuid,
-                    left(format('attempt %s: %s %s %s', x ->> 'attempt', p_outcome, v_code, x ->> 'raw'), 8192));
             PERFORM ledger._journal(o.account_id, o.market_id, v_now, 'REFUSED_COMPLETION', o.order_id,
-                ledger._whole(x -> 'attempt')::integer, o.state, NULL, jsonb_build_object('outcome', p_outcome, 'code', v_code));
+                ledger._whole(x -> 'attempt')::integer, o.state, NULL, jsonb_build_object('outcome', p_outcome, 'code', v_code)
+                || ledger._keep_evidence(o, 'refused_completion', v_now, v_now, (x ->> 'incarnation')::uuid, NULL,
+                    left(format('attempt %s: %s %s %s', x ->> 'attempt', p_outcome, v_code, x ->> 'raw'), 8192)));
             IF p_outcome IN ('accepted', 'seen') THEN
                 PERFORM ledger._late_sighting(o, x, v_now);
             END IF;
             v_answer := ledger._refusal(i, 'STALE_ATTEMPT', 'this attempt is not open for this worker; kept as evidence');
         ELSIF o.state <> 'SENDING' THEN
             -- The stream was faster: the order already stands on better evidence than this answer.
+            PERFORM ledger._journal(o.account_id, o.market_id, v_now, 'ATTEMPT_ENDED', o.order_id,
+                ledger._whole(x -> 'attempt')::integer, o.state, o.state, ledger._answer(p_outcome, v_code, x ->> 'raw'));
             v_answer := ledger._ok(i, o, o.state);
         ELSE
             v_event := p_event;
@@ -227,7 +239,7 @@ BEGIN
             IF p_outcome IN ('accepted', 'seen') THEN
                 o.seen_at_venue := true;
             END IF;
-            v_state := ledger._settle(o, v_event, v_code, v_now, jsonb_build_object('outcome', p_outcome, 'code', v_code),
+            v_state := ledger._settle(o, v_event, v_code, v_now, ledger._answer(p_outcome, v_code, x ->> 'raw'),
                                       p_attempt => ledger._whole(x -> 'attempt')::integer);
             IF v_state = 'HELD_BACK' THEN
                 UPDATE ledger.outbox SET status = 'ready', claimed_by = NULL, claimed_until = NULL,
@@ -247,6 +259,19 @@ BEGIN
     RETURN v_answers;
 END $$;
 
+CREATE FUNCTION ledger._sighted(o ledger.orders, p_now timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    UPDATE ledger.orders SET seen_at_venue = true
+    WHERE account_id = o.account_id AND order_id = o.order_id AND NOT seen_at_venue;
+    IF FOUND THEN
+        PERFORM ledger._journal(o.account_id, o.market_id, p_now, 'SIGHTED', o.order_id, NULL, o.state, o.state);
+    END IF;
+END $$;
+COMMENT ON FUNCTION ledger._sighted(ledger.orders, timestamptz) IS
+    'The venue knows the id, and nothing else follows from it: from now on the order is never absent.';
+
 CREATE FUNCTION ledger._late_sighting(o ledger.orders, x jsonb, p_now timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
@@ -260,7 +285,7 @@ BEGIN
     IF o.state IN ('REJECTED', 'NOT_PLACED') THEN
         PERFORM ledger._settle(o, 'SEE', 'LATE_ANSWER', p_now);
     ELSE
-        UPDATE ledger.orders SET seen_at_venue = true WHERE account_id = o.account_id AND order_id = o.order_id;
+        PERFORM ledger._sighted(o, p_now);
     END IF;
 END $$;
 

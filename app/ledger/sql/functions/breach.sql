@@ -20,14 +20,30 @@ COMMENT ON FUNCTION ledger._halted_by(bigint, bigint) IS
     'The first standing halt that covers the market for the account, as text, or NULL. VOLATILE: it must see '
     'what was committed while the caller waited for its lock.';
 
+CREATE FUNCTION ledger._add_halt(p_scope text, p_scope_id text, p_why text, p_as text, p_now timestamptz) RETURNS bigint
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_id bigint;
+BEGIN
+    INSERT INTO ledger.halt (scope, scope_id, why, set_by, set_as, set_at)
+    VALUES (p_scope, p_scope_id, left(p_why, 500), session_user, left(p_as, 200), p_now)
+    RETURNING halt_id INTO v_id;
+    INSERT INTO ledger.halt_change (halt_id, change, scope, scope_id, why, changed_by, changed_as, changed_at)
+    SELECT h.halt_id, 'set', h.scope, h.scope_id, h.why, h.set_by, h.set_as, h.set_at
+    FROM ledger.halt h WHERE h.halt_id = v_id;
+    RETURN v_id;
+END $$;
+COMMENT ON FUNCTION ledger._add_halt(text, text, text, text, timestamptz) IS
+    'A halt and its row in halt_change, which is what the audit holds the halt against.';
+
 CREATE FUNCTION ledger._halt_once(p_scope text, p_scope_id text, p_why text, p_now timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM ledger.halt h WHERE h.scope = p_scope AND h.scope_id = p_scope_id
                    AND h.cleared_at IS NULL AND split_part(h.why, ':', 1) = split_part(p_why, ':', 1)) THEN
-        INSERT INTO ledger.halt (scope, scope_id, why, set_by, set_as, set_at)
-        VALUES (p_scope, p_scope_id, left(p_why, 500), session_user, 'ledger', p_now);
+        PERFORM ledger._add_halt(p_scope, p_scope_id, p_why, 'ledger', p_now);
     END IF;
 END $$;
 COMMENT ON FUNCTION ledger._halt_once(text, text, text, timestamptz) IS
@@ -137,7 +153,6 @@ CREATE FUNCTION ledger.set_halt(p_scope text, p_id text, p_why text, p_as text D
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
-    v_id bigint;
     v_scope_id text;
 BEGIN
     PERFORM ledger._enter();
@@ -145,10 +160,7 @@ BEGIN
         RAISE EXCEPTION 'BAD_REQUEST: a halt needs a reason; nothing was halted' USING ERRCODE = 'LG004';
     END IF;
     v_scope_id := ledger._scope_id(p_scope, p_id);
-    INSERT INTO ledger.halt (scope, scope_id, why, set_by, set_as, set_at)
-    VALUES (p_scope, v_scope_id, left(p_why, 500), session_user, left(p_as, 200), ledger.clock())
-    RETURNING halt_id INTO v_id;
-    RETURN v_id;
+    RETURN ledger._add_halt(p_scope, v_scope_id, p_why, p_as, ledger.clock());
 END $$;
 COMMENT ON FUNCTION ledger.set_halt(text, text, text, text) IS
     'Anyone may halt. Returns the version that resume must name. Effective for the next decision in every process.';
@@ -178,10 +190,14 @@ BEGIN
         RAISE EXCEPTION 'STALE_VERSION: a newer halt (version %) of this scope stands; nothing was resumed', v_newest
             USING ERRCODE = 'LG005', HINT = 'Read its reason with ledger-worker status, then name that version.';
     END IF;
-    UPDATE ledger.halt SET cleared_at = ledger.clock(), cleared_by = session_user,
-                           cleared_as = left(p_as, 200), cleared_why = left(p_why, 500)
-    -- By version: one that was committed since the look above stands.
-    WHERE scope = p_scope AND scope_id = v_scope_id AND cleared_at IS NULL AND halt_id <= p_version;
+    WITH cleared AS (
+        UPDATE ledger.halt SET cleared_at = ledger.clock(), cleared_by = session_user,
+                               cleared_as = left(p_as, 200), cleared_why = left(p_why, 500)
+        -- By version: one that was committed since the look above stands.
+        WHERE scope = p_scope AND scope_id = v_scope_id AND cleared_at IS NULL AND halt_id <= p_version
+        RETURNING *)
+    INSERT INTO ledger.halt_change (halt_id, change, scope, scope_id, why, changed_by, changed_as, changed_at)
+    SELECT c.halt_id, 'cleared', c.scope, c.scope_id, c.cleared_why, c.cleared_by, c.cleared_as, c.cleared_at FROM cleared c;
     GET DIAGNOSTICS v_count = ROW_COUNT;
     RETURN v_count;
 END $$;

@@ -132,10 +132,10 @@ BEGIN
         UPDATE ledger.cancel_request c SET next_at = ledger.clock() + interval '3 seconds', tries = c.tries + 1,
                                            claimed_by = p_incarnation
         FROM due WHERE c.account_id = due.account_id AND c.order_id = due.order_id
-        RETURNING c.account_id, c.order_id, c.tries, c.reason, c.last_answer)
+        RETURNING c.account_id, c.order_id, c.tries, c.reason, c.unanswered)
     SELECT coalesce(jsonb_agg(jsonb_build_object('account', a.name, 'order_id', k.order_id,
         'venue_order_id', o.venue_order_id, 'state', o.state, 'tries', k.tries, 'reason', k.reason, 'condition_id', m.condition_id,
-        'in_vain', coalesce(k.last_answer LIKE 'unknown:%', false)) ORDER BY k.order_id), '[]') INTO v_out
+        'unanswered', k.unanswered) ORDER BY k.order_id), '[]') INTO v_out
     FROM claimed k JOIN ledger.account a USING (account_id)
     JOIN ledger.orders o ON o.account_id = k.account_id AND o.order_id = k.order_id
     JOIN ledger.market m ON m.market_id = o.market_id
@@ -152,6 +152,7 @@ DECLARE
     x jsonb;
     o ledger.orders;
     v_now timestamptz;
+    v_kept jsonb;
     v_answers jsonb := '[]';
     i integer := 0;
 BEGIN
@@ -166,17 +167,27 @@ BEGIN
         v_now := ledger._lane_time(o.account_id, o.market_id);
         UPDATE ledger.cancel_request SET last_answer = left(format('%s: %s', x ->> 'answer', x ->> 'raw'), 2000),
             answered_at = v_now,
+            unanswered = CASE WHEN x ->> 'answer' = 'unknown' THEN unanswered + 1 ELSE 0 END,
+            -- At the time the venue states. Where it states none, soon, and then not so soon: a key or an address that
+            -- hammers is shut out, and then no cancel arrives at all.
             next_at = ledger.clock() + make_interval(secs => CASE WHEN x ->> 'answer' = 'not_sent'
-                THEN least(coalesce(ledger._whole(x -> 'retry_after_ms'), 500), 300000) ELSE 1000 END / 1000.0)
+                THEN least(greatest(coalesce(ledger._whole(x -> 'retry_after_ms'), 0),
+                    CASE WHEN coalesce(ledger._whole(x -> 'retry_after_ms'), 0) = 0 THEN least(50 * 2 ^ least(tries, 6), 2000) ELSE 0 END), 300000)
+                ELSE 1000 END / 1000.0)
         WHERE account_id = o.account_id AND order_id = o.order_id AND status = 'due';
+        v_kept := '{}';
+        IF x ->> 'answer' = 'accepted' THEN
+            -- It can list as cancelled only what it knows: such an id is never absent.
+            UPDATE ledger.orders SET seen_at_venue = true
+            WHERE account_id = o.account_id AND order_id = o.order_id AND NOT seen_at_venue;
+        END IF;
         IF x ->> 'answer' IN ('accepted', 'refused') THEN
-            INSERT INTO ledger.evidence (account_id, order_id, kind, started_at, at, incarnation, owner, detail)
-            VALUES (o.account_id, o.order_id, 'delete_answered',
-                    v_entered - make_interval(secs => greatest(coalesce(ledger._whole(x -> 'took_ms'), 0), 0) / 1000.0),
-                    v_now, (x ->> 'incarnation')::uuid, coalesce(x ->> 'owner', ''), left(coalesce(x ->> 'raw', ''), 2000));
+            v_kept := ledger._keep_evidence(o, 'delete_answered',
+                v_entered - make_interval(secs => greatest(coalesce(ledger._whole(x -> 'took_ms'), 0), 0) / 1000.0),
+                v_now, (x ->> 'incarnation')::uuid, x ->> 'owner', left(x ->> 'raw', 2000));
         END IF;
         PERFORM ledger._journal(o.account_id, o.market_id, v_now, 'CANCEL_ANSWERED', o.order_id, NULL, o.state, o.state,
-            jsonb_build_object('answer', x ->> 'answer', 'raw', left(x ->> 'raw', 500)));
+            v_kept || jsonb_build_object('answer', x ->> 'answer', 'raw', left(x ->> 'raw', 500)));
         v_answers := v_answers || ledger._ok(i, o, o.state);
         i := i + 1;
     END LOOP;

@@ -3,6 +3,30 @@
 -- index:   evidence_of_order.
 -- fence:   absence needs every kind of evidence, begun after the quarantine; the ledger checks, not the caller.
 
+CREATE FUNCTION ledger._keep_evidence(
+    o ledger.orders, p_kind text, p_started_at timestamptz, p_at timestamptz, p_incarnation uuid, p_owner text, p_detail text)
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v ledger.evidence;
+BEGIN
+    INSERT INTO ledger.evidence (account_id, order_id, kind, started_at, at, incarnation, owner, detail)
+    VALUES (o.account_id, o.order_id, p_kind, p_started_at, p_at, p_incarnation, coalesce(p_owner, ''), coalesce(p_detail, ''))
+    RETURNING * INTO v;
+    RETURN jsonb_build_object('evidence', encode(sha256(convert_to(ledger._evidence_text(v), 'UTF8')), 'hex'));
+END $$;
+COMMENT ON FUNCTION ledger._keep_evidence(ledger.orders, text, timestamptz, timestamptz, uuid, text, text) IS
+    'Stores a piece of evidence and returns its digest, for the journal.';
+
+CREATE FUNCTION ledger._evidence_text(v ledger.evidence) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT jsonb_build_array(v.evidence_id, v.kind, extract(epoch FROM v.started_at), extract(epoch FROM v.at),
+                             v.incarnation, v.owner, v.detail)::text
+$$;
+COMMENT ON FUNCTION ledger._evidence_text(ledger.evidence) IS 'A piece of evidence as it is digested.';
+
 CREATE FUNCTION ledger.record_evidence(p_items jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
@@ -11,6 +35,7 @@ DECLARE
     v_locked bigint[];
     x jsonb;
     o ledger.orders;
+    v_kept jsonb;
     v_answers jsonb := '[]';
     i integer := 0;
 BEGIN
@@ -21,11 +46,15 @@ BEGIN
         IF o.order_id IS NULL OR coalesce(x ->> 'kind', '') NOT IN ('order_absent', 'trades_absent', 'late_answer', 'sighting') THEN
             v_answers := v_answers || ledger._refusal(i, 'BAD_REQUEST', 'unknown order or kind of evidence');
         ELSE
-            INSERT INTO ledger.evidence (account_id, order_id, kind, started_at, at, incarnation, owner, detail)
-            VALUES (o.account_id, o.order_id, x ->> 'kind',
-                    -- The look-up's own duration is subtracted on the database's clock: no other clock is compared with it.
-                    v_entered - make_interval(secs => greatest(coalesce(ledger._whole(x -> 'took_ms'), 0), 0) / 1000.0),
-                    ledger.clock(), (x ->> 'incarnation')::uuid, coalesce(x ->> 'owner', ''), left(coalesce(x ->> 'detail', ''), 2000));
+            v_kept := ledger._keep_evidence(o, x ->> 'kind',
+                -- The look-up's own duration is subtracted on the database's clock: no other clock is compared with it.
+                v_entered - make_interval(secs => greatest(coalesce(ledger._whole(x -> 'took_ms'), 0), 0) / 1000.0),
+                ledger.clock(), (x ->> 'incarnation')::uuid, x ->> 'owner', left(x ->> 'detail', 2000));
+            IF x ->> 'kind' IN ('late_answer', 'sighting') THEN
+                -- Look-ups that find nothing are many; their digest is taken when absence is concluded from them.
+                PERFORM ledger._journal(o.account_id, o.market_id, ledger._lane_time(o.account_id, o.market_id), 'EVIDENCE',
+                    o.order_id, NULL, o.state, o.state, v_kept || jsonb_build_object('kind', x ->> 'kind'));
+            END IF;
             v_answers := v_answers || ledger._ok(i, o, o.state);
         END IF;
         i := i + 1;
@@ -62,6 +91,19 @@ BEGIN
         END;
 END $$;
 
+CREATE FUNCTION ledger._proof(o ledger.orders) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    RETURN (SELECT jsonb_build_object('deadline', o.last_deadline, 'quarantine_ms', a.quarantine_ms,
+        'pieces', count(*), 'through', max(v.evidence_id),
+        'digest', encode(sha256(convert_to(string_agg(ledger._evidence_text(v), E'\n' ORDER BY v.evidence_id), 'UTF8')), 'hex'))
+        FROM ledger.account a LEFT JOIN ledger.evidence v ON v.account_id = o.account_id AND v.order_id = o.order_id
+        WHERE a.account_id = o.account_id GROUP BY a.quarantine_ms);
+END $$;
+COMMENT ON FUNCTION ledger._proof(ledger.orders) IS
+    'From what absence is concluded, for the journal: the quarantine, and count, last id and digest of the evidence.';
+
 CREATE FUNCTION ledger.prove_absent(p_items jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
@@ -83,7 +125,7 @@ BEGIN
             v_now := ledger._lane_time(o.account_id, o.market_id);
             v_missing := ledger._missing_proof(o, v_now);
             v_answers := v_answers || CASE WHEN v_missing IS NOT NULL THEN ledger._refusal(i, 'NOT_PROVEN', v_missing)
-                ELSE ledger._ok(i, o, ledger._settle(o, 'ABSENT', 'PROVEN_ABSENT', v_now)) END;
+                ELSE ledger._ok(i, o, ledger._settle(o, 'ABSENT', 'PROVEN_ABSENT', v_now, ledger._proof(o))) END;
         END IF;
         i := i + 1;
     END LOOP;
@@ -100,6 +142,7 @@ DECLARE
     v_locked bigint[];
     o ledger.orders;
     v_now timestamptz;
+    v_kept jsonb;
     v_event text := CASE p_as WHEN 'not_placed' THEN 'ABSENT' WHEN 'cancelled' THEN 'END_CANCELLED' WHEN 'live' THEN 'SEE' END;
 BEGIN
     -- Only risk may call this at all, and it mends the orders of every account.
@@ -117,12 +160,15 @@ BEGIN
         RETURN ledger._refusal(0, 'NOT_PROVEN', 'the venue has shown this order: resolve it as cancelled or live');
     END IF;
     v_now := ledger._lane_time(o.account_id, o.market_id);
-    INSERT INTO ledger.evidence (account_id, order_id, kind, started_at, at, detail)
-    VALUES (o.account_id, o.order_id, 'operator', v_now, v_now, left(format('%s: %s', p_operator, p_why), 2000));
+    v_kept := ledger._keep_evidence(o, 'operator', v_now, v_now, NULL, NULL, left(format('%s: %s', p_operator, p_why), 2000));
     UPDATE ledger.attempt SET outcome = 'lapsed', ended_at = v_now
     WHERE account_id = o.account_id AND order_id = o.order_id AND outcome = 'open';
+    IF FOUND THEN
+        PERFORM ledger._journal(o.account_id, o.market_id, v_now, 'ATTEMPT_ENDED', o.order_id, o.attempts, o.state, o.state);
+    END IF;
     o.size_matched_micros := greatest(o.size_matched_micros, coalesce(p_final_size_micros, 0));
     o.seen_at_venue := o.seen_at_venue OR p_as = 'live';
     RETURN ledger._ok(0, o, ledger._settle(o, v_event, 'OPERATOR', v_now,
-        jsonb_build_object('as', p_as, 'why', left(p_why, 500), 'operator', left(p_operator, 200))));
+        v_kept || jsonb_build_object('as', p_as, 'why', left(p_why, 500), 'operator', left(p_operator, 200),
+                           'matched', o.size_matched_micros)));
 END $$;

@@ -82,9 +82,9 @@ BEGIN
             o.seen_at_venue := true;
             v_event := ledger._event_of(o, x, v_entered);
             IF v_event IS NULL THEN
-                UPDATE ledger.orders SET seen_at_venue = true
-                WHERE account_id = o.account_id AND order_id = o.order_id AND NOT seen_at_venue
-                  AND x ->> 'status' <> 'REJECTED';
+                IF x ->> 'status' <> 'REJECTED' THEN
+                    PERFORM ledger._sighted(o, v_now);
+                END IF;
                 v_answer := ledger._ok(i, o, o.state);
             ELSE
                 v_answer := ledger._ok(i, o, ledger._settle(o, v_event, coalesce(x ->> 'raw_status', ''), v_now,
@@ -262,11 +262,12 @@ COMMENT ON FUNCTION ledger._contradicted(ledger.orders, ledger.fill, text, text,
     'A trade that was final has ended the other way: tokens moved and did not. Whatever is booked, a person has to look.';
 
 CREATE FUNCTION ledger._told(f ledger.fill) RETURNS jsonb
-LANGUAGE plpgsql IMMUTABLE
+LANGUAGE plpgsql STABLE
 AS $$
 BEGIN
     RETURN jsonb_build_object('trade', f.trade_id, 'size', f.size_micros, 'price', f.price_micros, 'fee', f.fee_micros,
-                              'settlement', f.settlement);
+                              'settlement', f.settlement, 'status', f.raw_status, 'maker', f.is_maker,
+                              'matched_at', f.matched_at, 'contradicted_at', f.contradicted_at);
 END $$;
 
 CREATE FUNCTION ledger._fill(p_item integer, o ledger.orders, x jsonb) RETURNS jsonb

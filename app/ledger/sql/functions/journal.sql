@@ -12,18 +12,21 @@ AS $$
 DECLARE
     v_seq bigint;
     v_market_seq bigint;
+    v_digest bytea;
 BEGIN
     IF p_market_id IS NOT NULL THEN
         UPDATE ledger.exposure SET journal_seq = journal_seq + 1
         WHERE account_id = p_account_id AND market_id = p_market_id
         RETURNING journal_seq INTO v_market_seq;
     END IF;
-    UPDATE ledger.account_state SET journal_seq = journal_seq + 1
-    WHERE account_id = p_account_id RETURNING journal_seq INTO v_seq;
+    UPDATE ledger.account_state s SET journal_seq = s.journal_seq + 1, journal_digest = sha256(s.journal_digest
+        || convert_to(jsonb_build_array(p_account_id, s.journal_seq + 1, p_market_id, v_market_seq, extract(epoch FROM p_at),
+               p_event, p_order_id, p_attempt, p_from, p_to, session_user, p_detail)::text, 'UTF8'))
+    WHERE s.account_id = p_account_id RETURNING s.journal_seq, s.journal_digest INTO v_seq, v_digest;
     INSERT INTO ledger.journal (account_id, seq, market_id, market_seq, at, event, order_id, attempt,
-                                from_state, to_state, actor, detail)
+                                from_state, to_state, actor, detail, digest)
     VALUES (p_account_id, v_seq, p_market_id, v_market_seq, p_at, p_event, p_order_id, p_attempt,
-            p_from, p_to, session_user, p_detail);
+            p_from, p_to, session_user, p_detail, v_digest);
 END $$;
 
 CREATE FUNCTION ledger._refuse_change() RETURNS trigger
@@ -45,6 +48,8 @@ CREATE TRIGGER balance_entry_append_only BEFORE UPDATE OR DELETE ON ledger.balan
 CREATE TRIGGER balance_entry_no_truncate BEFORE TRUNCATE ON ledger.balance_entry
     FOR EACH STATEMENT EXECUTE FUNCTION ledger._refuse_change();
 CREATE TRIGGER limit_change_append_only BEFORE UPDATE OR DELETE ON ledger.limit_change
+    FOR EACH ROW EXECUTE FUNCTION ledger._refuse_change();
+CREATE TRIGGER halt_change_append_only BEFORE UPDATE OR DELETE ON ledger.halt_change
     FOR EACH ROW EXECUTE FUNCTION ledger._refuse_change();
 CREATE TRIGGER signed_order_append_only BEFORE UPDATE OR DELETE ON ledger.signed_order
     FOR EACH ROW EXECUTE FUNCTION ledger._refuse_change();
@@ -108,6 +113,8 @@ COMMENT ON FUNCTION ledger.make_partitions(integer) IS 'Journal partitions for t
 
 CREATE FUNCTION ledger.archive_partition(p_name text) RETURNS bytea
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+-- The digest is of rows as text: it must be the same from every session.
+SET timezone = 'UTC' SET datestyle = 'ISO'
 AS $$
 DECLARE
     v_count bigint;

@@ -35,6 +35,7 @@ DECLARE
     v_account_id bigint := 0;
     v_market_id bigint := 0;
     v_before text;
+    v_after text;
 BEGIN
     PERFORM ledger._enter();
     IF p_account IS NOT NULL THEN
@@ -59,12 +60,12 @@ BEGIN
     PERFORM FROM ledger.limits WHERE account_id = v_account_id AND market_id = v_market_id FOR UPDATE;
     EXECUTE format('SELECT %I::text FROM ledger.limits WHERE account_id = $1 AND market_id = $2', p_name)
         INTO v_before USING v_account_id, v_market_id;
-    EXECUTE format('UPDATE ledger.limits SET %I = $3::%s WHERE account_id = $1 AND market_id = $2', p_name,
+    EXECUTE format('UPDATE ledger.limits SET %I = $3::%s WHERE account_id = $1 AND market_id = $2 RETURNING %1$I::text', p_name,
         CASE p_name WHEN 'burst_counts_sells' THEN 'boolean' WHEN 'burst_per_minute' THEN 'integer'
                     WHEN 'burst_gap_ms' THEN 'integer' ELSE 'bigint' END)
-        USING v_account_id, v_market_id, p_value;
+        INTO v_after USING v_account_id, v_market_id, p_value;
     INSERT INTO ledger.limit_change (account_id, market_id, name, before, after, why, changed_by, changed_at)
-    VALUES (v_account_id, v_market_id, p_name, v_before, p_value, left(p_why, 500), session_user, ledger.clock());
+    VALUES (v_account_id, v_market_id, p_name, v_before, v_after, left(p_why, 500), session_user, ledger.clock());
     RETURN v_before;
 END $$;
 COMMENT ON FUNCTION ledger.set_limit(text, text, text, text, text) IS

@@ -192,6 +192,9 @@ BEGIN
             UPDATE ledger.attempt SET outcome = 'lapsed', ended_at = v_now
             WHERE account_id = o.account_id AND order_id = o.order_id AND outcome = 'open'
               AND (b.status = 'claimed' AND b.claimed_until <= v_now OR o.state <> 'SENDING' AND deadline <= v_now);
+            IF FOUND AND o.state <> 'SENDING' THEN
+                PERFORM ledger._journal(o.account_id, o.market_id, v_now, 'ATTEMPT_ENDED', o.order_id, o.attempts, o.state, o.state);
+            END IF;
             CONTINUE WHEN b.status <> 'claimed' OR b.claimed_until > v_now;
             IF o.state = 'SENDING' THEN
                 o.fate_open := true;

@@ -63,7 +63,11 @@ BEGIN
     INSERT INTO ledger.idempotency_key (account_id, key, fingerprint, kind, subject_id, bound_at)
     VALUES (o.account_id, r.key, r.fingerprint, 'replacement', v_id, v_now);
     PERFORM ledger._journal(o.account_id, o.market_id, v_now, 'REPLACE_ASKED', o.order_id, NULL, o.state, o.state,
-                            jsonb_build_object('replacement', v_id, 'key', r.key));
+                            jsonb_build_object('replacement', v_id, 'key', r.key,
+                                'filled', greatest(o.size_matched_micros, o.traded_micros),
+                                'request', (SELECT encode(sha256(convert_to(q.request::text, 'UTF8')), 'hex')
+                                            FROM ledger.replacement q
+                                            WHERE q.account_id = o.account_id AND q.replacement_id = v_id)));
     PERFORM ledger._cancel_one(ledger._order(p_order_id, v_locked), 'replaced', v_now);
     RETURN jsonb_build_object('item', 0, 'status', 'asked', 'replay', false, 'replacement_id', v_id);
 END $$;

@@ -163,7 +163,8 @@ BEGIN
     END IF;
 
     PERFORM ledger._follow_queues(o, v_from, p_now);
-    PERFORM ledger._journal(o.account_id, o.market_id, p_now, p_event, o.order_id, p_attempt, v_from, v_to, p_detail);
+    PERFORM ledger._journal(o.account_id, o.market_id, p_now, p_event, o.order_id, p_attempt, v_from, v_to,
+        CASE WHEN v_to <> v_from AND p_cause <> '' THEN p_detail || jsonb_build_object('cause', p_cause) ELSE p_detail END);
     IF p_event IN ('SEE', 'FILL_PART', 'FILL_ALL', 'END_CANCELLED', 'END_EXPIRED', 'REOPEN') THEN
         PERFORM ledger._check_breach(o.account_id, o.market_id, p_now, v_matched > o.size_micros);
     END IF;

@@ -11,17 +11,25 @@ AS $$
 DECLARE
     v_id bigint;
     v_venue text;
+    v_new boolean;
 BEGIN
     PERFORM ledger._enter();
     INSERT INTO ledger.account (name, venue, maker, signer, signature_type, quarantine_ms, created_at)
     VALUES (p_name, p_venue, p_maker, p_signer, p_signature_type, p_quarantine_ms, ledger.clock())
     ON CONFLICT (name) DO NOTHING;
+    v_new := FOUND;
     SELECT a.account_id, a.venue INTO v_id, v_venue FROM ledger.account a WHERE a.name = p_name;
     IF v_venue <> p_venue THEN
         RAISE EXCEPTION 'BAD_REQUEST: account % trades on %; paper and live never mix. Nothing was changed', p_name, v_venue
             USING ERRCODE = 'LG004', HINT = 'Open another account for the other venue.';
     END IF;
     INSERT INTO ledger.account_state (account_id) VALUES (v_id) ON CONFLICT DO NOTHING;
+    IF v_new THEN
+        PERFORM ledger._journal(v_id, NULL, a.created_at, 'ACCOUNT_OPENED', p_detail => jsonb_build_object('name', a.name,
+            'venue', a.venue, 'maker', a.maker, 'signer', a.signer, 'signature_type', a.signature_type,
+            'quarantine_ms', a.quarantine_ms))
+        FROM ledger.account a WHERE a.account_id = v_id;
+    END IF;
     RETURN v_id;
 END $$;
 COMMENT ON FUNCTION ledger.open_account(text, text, text, text, integer, bigint) IS 'Safe to repeat; returns the account id.';
@@ -43,9 +51,21 @@ COMMENT ON FUNCTION ledger.open_paper_account(text, bigint, bigint) IS
 CREATE FUNCTION ledger.sign_as(p_account text, p_maker text, p_signer text) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
+DECLARE
+    v_id bigint;
+    v_maker text;
+    v_signer text;
 BEGIN
     PERFORM ledger._enter();
-    UPDATE ledger.account SET maker = coalesce(maker, p_maker), signer = coalesce(signer, p_signer) WHERE name = p_account;
+    WITH signing AS (
+        UPDATE ledger.account SET maker = coalesce(maker, p_maker), signer = coalesce(signer, p_signer)
+        WHERE name = p_account AND (maker IS NULL AND p_maker IS NOT NULL OR signer IS NULL AND p_signer IS NOT NULL)
+        RETURNING account_id, maker, signer)
+    SELECT s.account_id, s.maker, s.signer INTO v_id, v_maker, v_signer FROM signing s;
+    IF FOUND THEN
+        PERFORM ledger._journal(v_id, NULL, ledger.clock(), 'SIGNS_AS',
+            p_detail => jsonb_build_object('maker', v_maker, 'signer', v_signer));
+    END IF;
     RETURN EXISTS (SELECT FROM ledger.account a WHERE a.name = p_account
                    AND lower(a.maker) = lower(p_maker) AND lower(a.signer) = lower(p_signer));
 END $$;
@@ -55,6 +75,8 @@ COMMENT ON FUNCTION ledger.sign_as(text, text, text) IS
 CREATE FUNCTION ledger.grant_account(p_account text, p_role name) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
+DECLARE
+    g ledger.account_grant;
 BEGIN
     IF NOT EXISTS (SELECT FROM ledger.account a WHERE a.name = p_account) THEN
         RAISE EXCEPTION 'UNKNOWN_ACCOUNT: %; nothing was granted', p_account USING ERRCODE = 'LG004';
@@ -64,7 +86,10 @@ BEGIN
     END IF;
     INSERT INTO ledger.account_grant (account_id, role_name, granted_at)
     SELECT a.account_id, p_role, ledger.clock() FROM ledger.account a WHERE a.name = p_account
-    ON CONFLICT DO NOTHING;
+    ON CONFLICT DO NOTHING RETURNING * INTO g;
+    IF FOUND THEN
+        PERFORM ledger._journal(g.account_id, NULL, g.granted_at, 'GRANTED', p_detail => jsonb_build_object('role', g.role_name));
+    END IF;
 END $$;
 
 CREATE FUNCTION ledger.book_movement(
@@ -104,7 +129,8 @@ BEGIN
         WHERE e.account_id = v_account_id AND e.market_id = v_market_id;
     END IF;
     PERFORM ledger._journal(v_account_id, v_market_id, v_now, 'MOVEMENT',
-        NULL, NULL, NULL, NULL, jsonb_build_object('asset', p_asset, 'amount', p_amount, 'cause', p_cause, 'key', p_key));
+        NULL, NULL, NULL, NULL, jsonb_build_object('asset', p_asset, 'amount', p_amount, 'cause', p_cause, 'key', p_key,
+                                                   'note', left(p_note, 500)));
     IF p_asset <> 'collateral' THEN
         PERFORM ledger._check_breach(v_account_id, v_market_id, ledger._lane_time(v_account_id, v_market_id));
     END IF;

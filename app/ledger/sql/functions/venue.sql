@@ -103,7 +103,9 @@ BEGIN
     IF v_mode IS NULL THEN
         SELECT CASE h.kind WHEN 'heartbeat' THEN 'HEARTBEAT_LOST' ELSE 'BLIND_STREAM' END INTO v_mode
         FROM ledger.pulse h WHERE h.account_id = p_account_id AND h.required
-          AND (h.ok_at IS NULL OR h.ok_at <= ledger.clock() - make_interval(secs => h.grace_ms / 1000.0))
+          AND (h.ok_at IS NULL OR h.ok_at <= ledger.clock() - make_interval(secs => h.grace_ms / 1000.0)
+               -- Said before the clock went back: how old it is, nobody knows.
+               OR h.ok_at > ledger.clock() + interval '1 second')
         ORDER BY h.kind LIMIT 1;
     END IF;
     RETURN v_mode;
@@ -128,12 +130,13 @@ BEGIN
     INSERT INTO ledger.venue_budget (signer, kind, tokens_micros, filled_at)
     VALUES (lower(p_signer), p_kind, p_burst::bigint * 1000000, ledger.clock()) ON CONFLICT DO NOTHING;
     SELECT * INTO b FROM ledger.venue_budget q WHERE q.signer = lower(p_signer) AND q.kind = p_kind FOR UPDATE;
-    v_now := greatest(ledger.clock(), b.filled_at);
-    IF b.paused_until > v_now THEN
+    v_now := ledger.clock();
+    -- Further ahead than any pause reaches, it was set before the clock went back.
+    IF b.paused_until > v_now AND b.paused_until <= v_now + interval '5 minutes' THEN
         RETURN ceil(extract(epoch FROM b.paused_until - v_now) * 1000)::bigint;
     END IF;
     v_have := least(p_burst::bigint * 1000000, b.tokens_micros
-        + floor(extract(epoch FROM v_now - b.filled_at) * 1000000)::bigint * p_per_second);
+        + greatest(floor(extract(epoch FROM v_now - b.filled_at) * 1000000)::bigint, 0) * p_per_second);
     UPDATE ledger.venue_budget SET filled_at = v_now,
         tokens_micros = CASE WHEN v_have >= v_need THEN v_have - v_need ELSE v_have END
     WHERE signer = b.signer AND kind = b.kind;
@@ -148,9 +151,8 @@ AS $$
 BEGIN
     PERFORM ledger._enter();
     INSERT INTO ledger.venue_budget AS b (signer, kind, tokens_micros, filled_at, paused_until)
-    VALUES (lower(p_signer), p_kind, 0, ledger.clock(), ledger.clock() + make_interval(secs => p_for_ms / 1000.0))
-    ON CONFLICT (signer, kind) DO UPDATE SET tokens_micros = least(b.tokens_micros, 0),
-        paused_until = greatest(b.paused_until, excluded.paused_until);
+    VALUES (lower(p_signer), p_kind, 0, ledger.clock(), ledger.clock() + make_interval(secs => least(p_for_ms, 300000) / 1000.0))
+    ON CONFLICT (signer, kind) DO UPDATE SET tokens_micros = least(b.tokens_micros, 0), paused_until = excluded.paused_until;
 END $$;
 COMMENT ON FUNCTION ledger.pause_budget(text, text, bigint) IS 'After a 429: nothing of this kind is sent before then, by no worker.';
 
@@ -167,7 +169,7 @@ END $$;
 COMMENT ON FUNCTION ledger.require_pulse(text, text, boolean, integer) IS
     'From now on (not) a condition for placing. Written before the first order, so that none leaves without it.';
 
-CREATE FUNCTION ledger.take_pulse(p_account text, p_kind text, p_term bigint) RETURNS text
+CREATE FUNCTION ledger.take_pulse(p_account text, p_kind text, p_term bigint) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
@@ -176,7 +178,7 @@ BEGIN
     PERFORM ledger._enter();
     UPDATE ledger.pulse SET term = greatest(term, p_term)
     WHERE account_id = ledger._account_id(p_account) AND kind = p_kind RETURNING chain_id INTO v_chain;
-    RETURN v_chain;
+    RETURN jsonb_build_object('chain_id', v_chain);
 END $$;
 COMMENT ON FUNCTION ledger.take_pulse(text, text, bigint) IS 'For the holder of the lease with this term: where the chain goes on.';
 
@@ -189,7 +191,7 @@ BEGIN
     -- p_age_ms: since just before it was tried. The venue's own ten seconds may count from then.
     UPDATE ledger.pulse h SET chain_id = coalesce(p_chain_id, h.chain_id), problem = left(p_problem, 500),
         ok_at = CASE WHEN p_problem IS NULL
-            THEN greatest(h.ok_at, ledger.clock() - make_interval(secs => greatest(p_age_ms, 0) / 1000.0)) ELSE h.ok_at END
+            THEN ledger.clock() - make_interval(secs => greatest(p_age_ms, 0) / 1000.0) ELSE h.ok_at END
     WHERE h.account_id = ledger._account_id(p_account) AND h.kind = p_kind AND h.term = p_term;
     RETURN FOUND;
 END $$;
@@ -199,16 +201,18 @@ COMMENT ON FUNCTION ledger.beat_pulse(text, text, bigint, text, bigint, text) IS
 CREATE FUNCTION ledger.untold_orders(p_account text, p_open_ms bigint, p_after_ms bigint) RETURNS bigint
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
-    SELECT count(*) FROM ledger.orders o JOIN ledger.account a USING (account_id)
-    WHERE a.name = p_account AND o.state IN ('LIVE', 'DELAYED')
-      AND EXISTS (SELECT FROM ledger.attempt t WHERE t.account_id = o.account_id AND t.order_id = o.order_id
+    -- Of the newest orders, in whatever state they are by now: one that was placed and cancelled was to be told of, too.
+    SELECT count(*) FROM (
+        SELECT q.* FROM ledger.orders q JOIN ledger.account a USING (account_id)
+        WHERE a.name = p_account ORDER BY q.account_id DESC, q.order_id DESC LIMIT 200) o
+    WHERE EXISTS (SELECT FROM ledger.attempt t WHERE t.account_id = o.account_id AND t.order_id = o.order_id
                   AND t.outcome = 'accepted' AND t.ended_at < ledger.clock() - make_interval(secs => p_after_ms / 1000.0)
                   AND t.opened_at > ledger.clock() - make_interval(secs => p_open_ms / 1000.0))
       AND NOT EXISTS (SELECT FROM ledger.venue_event v WHERE v.account_id = o.account_id
                       AND v.event_id >= 'o:' || o.venue_order_id || ':' AND v.event_id < 'o:' || o.venue_order_id || ';')
 $$;
 COMMENT ON FUNCTION ledger.untold_orders(text, bigint, bigint) IS
-    'Live orders accepted since a stream opened p_open_ms ago, and longer than p_after_ms ago, of which it has not told. '
+    'Orders accepted since a stream opened p_open_ms ago, and longer than p_after_ms ago, of which it has not told. '
     'A stream may be silent because nothing happens; this is how it is found to be silent though something did.';
 
 CREATE FUNCTION ledger.record_exchanges(p_items jsonb) RETURNS integer

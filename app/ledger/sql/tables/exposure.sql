@@ -45,6 +45,7 @@ COMMENT ON COLUMN ledger.exposure.clock_at IS
 CREATE TABLE ledger.account_state (
     account_id      bigint PRIMARY KEY REFERENCES ledger.account,
     journal_seq     bigint NOT NULL DEFAULT 0,
+    journal_digest  bytea NOT NULL DEFAULT '',
     entry_seq       bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 1000);
 

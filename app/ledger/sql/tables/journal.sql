@@ -16,11 +16,14 @@ CREATE TABLE ledger.journal (
     to_state        text COLLATE "C",
     actor           name NOT NULL,
     detail          jsonb NOT NULL DEFAULT '{}',
+    digest          bytea NOT NULL,
     PRIMARY KEY (account_id, seq, at),
     CHECK ((market_id IS NULL) = (market_seq IS NULL))
 ) PARTITION BY RANGE (at);
 CREATE UNIQUE INDEX journal_of_market ON ledger.journal (account_id, market_id, market_seq, at);
 CREATE INDEX journal_of_order ON ledger.journal (account_id, order_id, seq);
+COMMENT ON COLUMN ledger.journal.digest IS
+    'SHA-256 of the digest of the account''s row before it and of this row: no row can be changed without all that follow.';
 CREATE TABLE ledger.journal_rest PARTITION OF ledger.journal DEFAULT;
 COMMENT ON TABLE ledger.journal_rest IS 'Rows for which no monthly partition was made in time; nothing is lost for want of one.';
 

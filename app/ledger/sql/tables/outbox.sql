@@ -49,10 +49,13 @@ CREATE TABLE ledger.cancel_request (
     last_answer     text,
     answered_at     timestamptz,
     claimed_by      uuid,
+    unanswered      integer NOT NULL DEFAULT 0,
     PRIMARY KEY (account_id, order_id),
     FOREIGN KEY (account_id, order_id) REFERENCES ledger.orders
 ) WITH (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 2000);
 CREATE INDEX cancel_due ON ledger.cancel_request (account_id, next_at) WHERE status = 'due';
+COMMENT ON COLUMN ledger.cancel_request.unanswered IS
+    'Tries in a row to which the venue said nothing that could be understood. From five on the cancel escalates.';
 COMMENT ON COLUMN ledger.cancel_request.next_at IS
     'When it is sent (again). Claiming pushes it ahead, so a dead claimer delays a cancel by seconds, never for ever.';
 

@@ -123,6 +123,20 @@ CREATE INDEX halt_standing ON ledger.halt (scope, scope_id) WHERE cleared_at IS 
 COMMENT ON COLUMN ledger.halt.halt_id IS
     'Also the version that resume must name: resuming N is refused while a newer halt of the scope stands.';
 
+CREATE TABLE ledger.halt_change (
+    change_id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    halt_id         bigint NOT NULL,
+    change          text COLLATE "C" NOT NULL CHECK (change IN ('set', 'cleared')),
+    scope           text COLLATE "C" NOT NULL,
+    scope_id        text COLLATE "C" NOT NULL,
+    why             text,
+    changed_by      name NOT NULL,
+    changed_as      text,
+    changed_at      timestamptz NOT NULL
+);
+COMMENT ON TABLE ledger.halt_change IS
+    'Append-only: each halt once when it is set and once when it is cleared. What happened to a halt otherwise shows in the audit.';
+
 CREATE TABLE ledger.worker (
     incarnation     uuid PRIMARY KEY,
     name            text NOT NULL,

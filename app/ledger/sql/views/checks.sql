@@ -39,6 +39,28 @@ AS $$
 $$;
 COMMENT ON FUNCTION audit._notice_waiting(bigint) IS 'Dead letters, unreadable bytes and differences with the venue that wait for a person.';
 
+CREATE FUNCTION audit._notice_times(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT x.subject, 'a time not far ahead of ' || ledger.clock(), x.at::text
+    FROM (SELECT format('time of market %s', coalesce(m.slug, m.condition_id)) AS subject, e.clock_at AS at, interval '1 minute' AS ahead
+          FROM ledger.exposure e JOIN ledger.market m ON m.market_id = e.market_id WHERE e.account_id = p_account_id
+          UNION ALL
+          SELECT format('cancel of order %s', c.order_id), c.next_at, interval '5 minutes'
+          FROM ledger.cancel_request c WHERE c.account_id = p_account_id AND c.status = 'due'
+          UNION ALL
+          SELECT format('outbox row of order %s', b.order_id), b.not_before, interval '5 minutes'
+          FROM ledger.outbox b WHERE b.account_id = p_account_id AND b.status <> 'done'
+          UNION ALL
+          SELECT format('claim of order %s', b.order_id), b.claimed_until, interval '1 hour'
+          FROM ledger.outbox b WHERE b.account_id = p_account_id AND b.status <> 'done'
+          UNION ALL
+          SELECT format('cursor %s', c.name), c.moved_at, interval '1 minute' FROM ledger.cursor c WHERE c.account_id = p_account_id) x
+    WHERE x.at > ledger.clock() + x.ahead
+$$;
+COMMENT ON FUNCTION audit._notice_times(bigint) IS 'Cancels, placements and claims put off for long, and times ahead of the clock.';
+
 CREATE FUNCTION audit._notice_halts()
 RETURNS TABLE (subject text, expected text, found text)
 LANGUAGE sql STABLE
@@ -69,7 +91,8 @@ AS $$
           UNION SELECT r.account_id, r.market_id FROM ledger.reservation r
           UNION SELECT f.account_id, f.market_id FROM ledger.fill f
           UNION SELECT j.account_id, j.market_id FROM ledger.journal j WHERE j.market_id IS NOT NULL
-          UNION SELECT a.account_id, NULL FROM ledger.account a) x
+          UNION SELECT a.account_id, NULL FROM ledger.account a
+          UNION SELECT s.account_id, NULL FROM ledger.account_state s) x
     LEFT JOIN ledger.account a ON a.account_id = x.account_id
     LEFT JOIN ledger.market m ON m.market_id = x.market_id
     ORDER BY x.account_id, x.market_id NULLS LAST
@@ -97,6 +120,13 @@ AS $$
     UNION ALL SELECT 'market_journal', c.* FROM audit._check_market_journal(p_account_id, p_market_id) c
     UNION ALL SELECT 'order_journal', c.* FROM audit._check_order_journal(p_account_id, p_market_id) c
     UNION ALL SELECT 'fill_journal', c.* FROM audit._check_fill_journal(p_account_id, p_market_id) c
+    UNION ALL SELECT 'order_facts', c.* FROM audit._check_order_facts(p_account_id, p_market_id) c
+    UNION ALL SELECT 'terms', c.* FROM audit._check_terms(p_account_id, p_market_id) c
+    UNION ALL SELECT 'signed_bytes', c.* FROM audit._check_signed_bytes(p_account_id, p_market_id) c
+    UNION ALL SELECT 'attempt_journal', c.* FROM audit._check_attempt_journal(p_account_id, p_market_id) c
+    UNION ALL SELECT 'evidence', c.* FROM audit._check_evidence(p_account_id, p_market_id) c
+    UNION ALL SELECT 'suspensions', c.* FROM audit._check_suspensions(p_account_id, p_market_id) c
+    UNION ALL SELECT 'limiter', c.* FROM audit._check_limiter(p_account_id, p_market_id) c
 $$;
 COMMENT ON FUNCTION audit.check_market(bigint, bigint) IS 'Differences in one market of one account, in one snapshot; none if it is sound.';
 
@@ -112,8 +142,13 @@ AS $$
     UNION ALL SELECT 'negative', c.* FROM audit._check_negative(p_account_id) c
     UNION ALL SELECT 'rows_of_no_order', c.* FROM audit._check_rows_of_no_order(p_account_id) c
     UNION ALL SELECT 'foreign_orders', c.* FROM audit._check_foreign_orders(p_account_id) c
+    UNION ALL SELECT 'entry_journal', c.* FROM audit._check_entry_journal(p_account_id) c
+    UNION ALL SELECT 'accounts', c.* FROM audit._check_accounts(p_account_id) c
+    UNION ALL SELECT 'venue_modes', c.* FROM audit._check_venue_modes(p_account_id) c
+    UNION ALL SELECT 'dead_letters', c.* FROM audit._check_dead_letters(p_account_id) c
     UNION ALL SELECT 'unresolved', c.* FROM audit._notice_unresolved(p_account_id) c
     UNION ALL SELECT 'waiting', c.* FROM audit._notice_waiting(p_account_id) c
+    UNION ALL SELECT 'times', c.* FROM audit._notice_times(p_account_id) c
 $$;
 COMMENT ON FUNCTION audit.check_account(bigint) IS 'Differences and notices that belong to an account as a whole, in one snapshot.';
 
@@ -123,6 +158,10 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT 'transitions', c.* FROM audit._check_transitions() c
     UNION ALL SELECT 'venue_ids', c.* FROM audit._check_venue_ids() c
+    UNION ALL SELECT 'limits', c.* FROM audit._check_limits() c
+    UNION ALL SELECT 'halt_changes', c.* FROM audit._check_halt_changes() c
+    UNION ALL SELECT 'archive', c.* FROM audit._check_archive() c
+    UNION ALL SELECT 'guards', c.* FROM audit._check_guards() c
     UNION ALL SELECT 'halts', c.* FROM audit._notice_halts() c
 $$;
 COMMENT ON FUNCTION audit.check_ledger() IS 'Differences and notices that belong to no account, in one snapshot.';

@@ -3,17 +3,6 @@
 -- index:   journal by (account, seq), (account, market, market_seq); balance_entry and fill by account.
 -- fence:   as checks_orders.sql. What was archived with a partition is not missed: its orders ended before.
 
-CREATE FUNCTION audit._archived_between(p_from timestamptz, p_to timestamptz) RETURNS boolean
-LANGUAGE sql STABLE
-AS $$
-    -- A minute to spare: markets of one account need not agree on the time at the turn of a month.
-    SELECT EXISTS (SELECT FROM ledger.archived_partition p
-        WHERE p.row_count > 0 AND (p_from IS NULL OR p.last_at >= p_from - interval '1 minute')
-          AND (p_to IS NULL OR p.first_at <= p_to + interval '1 minute'))
-$$;
-COMMENT ON FUNCTION audit._archived_between(timestamptz, timestamptz) IS
-    'Whether a partition of the journal that has left held rows of that time. NULL means without bound.';
-
 CREATE FUNCTION audit._check_market_journal(p_account_id bigint, p_market_id bigint)
 RETURNS TABLE (subject text, expected text, found text)
 LANGUAGE sql STABLE
@@ -53,9 +42,9 @@ AS $$
     FROM o LEFT JOIN j ON j.order_id = o.order_id AND j.is_last
     WHERE o.state IS DISTINCT FROM j.to_state AND NOT o.archived
     UNION ALL
-    SELECT format('order %s', o.order_id), 'one RESERVE row', format('%s', r.n)
-    FROM o CROSS JOIN LATERAL (SELECT count(*) AS n FROM j WHERE j.order_id = o.order_id AND j.event = 'RESERVE') r
-    WHERE r.n <> 1 AND NOT (r.n = 0 AND o.archived)
+    SELECT format('order %s', o.order_id), 'one RESERVE row', format('%s', coalesce(r.n, 0))
+    FROM o LEFT JOIN (SELECT j.order_id, count(*) AS n FROM j WHERE j.event = 'RESERVE' GROUP BY j.order_id) r ON r.order_id = o.order_id
+    WHERE coalesce(r.n, 0) <> 1 AND NOT (r.n IS NULL AND o.archived)
     UNION ALL
     SELECT format('order %s', o.order_id),
         format('%s of outcome %s, %s at %s', j.detail ->> 'side', j.detail ->> 'outcome', j.detail ->> 'size', j.detail ->> 'price'),
@@ -89,15 +78,20 @@ LANGUAGE sql STABLE
 AS $$
     WITH j AS MATERIALIZED (
         SELECT DISTINCT ON (q.order_id, q.detail ->> 'trade') q.order_id, q.detail ->> 'trade' AS trade_id,
-            format('%s %s at %s, fee %s', q.detail ->> 'settlement', q.detail ->> 'size', q.detail ->> 'price',
-                   q.detail ->> 'fee') AS text
+            format('%s (%s) %s at %s, fee %s, maker %s, matched at %s%s', q.detail ->> 'settlement', q.detail ->> 'status',
+                   q.detail ->> 'size', q.detail ->> 'price', q.detail ->> 'fee', (q.detail -> 'maker' = 'true')::text,
+                   audit._time(q.detail ->> 'matched_at'),
+                   ', contradicted at ' || audit._time(q.detail ->> 'contradicted_at')) AS text
         FROM ledger.journal q
         WHERE q.account_id = p_account_id AND q.market_id = p_market_id AND q.order_id IS NOT NULL AND q.detail ? 'trade'
         ORDER BY q.order_id, q.detail ->> 'trade', q.seq DESC),
     f AS MATERIALIZED (
-        SELECT q.order_id, q.trade_id, format('%s %s at %s, fee %s', q.settlement, q.size_micros, q.price_micros, q.fee_micros)
-            AS text, audit._archived_between(q.matched_at, NULL) AS archived
-        FROM ledger.fill q WHERE q.account_id = p_account_id AND q.market_id = p_market_id)
+        SELECT q.order_id, q.trade_id, format('%s (%s) %s at %s, fee %s, maker %s, matched at %s%s', q.settlement, q.raw_status,
+            q.size_micros, q.price_micros, q.fee_micros, q.is_maker::text, q.matched_at,
+            ', contradicted at ' || q.contradicted_at) AS text,
+            audit._archived_between(o.created_at, NULL) AS archived
+        FROM ledger.fill q LEFT JOIN ledger.orders o ON o.account_id = q.account_id AND o.order_id = q.order_id
+        WHERE q.account_id = p_account_id AND q.market_id = p_market_id)
     SELECT format('fill %s of order %s', coalesce(f.trade_id, j.trade_id), coalesce(f.order_id, j.order_id)),
         coalesce(j.text, 'no fill, for the journal has none'), coalesce(f.text, 'no fill')
     FROM f FULL JOIN j ON j.order_id = f.order_id AND j.trade_id = f.trade_id
@@ -109,8 +103,11 @@ CREATE FUNCTION audit._check_journal(p_account_id bigint)
 RETURNS TABLE (subject text, expected text, found text)
 LANGUAGE sql STABLE
 AS $$
-    WITH numbered AS (
-        SELECT j.seq AS n, j.at, lag(j.seq) OVER w AS before, lag(j.at) OVER w AS before_at
+    WITH numbered AS MATERIALIZED (
+        SELECT j.seq AS n, j.at, lag(j.seq) OVER w AS before, lag(j.at) OVER w AS before_at, j.digest,
+            sha256(CASE WHEN j.seq = 1 THEN '' ELSE lag(j.digest) OVER w END || convert_to(jsonb_build_array(j.account_id, j.seq,
+                j.market_id, j.market_seq, extract(epoch FROM j.at), j.event, j.order_id, j.attempt, j.from_state, j.to_state,
+                j.actor, j.detail)::text, 'UTF8')) AS wanted
         FROM ledger.journal j WHERE j.account_id = p_account_id WINDOW w AS (ORDER BY j.seq, j.at))
     SELECT 'seq ' || q.n, format('seq %s after %s', coalesce(q.before, 0) + 1, coalesce(q.before, 0)), q.n::text
     FROM numbered q
@@ -121,8 +118,17 @@ AS $$
     CROSS JOIN (SELECT max(numbered.n) AS last, max(numbered.at) AS at FROM numbered) q
     WHERE s.last IS NULL
        OR s.last <> coalesce(q.last, 0) AND NOT (s.last > coalesce(q.last, 0) AND audit._archived_between(q.at, NULL))
+    UNION ALL
+    -- Behind a gap there is nothing to hold a row against.
+    SELECT 'seq ' || q.n, 'the digest ' || encode(q.wanted, 'hex'), 'the digest ' || encode(q.digest, 'hex')
+    FROM numbered q WHERE q.n = coalesce(q.before, 0) + 1 AND q.wanted IS DISTINCT FROM q.digest
+    UNION ALL
+    SELECT 'last seq', 'the digest ' || encode(s.journal_digest, 'hex'), 'the digest ' || encode(q.digest, 'hex')
+    FROM ledger.account_state s JOIN numbered q ON q.n = s.journal_seq
+    WHERE s.account_id = p_account_id AND s.journal_digest <> q.digest
 $$;
-COMMENT ON FUNCTION audit._check_journal(bigint) IS 'The journal''s numbers of the account have no gap and end at its counter.';
+COMMENT ON FUNCTION audit._check_journal(bigint) IS
+    'The journal''s numbers of the account have no gap and end at its counter, and each row''s digest follows from the one before.';
 
 CREATE FUNCTION audit._check_entries(p_account_id bigint)
 RETURNS TABLE (subject text, expected text, found text)
@@ -140,12 +146,46 @@ AS $$
 $$;
 COMMENT ON FUNCTION audit._check_entries(bigint) IS 'Entries of balances are numbered without gaps and end at the counter.';
 
+CREATE FUNCTION audit._check_entry_journal(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH b AS MATERIALIZED (
+        SELECT q.*, CASE WHEN q.entry_key ~ '^order:[0-9]{1,18}:[0-9]{1,18}:[ct]$' THEN split_part(q.entry_key, ':', 3)::bigint END AS seq,
+            CASE WHEN q.order_id IS NULL THEN 'movement' WHEN q.entry_key = format('order:%s:reserve', q.order_id) THEN 'reserve'
+                 ELSE 'event' END AS kind
+        FROM ledger.balance_entry q WHERE q.account_id = p_account_id),
+    j AS MATERIALIZED (
+        SELECT q.seq, q.at, q.event, q.order_id, q.detail FROM ledger.journal q WHERE q.account_id = p_account_id)
+    SELECT format('entry %s of order %s', b.entry_seq, b.order_id), 'a row of the order''s journal with its event, time and trade',
+        format('%s at %s, trade %s, key %s', b.cause, b.at, coalesce(b.trade_id, 'none'), b.entry_key)
+    FROM b
+    LEFT JOIN j e ON b.kind = 'event' AND e.seq = b.seq
+    LEFT JOIN j r ON b.kind = 'reserve' AND r.order_id = b.order_id AND r.event = 'RESERVE'
+    WHERE b.kind <> 'movement'
+      AND (coalesce(e.order_id, r.order_id), coalesce(e.event, r.event), coalesce(e.at, r.at), e.detail ->> 'trade', NULL)
+          IS DISTINCT FROM (b.order_id, b.cause, b.at, b.trade_id, b.note)
+      AND NOT (e.seq IS NULL AND r.seq IS NULL AND audit._archived_between(b.at, b.at))
+    UNION ALL
+    SELECT coalesce('entry ' || f.entry_seq, 'journal ' || w.seq),
+        coalesce(w.text, 'none, for the journal knows of none'), coalesce(f.text, 'no entry')
+    FROM (SELECT j.seq, format('movement:%s', j.detail ->> 'key') AS key, format('%s of %s at %s: %s, note %L', j.detail ->> 'amount',
+              j.detail ->> 'asset', j.at, j.detail ->> 'cause', j.detail ->> 'note') AS text FROM j WHERE j.event = 'MOVEMENT') w
+    FULL JOIN (SELECT b.entry_seq, b.entry_key, b.at, format('%s of %s at %s: %s, note %L%s', CASE b.locked_delta WHEN 0 THEN b.available_delta::text
+                   ELSE format('%s and %s locked', b.available_delta, b.locked_delta) END, b.asset, b.at, b.cause, b.note,
+                   ', trade ' || b.trade_id) AS text
+               FROM b WHERE b.kind = 'movement') f ON f.entry_key = w.key
+    WHERE w.text IS DISTINCT FROM f.text AND NOT (w.text IS NULL AND audit._archived_between(f.at, f.at))
+$$;
+COMMENT ON FUNCTION audit._check_entry_journal(bigint) IS
+    'Each entry is of a row of the journal: an event of its order, or a movement of that amount, asset, cause and key.';
+
 CREATE FUNCTION audit._check_balances(p_account_id bigint)
 RETURNS TABLE (subject text, expected text, found text)
 LANGUAGE sql STABLE
 AS $$
     SELECT coalesce(b.asset, s.asset), format('available=%s locked=%s', coalesce(s.available, 0), coalesce(s.locked, 0)),
-        coalesce(format('available=%s locked=%s', b.available, b.locked), 'no balance')
+        CASE WHEN b.asset IS NULL THEN 'no balance' ELSE format('available=%s locked=%s', b.available, b.locked) END
     FROM (SELECT q.asset, q.available, q.locked FROM ledger.balance q WHERE q.account_id = p_account_id) b
     FULL JOIN (SELECT q.asset, sum(q.available_delta) AS available, sum(q.locked_delta) AS locked
                FROM ledger.balance_entry q WHERE q.account_id = p_account_id GROUP BY q.asset) s ON s.asset = b.asset
@@ -229,6 +269,11 @@ AS $$
           UNION ALL SELECT 'replacement ' || q.replacement_id, q.old_order_id FROM ledger.replacement q
               WHERE q.account_id = p_account_id) x
     WHERE NOT EXISTS (SELECT FROM ledger.orders o WHERE o.account_id = p_account_id AND o.order_id = x.order_id)
+    UNION ALL
+    SELECT format('key %s of replacement %s', k.key, k.subject_id), 'a replacement', 'no such replacement'
+    FROM ledger.idempotency_key k
+    WHERE k.account_id = p_account_id AND k.kind = 'replacement' AND NOT EXISTS (
+        SELECT FROM ledger.replacement q WHERE q.account_id = p_account_id AND q.replacement_id = k.subject_id)
 $$;
 COMMENT ON FUNCTION audit._check_rows_of_no_order(bigint) IS 'Reservations, signed bytes, attempts, evidence, queue rows, fills, entries and keys belong to an order.';
 
@@ -238,8 +283,31 @@ LANGUAGE sql STABLE
 AS $$
     SELECT f.venue_order_id, 'an intent, or a resolution', format('seen first at %s, unresolved', f.first_seen_at)
     FROM ledger.foreign_order f WHERE f.account_id = p_account_id AND f.resolved_at IS NULL
+    UNION ALL
+    SELECT coalesce(j.id, f.venue_order_id), coalesce('first seen at ' || j.at, 'never seen, by the journal'),
+        coalesce('first seen at ' || f.first_seen_at, 'forgotten')
+    FROM (SELECT q.detail ->> 'venue_order_id' AS id, q.at FROM ledger.journal q
+          WHERE q.account_id = p_account_id AND q.event = 'FOREIGN_ORDER') j
+    FULL JOIN (SELECT q.* FROM ledger.foreign_order q WHERE q.account_id = p_account_id) f ON f.venue_order_id = j.id
+    WHERE j.at IS DISTINCT FROM f.first_seen_at AND NOT (j.at IS NULL AND audit._archived_between(f.first_seen_at, f.first_seen_at))
+    UNION ALL
+    SELECT f.venue_order_id, coalesce(format('%s by %s at %s', r.said, r.actor, r.at), 'nobody resolved it, by the journal'),
+        format('%s by %s at %s', f.resolution, f.resolved_by, f.resolved_at)
+    FROM ledger.foreign_order f
+    LEFT JOIN LATERAL (SELECT left(format('%s: %s', q.detail ->> 'as', q.detail ->> 'why'), 500) AS said, q.actor, q.at FROM ledger.journal q
+        WHERE q.account_id = p_account_id AND q.event = 'FOREIGN_ORDER_RESOLVED' AND q.detail ->> 'venue_order_id' = f.venue_order_id
+        ORDER BY q.seq DESC LIMIT 1) r ON true
+    WHERE f.account_id = p_account_id AND (r.said, r.actor, r.at) IS DISTINCT FROM (f.resolution, f.resolved_by, f.resolved_at)
+      AND NOT (r.at IS NULL AND audit._archived_between(f.resolved_at, f.resolved_at))
+    UNION ALL
+    SELECT j.detail ->> 'venue_order_id', 'a halt of the account since then', 'none'
+    FROM ledger.journal j
+    WHERE j.account_id = p_account_id AND j.event = 'FOREIGN_ORDER' AND NOT EXISTS (
+        SELECT FROM ledger.halt h WHERE h.scope = 'account' AND h.scope_id = p_account_id::text AND h.why LIKE 'FOREIGN_ORDER:%'
+        AND h.set_at <= j.at AND coalesce(h.cleared_at >= j.at, true))
 $$;
-COMMENT ON FUNCTION audit._check_foreign_orders(bigint) IS 'Every order the venue showed under the account has its intent, or was resolved by a person.';
+COMMENT ON FUNCTION audit._check_foreign_orders(bigint) IS
+    'Every order the venue showed under the account has its intent, or halted the account and was resolved by a person.';
 
 CREATE FUNCTION audit._check_transitions()
 RETURNS TABLE (subject text, expected text, found text)
@@ -249,24 +317,39 @@ AS $$
     FROM ledger.order_state s CROSS JOIN ledger.order_event e
     WHERE NOT EXISTS (SELECT FROM ledger.transition t WHERE t.from_state = s.state AND t.event = e.event)
     UNION ALL
-    SELECT format('%s, %s', t.from_state, t.event), 'a way no order may go', 'to ' || t.to_state
-    FROM ledger.transition t
-    LEFT JOIN ledger.order_state s ON s.state = t.from_state
-    LEFT JOIN ledger.order_state n ON n.state = t.to_state
-    WHERE t.to_state IS NOT NULL AND (
-        s.state IS NULL OR n.state IS NULL
-        OR t.to_state = 'RESERVED'
-        OR t.to_state = 'PREPARED' AND t.from_state <> 'RESERVED'
-        OR t.from_state = 'FILLED' AND t.to_state <> 'FILLED'
-        OR s.ended AND NOT n.ended AND t.to_state <> 'LIVE'
-        OR t.to_state = 'NOT_PLACED' AND t.event NOT IN ('WITHDRAW', 'ABSENT')
-        OR t.to_state = 'REJECTED' AND (t.from_state, t.event) <> ('SENDING', 'REJECT'))
+    SELECT format('%s, %s', coalesce(w.from_state, t.from_state), coalesce(w.event, t.event)),
+        coalesce('to ' || w.to_state, 'refused'), coalesce('to ' || t.to_state, 'refused')
+    FROM (SELECT f.from_state, v.event, CASE v.to_state WHEN '=' THEN f.from_state ELSE v.to_state END AS to_state
+          FROM (VALUES
+              ('PREPARE', 'RESERVED', 'PREPARED'), ('OPEN', 'PREPARED HELD_BACK UNKNOWN', 'SENDING'),
+              ('ACCEPT', 'SENDING DELAYED LIVE', 'LIVE'), ('DELAY', 'SENDING DELAYED', 'DELAYED'), ('DELAY', 'LIVE', '='),
+              ('REJECT', 'SENDING', 'REJECTED'), ('HOLD_BACK', 'SENDING', 'HELD_BACK'), ('LOSE', 'SENDING UNKNOWN', 'UNKNOWN'),
+              ('SEE', 'PREPARED SENDING HELD_BACK UNKNOWN DELAYED LIVE REJECTED NOT_PLACED', 'LIVE'), ('SEE', 'FILLED CANCELLED EXPIRED', '='),
+              ('FILL_PART', 'PREPARED SENDING HELD_BACK UNKNOWN DELAYED LIVE REJECTED NOT_PLACED', 'LIVE'),
+              ('FILL_PART', 'FILLED CANCELLED EXPIRED', '='),
+              ('FILL_ALL', 'PREPARED SENDING HELD_BACK UNKNOWN DELAYED LIVE FILLED CANCELLED EXPIRED REJECTED NOT_PLACED', 'FILLED'),
+              ('END_CANCELLED', 'PREPARED SENDING HELD_BACK UNKNOWN DELAYED LIVE CANCELLED REJECTED NOT_PLACED', 'CANCELLED'),
+              ('END_CANCELLED', 'FILLED EXPIRED', '='),
+              ('END_EXPIRED', 'PREPARED SENDING HELD_BACK UNKNOWN DELAYED LIVE EXPIRED REJECTED NOT_PLACED', 'EXPIRED'),
+              ('END_EXPIRED', 'FILLED CANCELLED', '='),
+              ('REOPEN', 'PREPARED SENDING HELD_BACK UNKNOWN DELAYED LIVE CANCELLED EXPIRED REJECTED NOT_PLACED', 'LIVE'), ('REOPEN', 'FILLED', '='),
+              ('WITHDRAW', 'RESERVED PREPARED HELD_BACK', 'NOT_PLACED'), ('ABSENT', 'UNKNOWN', 'NOT_PLACED')) v (event, from_states, to_state)
+          CROSS JOIN LATERAL unnest(string_to_array(v.from_states, ' ')) f (from_state)) w
+    FULL JOIN (SELECT q.* FROM ledger.transition q WHERE q.to_state IS NOT NULL) t ON t.from_state = w.from_state AND t.event = w.event
+    WHERE w.to_state IS DISTINCT FROM t.to_state
+    UNION ALL
+    SELECT 'state ' || coalesce(w.state, s.state), format('ended %s, sent %s', w.ended, w.sent), format('ended %s, sent %s', s.ended, s.sent)
+    FROM (VALUES ('RESERVED', false, false), ('PREPARED', false, false), ('SENDING', false, true), ('HELD_BACK', false, false),
+        ('UNKNOWN', false, true), ('DELAYED', false, true), ('LIVE', false, true), ('FILLED', true, true), ('CANCELLED', true, true),
+        ('EXPIRED', true, true), ('REJECTED', true, false), ('NOT_PLACED', true, false)) w (state, ended, sent)
+    FULL JOIN ledger.order_state s ON s.state = w.state
+    WHERE (w.ended, w.sent) IS DISTINCT FROM (s.ended, s.sent)
     UNION ALL
     SELECT format('order %s', o.order_id), 'a state of the table', o.state
     FROM ledger.orders o WHERE NOT EXISTS (SELECT FROM ledger.order_state s WHERE s.state = o.state)
 $$;
 COMMENT ON FUNCTION audit._check_transitions() IS
-    'The table of transitions has one row for every state and event, and none that no order may take.';
+    'The table of transitions has one row for every state and event, and each is the one of this release.';
 
 CREATE FUNCTION audit._check_venue_ids()
 RETURNS TABLE (subject text, expected text, found text)

@@ -184,8 +184,8 @@ AS $$
         SELECT c.before, true AS changed FROM ledger.limit_change c
         WHERE c.account_id = v.account_id AND c.market_id = v.market_id AND c.name = p_name AND c.changed_at > p_at
         ORDER BY c.changed_at, c.change_id LIMIT 1) c ON true
-    CROSS JOIN LATERAL (SELECT CASE WHEN c.changed THEN c.before::bigint WHEN p_name = 'max_outcome_micros'
-        THEN l.max_outcome_micros ELSE l.max_market_micros END AS value) w
+    CROSS JOIN LATERAL (SELECT CASE WHEN c.changed THEN CASE WHEN c.before ~ '^[0-9]{1,18}$' THEN c.before::bigint END
+        WHEN p_name = 'max_outcome_micros' THEN l.max_outcome_micros ELSE l.max_market_micros END AS value) w
     WHERE w.value IS NOT NULL ORDER BY v.rank LIMIT 1
 $$;
 COMMENT ON FUNCTION audit._cap_at(bigint, bigint, text, timestamptz) IS

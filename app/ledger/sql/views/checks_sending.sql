@@ -3,16 +3,6 @@
 -- index:   signed_order, attempt, outbox, cancel_request and idempotency_key by primary or unique key.
 -- fence:   as checks_orders.sql: nothing here calls the functions that write these rows.
 
-CREATE FUNCTION audit._json(p_body bytea) RETURNS jsonb
-LANGUAGE plpgsql IMMUTABLE
-AS $$
-BEGIN
-    RETURN convert_from(p_body, 'UTF8')::jsonb;
-EXCEPTION WHEN data_exception THEN
-    RETURN NULL;
-END $$;
-COMMENT ON FUNCTION audit._json(bytea) IS 'The bytes as JSON, or NULL if they are none.';
-
 CREATE FUNCTION audit._check_one_venue_order(p_account_id bigint, p_market_id bigint)
 RETURNS TABLE (subject text, expected text, found text)
 LANGUAGE sql STABLE
@@ -37,6 +27,7 @@ LANGUAGE sql STABLE
 AS $$
     SELECT format('order %s', o.order_id), v.expected, v.found
     FROM ledger.orders o
+    JOIN ledger.account b ON b.account_id = o.account_id
     JOIN ledger.signed_order s ON s.account_id = o.account_id AND s.order_id = o.order_id
     CROSS JOIN LATERAL (SELECT audit._json(s.body) AS whole) j
     -- The bytes are what is sent. Where they are not readable, what was kept beside them must do.
@@ -57,6 +48,9 @@ AS $$
          j.whole #>> '{order,side}'),
         ('token ' || o.token_id, j.whole #>> '{order,tokenId}' = o.token_id, 'token ' || (j.whole #>> '{order,tokenId}')),
         ('salt ' || o.salt, j.whole #>> '{order,salt}' = o.salt::text, 'salt ' || (j.whole #>> '{order,salt}')),
+        ('timestamp ' || o.signed_at_ms, j.whole #>> '{order,timestamp}' = o.signed_at_ms::text,
+         'timestamp ' || (j.whole #>> '{order,timestamp}')),
+        ('maker ' || b.maker, lower(j.whole #>> '{order,maker}') = lower(b.maker), 'maker ' || (j.whole #>> '{order,maker}')),
         ('expiration ' || o.expires_at_s, j.whole #>> '{order,expiration}' = o.expires_at_s::text,
          'expiration ' || (j.whole #>> '{order,expiration}')),
         ('order type ' || o.order_type, j.whole ->> 'orderType' = o.order_type, 'order type ' || (j.whole ->> 'orderType')),
@@ -65,7 +59,7 @@ AS $$
     WHERE o.account_id = p_account_id AND o.market_id = p_market_id AND NOT v.holds
 $$;
 COMMENT ON FUNCTION audit._check_sent_as_intended(bigint, bigint) IS
-    'The stored bytes ask for no more shares and no worse price than the intent, and for its token, side and terms.';
+    'The stored bytes ask for no more shares and no worse price than the intent, for its token, side and terms, and the account''s maker.';
 
 CREATE FUNCTION audit._check_attempts(p_account_id bigint, p_market_id bigint)
 RETURNS TABLE (subject text, expected text, found text)
@@ -105,8 +99,33 @@ AS $$
         ELSE ARRAY['done'] END AS allowed) w
     WHERE o.account_id = p_account_id AND o.market_id = p_market_id
       AND (b.status IS NULL OR b.status <> ALL (w.allowed) OR b.market_id <> o.market_id)
+    UNION ALL
+    SELECT format('order %s', o.order_id), v.expected, v.found
+    FROM ledger.orders o
+    JOIN ledger.outbox b ON b.account_id = o.account_id AND b.order_id = o.order_id
+    CROSS JOIN LATERAL (VALUES
+        ('waits behind a blocked head unless it hedges or unwinds',
+         b.passes_block = (o.class IN ('hedge', 'micro_hedge', 'unwind', 'emergency')), format('%s passes: %s', o.class, b.passes_block)),
+        (format('set %s', coalesce(o.set_id::text, 'none')), o.set_id IS NOT DISTINCT FROM b.set_id,
+         format('set %s', coalesce(b.set_id::text, 'none'))),
+        ('a lane that somebody released', b.released_at IS NULL AND b.status <> 'released' OR EXISTS (
+            SELECT FROM ledger.journal j WHERE j.account_id = p_account_id AND j.market_id = p_market_id
+            AND j.event = 'LANE_RELEASED' AND j.detail -> 'orders' @> to_jsonb(o.order_id) AND j.at >= b.released_at)
+            OR audit._archived_between(o.created_at, NULL), 'released by nobody'),
+        ('released, as the journal says', b.released_at IS NOT NULL OR NOT EXISTS (
+            SELECT FROM ledger.journal j WHERE j.account_id = p_account_id AND j.market_id = p_market_id
+            AND j.event = 'LANE_RELEASED' AND j.detail -> 'orders' @> to_jsonb(o.order_id)), 'not released')) v (expected, holds, found)
+    WHERE o.account_id = p_account_id AND o.market_id = p_market_id AND NOT v.holds
+    UNION ALL
+    SELECT format('order %s', q.order_id), format('behind order %s', q.before), format('outbox row %s before %s', q.outbox_id, q.before_id)
+    FROM (SELECT b.order_id, b.outbox_id, lag(b.order_id) OVER w AS before, lag(b.outbox_id) OVER w AS before_id
+          FROM ledger.outbox b WHERE b.account_id = p_account_id AND b.market_id = p_market_id
+          WINDOW w AS (ORDER BY b.order_id)) q
+    WHERE q.outbox_id <= q.before_id
 $$;
-COMMENT ON FUNCTION audit._check_outbox(bigint, bigint) IS 'Each order has one outbox row in its lane, and its status fits the order''s state.';
+COMMENT ON FUNCTION audit._check_outbox(bigint, bigint) IS
+    'Each order has one outbox row in its lane, in the order of intents; its status fits the order''s state, and what was released '
+    'somebody released.';
 
 CREATE FUNCTION audit._check_cancels(p_account_id bigint, p_market_id bigint)
 RETURNS TABLE (subject text, expected text, found text)
@@ -119,10 +138,36 @@ AS $$
     JOIN ledger.order_state s ON s.state = o.state
     LEFT JOIN ledger.cancel_request c ON c.account_id = o.account_id AND c.order_id = o.order_id
     WHERE o.account_id = p_account_id AND o.market_id = p_market_id
-      AND (s.ended AND c.status = 'due' OR NOT s.ended AND o.cancel_asked_at IS NOT NULL AND c.status IS DISTINCT FROM 'due')
+      AND (c.status IS DISTINCT FROM CASE WHEN s.ended THEN 'done' ELSE 'due' END AND c.order_id IS NOT NULL
+           OR NOT s.ended AND o.cancel_asked_at IS NOT NULL AND c.order_id IS NULL)
+    UNION ALL
+    SELECT format('order %s', o.order_id), format('%s %s', v.what, v.expected), format('%s %s', v.what, v.found)
+    FROM ledger.orders o
+    LEFT JOIN ledger.cancel_request c ON c.account_id = o.account_id AND c.order_id = o.order_id
+    LEFT JOIN (
+        SELECT DISTINCT ON (j.order_id) j.order_id, j.at, j.event = 'CANCEL_ASKED' AS queued, j.actor, j.detail ->> 'reason' AS reason
+        FROM ledger.journal j
+        WHERE j.account_id = p_account_id AND j.market_id = p_market_id AND j.event IN ('CANCEL_ASKED', 'WITHDRAW')
+          AND j.order_id IS NOT NULL AND j.detail ? 'reason' ORDER BY j.order_id, j.seq) j ON j.order_id = o.order_id
+    LEFT JOIN LATERAL (
+        -- While it is due, each answer is kept with the request.
+        SELECT a.at, left(format('%s: %s', a.detail ->> 'answer', a.detail ->> 'raw'), 200) AS answer
+        FROM ledger.journal a JOIN ledger.order_state t ON t.state = a.from_state AND NOT t.ended
+        WHERE c.order_id IS NOT NULL AND a.account_id = p_account_id AND a.order_id = o.order_id AND a.event = 'CANCEL_ANSWERED'
+          AND a.at >= c.asked_at ORDER BY a.seq DESC LIMIT 1) a ON true
+    CROSS JOIN LATERAL (VALUES
+        ('a cancel asked for at', coalesce(least(c.asked_at, j.at)::text, 'no time'), coalesce(o.cancel_asked_at::text, 'no time')),
+        ('for the reason', coalesce(j.reason, c.reason, 'none'), coalesce(o.cancel_reason, 'none')),
+        ('its request in the queue', CASE WHEN j.queued THEN format('of %s at %s: %s', j.actor, j.at, j.reason) ELSE 'as it is' END,
+         CASE WHEN j.queued THEN CASE WHEN c.order_id IS NULL THEN 'none' ELSE format('of %s at %s: %s', c.asked_by, c.asked_at, c.reason) END
+              ELSE 'as it is' END),
+        ('its request in market', o.market_id::text, coalesce(c.market_id, o.market_id)::text),
+        ('its request answered', format('%s at %s', a.answer, a.at), format('%s at %s', left(c.last_answer, 200), c.answered_at))) v (what, expected, found)
+    WHERE o.account_id = p_account_id AND o.market_id = p_market_id AND v.expected IS DISTINCT FROM v.found
+      AND NOT audit._archived_between(o.created_at, NULL)
 $$;
 COMMENT ON FUNCTION audit._check_cancels(bigint, bigint) IS
-    'A cancel that was asked for is due until the order has ended, and not after.';
+    'A cancel that was asked for, by the order, its queue and the journal alike, is due until the order has ended, and not after.';
 
 CREATE FUNCTION audit._check_keys(p_account_id bigint, p_market_id bigint)
 RETURNS TABLE (subject text, expected text, found text)
@@ -165,6 +210,29 @@ AS $$
     FROM ledger.orders n
     WHERE n.account_id = p_account_id AND n.market_id = p_market_id AND n.replaces_order_id IS NOT NULL
       AND NOT EXISTS (SELECT FROM ledger.replacement q WHERE q.account_id = n.account_id AND q.new_order_id = n.order_id)
+    UNION ALL
+    SELECT format('replacement %s of order %s', coalesce(j.id, f.id), coalesce(j.order_id, f.order_id)),
+        coalesce(j.text, 'none, for the journal knows of none'), coalesce(f.text, 'none')
+    FROM (SELECT q.detail ->> 'replacement' AS id, q.order_id, CASE q.event
+              WHEN 'REPLACE_ASKED' THEN format('asked at %s with %s, %s filled, request %s', q.at, q.detail ->> 'key',
+                                               q.detail ->> 'filled', q.detail ->> 'request')
+              ELSE format('ended at %s: %s %s, new order %s', q.at, CASE q.detail ->> 'status' WHEN 'admitted' THEN 'done' ELSE 'refused' END,
+                          coalesce(q.detail ->> 'code', ''), coalesce(q.detail ->> 'order_id', 'none')) END AS text, q.event, q.at
+          FROM ledger.journal q WHERE q.account_id = p_account_id AND q.market_id = p_market_id AND q.order_id IS NOT NULL
+            AND q.event IN ('REPLACE_ASKED', 'REPLACE_ENDED')) j
+    FULL JOIN (SELECT q.replacement_id::text AS id, q.old_order_id AS order_id, v.text, v.event, v.at
+               FROM ledger.replacement q
+               JOIN ledger.orders o ON o.account_id = q.account_id AND o.order_id = q.old_order_id
+               LEFT JOIN ledger.idempotency_key k ON k.account_id = q.account_id AND k.kind = 'replacement' AND k.subject_id = q.replacement_id
+                    AND k.key = q.request ->> 'key'
+               CROSS JOIN LATERAL (VALUES
+                   ('REPLACE_ASKED', q.asked_at, format('asked at %s with %s, %s filled, request %s', q.asked_at,
+                       coalesce(k.key, 'no key bound'), q.filled_at_ask, encode(sha256(convert_to(q.request::text, 'UTF8')), 'hex'))),
+                   ('REPLACE_ENDED', q.ended_at, CASE WHEN q.state <> 'waiting' THEN format('ended at %s: %s %s, new order %s', q.ended_at,
+                       q.state, q.code, coalesce(q.new_order_id::text, 'none')) END)) v (event, at, text)
+               WHERE q.account_id = p_account_id AND o.market_id = p_market_id AND v.text IS NOT NULL) f
+        ON f.id = j.id AND f.event = j.event
+    WHERE j.text IS DISTINCT FROM f.text AND NOT (j.text IS NULL AND audit._archived_between(f.at, f.at))
 $$;
 COMMENT ON FUNCTION audit._check_replacements(bigint, bigint) IS
-    'A replacement waits only while the old order lives, and a done one has the one new order that names the old.';
+    'A replacement waits only while the old order lives, a done one has the one new order that names the old, and both are as journaled.';

@@ -5,11 +5,13 @@
 
 CREATE VIEW audit.journal AS
 SELECT a.name AS account, j.seq, m.condition_id AS market, m.slug, j.market_seq, j.at, j.event, j.order_id, j.attempt,
-    j.from_state, j.to_state, j.actor::text AS actor, j.detail
+    j.from_state, j.to_state, j.actor::text AS actor, j.detail, encode(j.digest, 'hex') AS digest
 FROM ledger.journal j
 JOIN ledger.account a ON a.account_id = j.account_id
 LEFT JOIN ledger.market m ON m.market_id = j.market_id;
-COMMENT ON VIEW audit.journal IS 'The append-only journal as it stands: seq has no gaps per account, market_seq none per account and market.';
+COMMENT ON VIEW audit.journal IS
+    'The append-only journal as it stands: seq has no gaps per account, market_seq none per account and market; each digest '
+    'is of the one before and of the row.';
 
 CREATE VIEW audit.order_timeline AS
 SELECT a.name AS account, t.order_id, o.key, t.at, t.source, t.event, t.attempt, t.from_state, t.to_state, t.actor, t.detail,

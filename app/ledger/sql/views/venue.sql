@@ -10,7 +10,8 @@ SELECT a.name AS account, m.mode, m.ended_at IS NULL AND (m.until IS NULL OR m.u
 FROM ledger.venue_mode m JOIN ledger.account a USING (account_id)
 UNION ALL
 SELECT a.name, CASE p.kind WHEN 'heartbeat' THEN 'HEARTBEAT_LOST' ELSE 'BLIND_STREAM' END,
-    p.required AND (p.ok_at IS NULL OR p.ok_at <= ledger.clock() - make_interval(secs => p.grace_ms / 1000.0)),
+    p.required AND (p.ok_at IS NULL OR p.ok_at <= ledger.clock() - make_interval(secs => p.grace_ms / 1000.0)
+        OR p.ok_at > ledger.clock() + interval '1 second'),
     'placements', p.ok_at, NULL, p.ok_at, NULL, coalesce(p.problem, ''), NULL
 FROM ledger.pulse p JOIN ledger.account a USING (account_id) WHERE p.required;
 COMMENT ON VIEW audit.venue IS

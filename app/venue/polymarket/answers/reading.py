@@ -39,6 +39,9 @@ from app.venue.polymarket.wire import Exchange, Phase
 FIRST_CURSOR: Final = "MA=="
 END_CURSOR: Final = "LTE="
 
+_MOST_DIGITS: Final = 18
+"""Of a balance in millionths: more is no balance of collateral or shares, and no database could hold it."""
+
 _NO_SUCH_ORDER: Final = re.compile(r"(?:the )?order(?: 0x[0-9a-f]+)? (?:was )?not found\b.{0,90}")
 
 T = TypeVar("T")
@@ -245,6 +248,8 @@ def _time(body: object) -> int:
 def _balance(body: object) -> Balance:
     row = Fields(body, "balance")
     told = row.decimal("balance")
+    if len(told) > _MOST_DIGITS:
+        raise Unreadable(f"a balance of {told[:40]} is more than there is")
     allowances = row.get("allowances")
     spenders = Fields({} if allowances is None else allowances, "allowances")
     return Balance(

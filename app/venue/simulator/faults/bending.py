@@ -85,7 +85,8 @@ def later(strike: Strike) -> Delivery:
 
 def after(delivery: Delivery, strikes: Iterable[Strike]) -> Delivery:
     """All that befalls the answer on its way."""
-    for strike in strikes:
+    # What rewrites an answer comes before what cuts it off: half a text is no JSON any more.
+    for strike in sorted(strikes, key=lambda one: one.name not in _BODIES):
         delivery = _befall(delivery, strike)
     return delivery
 
