@@ -64,7 +64,7 @@ async def cancel_foreign_orders(context: Context, account: str) -> int:
     """
     rows = await context.calls.rows(
         "SELECT f.venue_order_id FROM ledger.foreign_order f JOIN ledger.account a USING (account_id) "
-        "WHERE a.name = $1 AND f.resolved_at IS NULL ORDER BY f.venue_order_id LIMIT 100",
+        "WHERE a.name = $1 AND f.resolved_at IS NULL ORDER BY f.last_seen_at DESC LIMIT 1000",
         account,
     )
     ids = [row["venue_order_id"] for row in rows]

@@ -7,6 +7,7 @@ cannot read, so their words about the address itself are not passed on.
 
 from __future__ import annotations
 
+import socket
 import ssl
 from typing import Any, Final, TypeAlias
 
@@ -69,6 +70,7 @@ async def open_pool(
             target.dsn(),
             min_size=min_size,
             max_size=max_size,
+            init=notice_dead_peers,
             **_options(role_hint, statement_cache),
         )
     except DRIVER_ERRORS as error:
@@ -85,6 +87,29 @@ async def check_version(conn: Connection) -> None:
             not_done="nothing was read or written",
             next_step="upgrade the server, or leave LEDGER_DATABASE_URL empty for the embedded one",
         )
+
+
+KEEPALIVE: Final = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3))
+UNACKNOWLEDGED_MS: Final = 10_000
+
+
+async def notice_dead_peers(conn: Any) -> None:
+    """A connection whose other end has gone without a word ends within seconds, and not after hours.
+
+    No time-out of a statement: a server that lives and is slow keeps its connection (a commit that waits for its
+    standby must not be cut). Only a machine that no longer acknowledges anything loses it.
+    """
+    # Of a pool's session, the connection itself; the driver offers no other way to the socket.
+    inner = getattr(conn, "_con", conn)
+    channel = inner._transport.get_extra_info("socket")
+    if channel is None or channel.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    channel.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in KEEPALIVE:
+        if hasattr(socket, name):
+            channel.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        channel.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
 
 
 def _options(role_hint: str, statement_cache: bool) -> dict[str, Any]:

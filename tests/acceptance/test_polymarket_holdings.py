@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 from unittest.mock import patch
 
@@ -14,22 +16,30 @@ from app.config import Settings
 from tests.support.polymarket_rig import API_KEY, SIGNER, PolymarketRig, pm_fixture
 from tests.support.simulator_client import Trader
 from tests.support.worker import SETTINGS
+from workers.holdings import look_at_holdings
 from workers.reconcile import Reconciler, ReconcileReport
 from workers.worker import main
+from workers.worker.context import Context
 
 __all__ = ["pm_fixture"]
 
 
-async def compare(pm: PolymarketRig, **settings: Any) -> ReconcileReport:
-    """One comparison as a start makes it, without a worker."""
+@asynccontextmanager
+async def opened(pm: PolymarketRig, **settings: Any) -> AsyncIterator[Context]:
     chosen = pm.settings(**SETTINGS, account="main", **settings)
     secret = ("private_key", "api_key", "api_secret", "api_passphrase")
     url = pm.database.url_for("worker")
     with patch.dict(os.environ, {f"LEDGER_{name.upper()}": chosen[name] for name in secret}):
         given = Settings(**{**chosen, "database_url": url})
-        opened = main.open_context(given, Ports.system(), url)
-    async with opened as context:
+        context_of = main.open_context(given, Ports.system(), url)
+    async with context_of as context:
         await context.host.prepare(to_trade=False)
+        yield context
+
+
+async def compare(pm: PolymarketRig, **settings: Any) -> ReconcileReport:
+    """One comparison as a start makes it, without a worker."""
+    async with opened(pm, **settings) as context:
         return await Reconciler(context, "main").run("start", second_look=False)
 
 
@@ -109,3 +119,20 @@ async def test_an_order_that_no_intent_explains_halts_and_is_cancelled_by_policy
     assert found["status"] == ("CANCELED" if policy == "cancel" else "LIVE")
     [row] = await pm.owner.fetch("SELECT detail FROM ledger.foreign_order")
     assert json.loads(row["detail"])["price_micros"] == 50_000
+
+
+async def test_what_filled_unseen_is_no_difference(pm: PolymarketRig) -> None:
+    """Our own order explains it, and the trades will tell: halted for it, an account would stop for nothing."""
+    async with pm.inside():
+        await pm.trading()
+        order_id = await pm.reserve(cents=45, shares=10)
+        await pm.until_state(order_id, "LIVE")
+    pm.simulator.do(
+        "trade", token_id=pm.market.yes, side="SELL", price="0.45", size="10", mint=False
+    )
+    pm.simulator.fault("missing_rows", endpoint="GET /data/trades", times=0)
+    pm.simulator.fault("null_answer", endpoint="GET /data/order/{id}", times=0)
+    pm.simulator.fault("missing_rows", endpoint="GET /data/orders", times=0)
+    async with opened(pm) as context:
+        seen = await look_at_holdings(context, "main")
+    assert (seen.grave, seen.unread) == ((), "")

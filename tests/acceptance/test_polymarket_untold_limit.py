@@ -14,8 +14,11 @@ async def test_too_many_requests_without_a_time_hold_placements_back_for_a_momen
     async with pm.inside():
         await pm.trading()
         order_id = await pm.reserve(cents=5)
-        await pm.until("SELECT EXISTS (SELECT FROM ledger.venue_mode WHERE mode = 'RATE_LIMITED')")
         await pm.until_state(order_id, "LIVE", within_s=30)
-    row = await pm.owner.fetchrow("SELECT * FROM ledger.venue_mode WHERE mode = 'RATE_LIMITED'")
-    assert row["until"] is not None
+    paused = await pm.owner.fetch(
+        "SELECT kind FROM ledger.venue_budget WHERE paused_until IS NOT NULL"
+    )
+    assert [row["kind"] for row in paused] == ["orders"]
+    codes = await pm.owner.fetch("SELECT code FROM ledger.attempt ORDER BY opened_at")
+    assert [row["code"] for row in codes] == ["RATE_LIMITED", "live"]
     await pm.check_against_venue()

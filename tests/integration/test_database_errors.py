@@ -334,3 +334,17 @@ async def test_an_older_server_is_refused() -> None:
 
     with pytest.raises(DatabaseProblem, match="Postgres 14"):
         await connect.check_version(Old())
+
+
+async def test_a_pools_connections_notice_a_peer_that_has_gone(debian_database: TestDatabase) -> None:
+    """Half-open, a session would hold every call that was handed to it, cancels among them."""
+    pool = await connect.open_pool(debian_database.url_for("worker"))
+    try:
+        async with pool.acquire() as conn:
+            channel = conn._con._transport.get_extra_info("socket")
+            if channel.family == socket.AF_UNIX:
+                pytest.skip("this server is reached by a file, which cannot be half-open")
+            assert channel.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert channel.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 10_000
+    finally:
+        pool.terminate()

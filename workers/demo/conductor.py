@@ -41,6 +41,9 @@ ROUND_LASTS_S: Final = 5.0
 """At least: limits of a minute and gaps of seconds need time to let something pass again."""
 
 
+SUSPENDED_WITHIN_S: Final = 8.0
+
+
 class Conductor:
     """One performance."""
 
@@ -109,12 +112,13 @@ class Conductor:
         if number:
             await self._venue.misbehave(number)
         await workforce.ensure()
+        if number == SUSPEND_IN:
+            # Before there is one to die: it may do so at once, and a dead worker suspends nothing.
+            await self._suspend(SUSPENDED_MARKET)
         mortal = None
         if point:
             mortal = await workforce.start_mortal(point, alone=number not in BOTH_IN)
         halt = await self._halt(HALTED_MARKET) if number == HALT_IN else None
-        if number == SUSPEND_IN:
-            await self._suspend(SUSPENDED_MARKET)
         self._writers.go(number)
         if number in WRITERS_DIE_IN:
             await self._writers.kill_two(number)
@@ -157,7 +161,7 @@ class Conductor:
             return bool(row["suspended"])
 
         before = await risk.value("set_limit", None, market, name, "0", why)
-        await until(self._ports.clock, suspended, 3.0)
+        await until(self._ports.clock, suspended, SUSPENDED_WITHIN_S)
         await risk.value("set_limit", None, market, name, before, "as before")
 
     async def _started(self) -> int:

@@ -100,6 +100,7 @@ LESSONS: Final = (
         (
             "test_a_200_with_success_true_and_an_error_text_is_no_acceptance",
             "test_accepted_needs_no_error_our_id_and_a_known_status",
+            "test_success_with_an_error_text_is_no_acceptance_and_the_same_bytes_go_again",
         ),
     ),
     Lesson(
@@ -111,6 +112,7 @@ LESSONS: Final = (
             "test_a_null_or_absent_error_text_does_not_undo_an_acceptance",
             "test_an_unreadable_200_is_unknown_and_kept",
             "test_no_single_answer_raises_or_is_accepted_without_every_sign",
+            "test_an_acceptance_without_an_error_text_is_one",
         ),
     ),
     Lesson(
@@ -128,6 +130,7 @@ LESSONS: Final = (
         (
             "test_connections_are_replaced_after_so_many_requests_while_others_are_under_way",
             "test_a_connection_that_closes_without_an_answer_may_have_carried_the_request",
+            "test_orders_over_connections_that_go_away_again_and_again_are_one_each",
         ),
     ),
     Lesson(
@@ -135,7 +138,10 @@ LESSONS: Final = (
         _SENDING,
         "Orders went out after the heartbeat had failed.",
         "Checked when sending.",
-        open="Open: checked when an attempt is opened; not shown by a named test yet",
+        (
+            "test_nothing_is_sent_while_the_last_accepted_beat_is_too_old",
+            "test_the_heartbeat_is_registered_before_the_first_order_leaves",
+        ),
     ),
     Lesson(
         12,
@@ -152,8 +158,11 @@ LESSONS: Final = (
         13,
         _SENDING,
         "Rejects hammered a venue whose counter was stuck.",
-        "A pause by class of reason.",
-        open="Open: rate limits and refused keys pause the account; the rest comes with the breakers",
+        "Rate limits and refused keys pause the account; a pause by class of reason comes with the breakers.",
+        (
+            "test_too_many_requests_hold_placements_back_for_as_long_as_told_and_no_cancel",
+            "test_a_condition_of_our_account_halts_it_and_its_cancels_leave",
+        ),
     ),
     Lesson(
         14,
@@ -186,6 +195,7 @@ LESSONS: Final = (
             "test_a_page_that_cannot_be_read_makes_the_whole_list_unread",
             "test_an_item_that_a_shift_hid_is_found_by_the_second_reading",
             "test_a_list_that_never_rests_is_unread",
+            "test_fills_from_while_nobody_looked_are_booked_from_pages_that_shift",
         ),
     ),
     Lesson(

@@ -8,10 +8,12 @@ the orders. What is sent meanwhile is judged by the age of the last accepted bea
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
-from app.errors import DatabaseProblem
+from app.errors import Code, DatabaseProblem
 from workers.worker.context import Context
 from workers.worker.loop import pause
 
@@ -22,6 +24,14 @@ BEAT_EVERY_MS: Final = 1_000
 GRACE_MS: Final = 7_000
 ALONE_FOR_NS: Final = 60_000_000_000
 """How long beating goes on without a database that could say whose turn it is."""
+
+ANSWERS_WITHIN_S: Final = 1.0
+"""How long a beat waits for the database. A server that stands still refuses nothing, and statements have no
+time-out of the driver: whoever waited for its answer would miss the venue's ten seconds.
+"""
+
+SLOW_MS: Final = 500
+"""A statement that took longer may have waited before it was carried out, and its beat grew older meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +60,24 @@ class Heart:
         self._chain = ""
         self._told_ns = 0
         self._missed = 0
+        self._asked: dict[str, asyncio.Task[None]] = {}
         self._log = context.named("heartbeat").bind(account=account)
 
     async def run(self) -> None:
         """Beat whenever the lease is ours; until the worker stops."""
-        while not self._context.shared.stopping.is_set():
-            await self.one_pass()
-            await pause(self._context, BEAT_EVERY_MS)
+        try:
+            while not self._context.shared.stopping.is_set():
+                await self.one_pass()
+                await pause(self._context, BEAT_EVERY_MS)
+        finally:
+            for task in self._asked.values():
+                task.cancel()
 
     async def one_pass(self) -> None:
         """Take or keep the lease, and beat if it is ours, or if nobody can say whose it is."""
         clock = self._context.ports.clock
         try:
-            await self._keep_lease()
+            await self._answered("lease", self._keep_lease)
             self._told_ns = clock.monotonic_ns()
         except DatabaseProblem as problem:
             alone_ns = clock.monotonic_ns() - self._told_ns
@@ -71,6 +86,24 @@ class Heart:
                 return
         if self._term is not None:
             await self._beat()
+
+    async def _answered(self, what: str, ask: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Ask the database and wait a moment. What it has not answered by then is left to go on by itself, since
+        a statement on its way cannot be called back, and is not asked again before it has ended.
+        """
+        task = self._asked.get(what)
+        if task is None:
+            task = self._context.ports.tasks.spawn(ask(), name=f"heartbeat {what}")
+            self._asked[what] = task
+        await asyncio.wait({task}, timeout=ANSWERS_WITHIN_S)
+        if not task.done():
+            raise DatabaseProblem(
+                Code.DATABASE_UNREACHABLE,
+                f"no answer within {ANSWERS_WITHIN_S:.0f} s",
+                not_done="the heartbeat does not wait for it",
+            )
+        del self._asked[what]
+        task.result()
 
     async def _keep_lease(self) -> None:
         context = self._context
@@ -102,18 +135,25 @@ class Heart:
         await self._tell(beaten, sent_ns)
 
     async def _tell(self, beaten: Beaten, sent_ns: int) -> None:
+        async def tell() -> None:
+            mine = slow = True
+            while mine and slow:
+                asked_ns = self._context.ports.clock.monotonic_ns()
+                mine = await self._context.calls.value(
+                    "beat_pulse",
+                    self._account,
+                    "heartbeat",
+                    self._term,
+                    self._chain,
+                    self._context.elapsed_ms(sent_ns),
+                    None if beaten.accepted else beaten.problem or "refused",
+                )
+                # Long on its way, it was written down as younger than it is: said again with its true age.
+                slow = beaten.accepted and self._context.elapsed_ms(asked_ns) > SLOW_MS
+            if not mine:
+                self._term = None
+
         try:
-            mine = await self._context.calls.value(
-                "beat_pulse",
-                self._account,
-                "heartbeat",
-                self._term,
-                self._chain,
-                self._context.elapsed_ms(sent_ns),
-                None if beaten.accepted else beaten.problem or "refused",
-            )
+            await self._answered("beat", tell)
         except DatabaseProblem as problem:
             self._log.warning("BEAT_NOT_TOLD", code=problem.code)
-            return
-        if not mine:
-            self._term = None

@@ -54,16 +54,9 @@ LASTS_MS: Final[Mapping[Mode, int | None]] = {
     Mode.POST_ONLY: 120_000,
     Mode.CANCEL_ONLY: 30_000,
     Mode.DISABLED: 30_000,
-    Mode.RATE_LIMITED: 1_000,
     Mode.BANNED: 3_600_000,
 }
 """Where the answer states no time. What is not here stands until a clean answer shows its end."""
-
-UNTIL_SEEN: Final = frozenset({Mode.GEOBLOCKED, Mode.CLOSED_ONLY, Mode.BAD_CREDENTIALS})
-"""Looked at by `PolymarketHost._watch`. A mode that is in neither would stand for ever."""
-
-HALTING: Final = frozenset({Mode.BANNED, Mode.BAD_CREDENTIALS})
-"""Not conditions of the venue but of our account: a person must look."""
 
 
 class PolymarketHost:
@@ -279,17 +272,11 @@ class PolymarketHost:
                 self._log.warning(
                     "VENUE_MODE_BEGAN", account=account, mode=sign.mode.value, lasts_ms=lasts_ms
                 )
-                await self._halt_for(account, sign)
             self._signs.popleft()
         self._ended.extend(await self._calls.value("end_lapsed_modes", self._account))
         while self._ended:
             self._over(context, self._ended.popleft())
         return False
-
-    async def _halt_for(self, account: str, sign: ModeSign) -> None:
-        if sign.mode in HALTING:
-            why = f"{sign.mode.value}: the venue answered {sign.code}"
-            await self._calls.value("set_halt", "account", account, why, "worker")
 
     def _over(self, context: Context, mode: str) -> None:
         self._log.info("VENUE_MODE_ENDED", account=self._account, mode=mode)

@@ -26,6 +26,9 @@ KEPT_HEADERS: Final = (
 )
 MOST_WAITING: Final = 5_000
 MOST_AT_ONCE: Final = 100
+UNPACED_MS: Final = 500
+"""Before an order is tried again whose budget could not be asked for."""
+
 KEEP_HOURS: Final = 72
 PRUNE_EVERY: Final = 3_600
 """Passes."""
@@ -42,13 +45,16 @@ class SharedBudget:
         try:
             wait: int = await self._calls.value("spend", signer, kind, count, per_second, burst)
         except DatabaseProblem:
-            if kind == "cancels":
-                return 0
-            raise
+            # The attempt is open by now: to say "later" records it as not sent, an error would leave its fate open.
+            return 0 if kind == "cancels" else UNPACED_MS
         return wait
 
     async def pause(self, signer: str, kind: Kind, for_ms: int) -> None:
-        await self._calls.value("pause_budget", signer, kind, for_ms)
+        try:
+            await self._calls.value("pause_budget", signer, kind, for_ms)
+        except DatabaseProblem:
+            # The answer in hand matters more, and the venue will say it again.
+            return
 
 
 class ExchangeLog:

@@ -92,6 +92,15 @@ class Wallet:
     """API key ids, in lower case: the present one and those that orders in flight were sent with."""
     known: Known
     tier: Tier = field(default=STANDARD)
+    keys: dict[str, ApiCredentials] = field(default_factory=dict)
+    """Every key of this process's life by its id: an attempt is sent under the one it was opened with."""
+
+    def under(self, key_id: str) -> Identity | None:
+        """Who asks with that key; None if it is not known."""
+        credentials = self.keys.get(key_id)
+        if credentials is None:
+            return None
+        return Identity(self.identity.account, self.identity.address, credentials)
 
 
 class PolymarketVenue:
@@ -138,10 +147,13 @@ class PolymarketVenue:
         """Serve this account from now on; again: with a new key, the old ids still being its own."""
         before = self._wallets.get(account)
         known = before.known if before else Known(account, self._lookup)
+        keys = (before.keys if before else {}) | {credentials.key_id: credentials}
         kept = owners | {credentials.key_id.lower()} | (before.owners if before else frozenset())
         identity = Identity(account, address, credentials)
         tier = before.tier if before else STANDARD
-        wallet = Wallet(identity, credentials, maker.lower(), signature_type, kept, known, tier)
+        wallet = Wallet(
+            identity, credentials, maker.lower(), signature_type, kept, known, tier, keys
+        )
         self._wallets[account] = wallet
         return wallet
 
@@ -159,12 +171,18 @@ class PolymarketVenue:
         single = len(orders) == 1
         endpoint = Endpoint.POST_ORDER if single else Endpoint.POST_ORDERS
         wallet = self._wallets[account]
+        # The body names its key, so the headers must be that key's too: another one is refused for good.
+        identity = wallet.under(orders[0].owner)
+        if identity is None or any(one.owner != orders[0].owner for one in orders):
+            return [NotPlaced("KEY_ROTATED", _UNSTATED_PAUSE_MS, "")] * len(orders)
         bodies = [with_owner(one.body, one.owner) for one in orders]
         if wait_ms := await self._wait_ms(wallet, endpoint, "orders", len(orders)):
             return [NotPlaced("BUDGET", wait_ms, "")] * len(orders)
         body = bodies[0] if single else b"[" + b",".join(bodies) + b"]"
         bounds = [one.send_by_ns for one in orders if one.send_by_ns]
-        exchange = await self._ask(wallet, endpoint, body=body, send_by_ns=min(bounds, default=0))
+        exchange = await self._transport.request(
+            endpoint, body=body, identity=identity, send_by_ns=min(bounds, default=0)
+        )
         await self._pause(wallet, exchange, "orders")
         return place_outcomes(exchange, [one.venue_order_id for one in orders])
 

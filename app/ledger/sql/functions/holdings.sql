@@ -10,7 +10,7 @@ DECLARE
     v_account_id bigint := ledger._account_id(p_account);
     v_now timestamptz := ledger.clock();
     -- The venue's balances are a cache of the chain: what was settled just now may not be in it.
-    v_lag interval := interval '2 minutes';
+    v_lag interval := interval '10 minutes';
     v_out jsonb;
 BEGIN
     PERFORM ledger._enter();
@@ -20,13 +20,15 @@ BEGIN
             -- Buys were taken off at once and sells are added when final: the venue may have moved either, or not yet.
             coalesce((SELECT sum(f.cash_micros + f.fee_micros) FROM ledger.fill f WHERE f.account_id = v_account_id
                       AND (f.settlement = 'provisional' OR f.matched_at > v_now - v_lag)), 0)
-            + coalesce((SELECT sum(r.held_micros) FROM ledger.reservation r
-                        WHERE r.account_id = v_account_id AND r.phase <> 'released' AND r.awaiting_micros > 0), 0)
+            -- And what stands may have filled unseen.
+            + coalesce((SELECT sum(CASE o.side WHEN 'BUY' THEN r.held_micros ELSE ledger.cost_of(1000000, r.held_micros) END)
+                        FROM ledger.reservation r JOIN ledger.orders o USING (account_id, order_id)
+                        WHERE r.account_id = v_account_id AND r.phase <> 'released'), 0)
         ELSE
             coalesce((SELECT sum(f.size_micros) FROM ledger.fill f JOIN ledger.orders o USING (account_id, order_id)
                       WHERE f.account_id = v_account_id AND o.token_id = t.asset
                         AND (f.settlement = 'provisional' OR f.matched_at > v_now - v_lag)), 0)
-            + coalesce((SELECT sum(r.awaiting_micros) FROM ledger.reservation r JOIN ledger.orders o USING (account_id, order_id)
+            + coalesce((SELECT sum(r.awaiting_micros + r.shares_micros) FROM ledger.reservation r JOIN ledger.orders o USING (account_id, order_id)
                         WHERE r.account_id = v_account_id AND r.phase <> 'released' AND o.token_id = t.asset), 0) END,
         v_now
     FROM (SELECT 'collateral'::text AS asset, p_collateral AS theirs
@@ -91,9 +93,11 @@ DECLARE
 BEGIN
     PERFORM ledger._enter();
     FOR v_row IN
-        SELECT f.market_id, f.trade_id, f.order_id, f.matched_at FROM ledger.fill f JOIN ledger.account a USING (account_id)
+        -- The oldest of each market: no market stands behind another's.
+        SELECT DISTINCT ON (f.account_id, f.market_id) f.market_id, f.trade_id, f.order_id, f.matched_at
+        FROM ledger.fill f JOIN ledger.account a USING (account_id)
         WHERE a.name = ANY (p_accounts) AND f.settlement = 'provisional'
-          AND f.matched_at <= v_now - make_interval(secs => p_alarm_s) ORDER BY f.matched_at LIMIT 200
+          AND f.matched_at <= v_now - make_interval(secs => p_alarm_s) ORDER BY f.account_id, f.market_id, f.matched_at, f.trade_id
     LOOP
         v_old := v_old || v_row.order_id;
         -- Once per trade: a person who resumed knows of it.
@@ -107,7 +111,7 @@ BEGIN
     RETURN jsonb_build_object('old', to_jsonb(array(SELECT DISTINCT x FROM unnest(v_old) x ORDER BY x)), 'halted', v_halted);
 END $$;
 COMMENT ON FUNCTION ledger.sweep_unconfirmed(text[], bigint, bigint) IS
-    'Orders with fills that are not settled after p_alarm_s; markets with older ones than p_halt_s are halted, once per trade.';
+    'The oldest fill of each market that is not settled after p_alarm_s; one older than p_halt_s halts it, once per trade.';
 
 CREATE FUNCTION ledger.record_rewards(p_account text, p_items jsonb) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp

@@ -40,6 +40,10 @@ BEGIN
     VALUES (v_account_id, p_mode, v_now, v_until, v_now, left(p_detail, 500))
     ON CONFLICT (account_id, mode) DO UPDATE SET since = v_now, until = v_until, seen_at = v_now, signs = q.signs + 1,
         detail = excluded.detail, ended_at = NULL;
+    IF p_mode IN ('BANNED', 'BAD_CREDENTIALS') THEN
+        -- Not a condition of the venue but of our account: a person must look. In this very commit, or a death would lose it.
+        PERFORM ledger._halt_once('account', v_account_id::text, p_mode || ': the venue answered ' || left(p_detail, 200), v_now);
+    END IF;
     PERFORM ledger._journal(v_account_id, NULL, v_now, 'VENUE_MODE_BEGAN', p_detail => jsonb_build_object(
         'mode', p_mode, 'until', v_until, 'detail', left(p_detail, 500)));
     RETURN true;
@@ -152,7 +156,9 @@ BEGIN
     PERFORM ledger._enter();
     INSERT INTO ledger.venue_budget AS b (signer, kind, tokens_micros, filled_at, paused_until)
     VALUES (lower(p_signer), p_kind, 0, ledger.clock(), ledger.clock() + make_interval(secs => least(p_for_ms, 300000) / 1000.0))
-    ON CONFLICT (signer, kind) DO UPDATE SET tokens_micros = least(b.tokens_micros, 0), paused_until = excluded.paused_until;
+    ON CONFLICT (signer, kind) DO UPDATE SET tokens_micros = least(b.tokens_micros, 0),
+        paused_until = CASE WHEN b.paused_until > ledger.clock() + interval '5 minutes' THEN excluded.paused_until
+            ELSE greatest(b.paused_until, excluded.paused_until) END;
 END $$;
 COMMENT ON FUNCTION ledger.pause_budget(text, text, bigint) IS 'After a 429: nothing of this kind is sent before then, by no worker.';
 
@@ -163,8 +169,9 @@ BEGIN
     PERFORM ledger._enter();
     INSERT INTO ledger.pulse AS h (account_id, kind, required, grace_ms)
     VALUES (ledger._account_id(p_account), p_kind, p_required, p_grace_ms)
-    ON CONFLICT (account_id, kind) DO UPDATE SET required = excluded.required, grace_ms = excluded.grace_ms
-    WHERE (h.required, h.grace_ms) <> (excluded.required, excluded.grace_ms);
+    -- A worker that does not ask for it must not take it from one that keeps it.
+    ON CONFLICT (account_id, kind) DO UPDATE SET grace_ms = excluded.grace_ms,
+        required = excluded.required OR h.required AND coalesce(h.ok_at > ledger.clock() - interval '1 minute', false);
 END $$;
 COMMENT ON FUNCTION ledger.require_pulse(text, text, boolean, integer) IS
     'From now on (not) a condition for placing. Written before the first order, so that none leaves without it.';
@@ -204,8 +211,9 @@ AS $$
     -- Of the newest orders, in whatever state they are by now: one that was placed and cancelled was to be told of, too.
     SELECT count(*) FROM (
         SELECT q.* FROM ledger.orders q JOIN ledger.account a USING (account_id)
-        WHERE a.name = p_account ORDER BY q.account_id DESC, q.order_id DESC LIMIT 200) o
-    WHERE EXISTS (SELECT FROM ledger.attempt t WHERE t.account_id = o.account_id AND t.order_id = o.order_id
+        WHERE a.name = p_account ORDER BY q.account_id DESC, q.order_id DESC LIMIT 3000) o
+    -- One that was filled at once may have been told of by its trade alone.
+    WHERE o.state <> 'FILLED' AND EXISTS (SELECT FROM ledger.attempt t WHERE t.account_id = o.account_id AND t.order_id = o.order_id
                   AND t.outcome = 'accepted' AND t.ended_at < ledger.clock() - make_interval(secs => p_after_ms / 1000.0)
                   AND t.opened_at > ledger.clock() - make_interval(secs => p_open_ms / 1000.0))
       AND NOT EXISTS (SELECT FROM ledger.venue_event v WHERE v.account_id = o.account_id

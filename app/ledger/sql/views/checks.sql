@@ -3,6 +3,8 @@
 -- index:   as in the checks; check_scopes reads primary keys of exposure and the small indexes of orders and fills.
 -- fence:   SECURITY DEFINER, read only, search_path ends in pg_temp: the auditor may run these and no check under them.
 --          Each call is one statement, so one snapshot: rows that were written in one commit are compared as one.
+-- Whole tables are compared, so a nested loop is never right, and on tables without statistics it is what the planner
+-- takes: over 5,000 orders minutes instead of a second and a half.
 
 CREATE FUNCTION audit._notice_unresolved(p_account_id bigint)
 RETURNS TABLE (subject text, expected text, found text)
@@ -102,6 +104,7 @@ COMMENT ON FUNCTION audit.check_scopes() IS 'Each account and market to check; m
 CREATE FUNCTION audit.check_market(p_account_id bigint, p_market_id bigint)
 RETURNS TABLE (name text, subject text, expected text, found text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_nestloop = off SET jit = off
 AS $$
     SELECT 'exposure', c.* FROM audit._check_exposure(p_account_id, p_market_id) c
     UNION ALL SELECT 'reservations', c.* FROM audit._check_reservations(p_account_id, p_market_id) c
@@ -133,6 +136,7 @@ COMMENT ON FUNCTION audit.check_market(bigint, bigint) IS 'Differences in one ma
 CREATE FUNCTION audit.check_account(p_account_id bigint)
 RETURNS TABLE (name text, subject text, expected text, found text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_nestloop = off SET jit = off
 AS $$
     SELECT 'journal', c.* FROM audit._check_journal(p_account_id) c
     UNION ALL SELECT 'entries', c.* FROM audit._check_entries(p_account_id) c
@@ -155,6 +159,7 @@ COMMENT ON FUNCTION audit.check_account(bigint) IS 'Differences and notices that
 CREATE FUNCTION audit.check_ledger()
 RETURNS TABLE (name text, subject text, expected text, found text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_nestloop = off SET jit = off
 AS $$
     SELECT 'transitions', c.* FROM audit._check_transitions() c
     UNION ALL SELECT 'venue_ids', c.* FROM audit._check_venue_ids() c
@@ -169,6 +174,7 @@ COMMENT ON FUNCTION audit.check_ledger() IS 'Differences and notices that belong
 CREATE FUNCTION audit.checks(p_account text DEFAULT NULL, p_market text DEFAULT NULL)
 RETURNS TABLE (name text, is_notice boolean, account text, market text, subject text, expected text, found text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_nestloop = off SET jit = off
 AS $$
     SELECT r.name, l.is_notice, s.account, s.market, r.subject, r.expected, r.found
     FROM audit.check_scopes() s

@@ -103,18 +103,19 @@ AS $$
     SELECT format('order %s', o.order_id), v.expected, v.found
     FROM ledger.orders o
     JOIN ledger.outbox b ON b.account_id = o.account_id AND b.order_id = o.order_id
+    LEFT JOIN (SELECT x.order_id, max(j.at) AS at
+               FROM ledger.journal j CROSS JOIN LATERAL jsonb_array_elements_text(
+                   CASE jsonb_typeof(j.detail -> 'orders') WHEN 'array' THEN j.detail -> 'orders' ELSE '[]' END) x (order_id)
+               WHERE j.account_id = p_account_id AND j.market_id = p_market_id AND j.event = 'LANE_RELEASED'
+               GROUP BY x.order_id) r ON r.order_id = o.order_id::text
     CROSS JOIN LATERAL (VALUES
         ('waits behind a blocked head unless it hedges or unwinds',
          b.passes_block = (o.class IN ('hedge', 'micro_hedge', 'unwind', 'emergency')), format('%s passes: %s', o.class, b.passes_block)),
         (format('set %s', coalesce(o.set_id::text, 'none')), o.set_id IS NOT DISTINCT FROM b.set_id,
          format('set %s', coalesce(b.set_id::text, 'none'))),
-        ('a lane that somebody released', b.released_at IS NULL AND b.status <> 'released' OR EXISTS (
-            SELECT FROM ledger.journal j WHERE j.account_id = p_account_id AND j.market_id = p_market_id
-            AND j.event = 'LANE_RELEASED' AND j.detail -> 'orders' @> to_jsonb(o.order_id) AND j.at >= b.released_at)
-            OR audit._archived_between(o.created_at, NULL), 'released by nobody'),
-        ('released, as the journal says', b.released_at IS NOT NULL OR NOT EXISTS (
-            SELECT FROM ledger.journal j WHERE j.account_id = p_account_id AND j.market_id = p_market_id
-            AND j.event = 'LANE_RELEASED' AND j.detail -> 'orders' @> to_jsonb(o.order_id)), 'not released')) v (expected, holds, found)
+        ('a lane that somebody released', b.released_at IS NULL AND b.status <> 'released' OR coalesce(r.at >= b.released_at, false)
+            OR r.at IS NULL AND audit._archived_between(o.created_at, NULL), 'released by nobody'),
+        ('released, as the journal says', b.released_at IS NOT NULL OR r.at IS NULL, 'not released')) v (expected, holds, found)
     WHERE o.account_id = p_account_id AND o.market_id = p_market_id AND NOT v.holds
     UNION ALL
     SELECT format('order %s', q.order_id), format('behind order %s', q.before), format('outbox row %s before %s', q.outbox_id, q.before_id)
