@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import shutil
@@ -13,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -336,15 +338,15 @@ async def test_an_older_server_is_refused() -> None:
         await connect.check_version(Old())
 
 
-async def test_a_pools_connections_notice_a_peer_that_has_gone(debian_database: TestDatabase) -> None:
+async def test_a_connection_notices_a_peer_that_has_gone() -> None:
     """Half-open, a session would hold every call that was handed to it, cancels among them."""
-    pool = await connect.open_pool(debian_database.url_for("worker"))
+    server = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
+    _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
     try:
-        async with pool.acquire() as conn:
-            channel = conn._con._transport.get_extra_info("socket")
-            if channel.family == socket.AF_UNIX:
-                pytest.skip("this server is reached by a file, which cannot be half-open")
-            assert channel.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-            assert channel.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 10_000
+        await connect.notice_dead_peers(SimpleNamespace(_transport=writer.transport))
+        channel = writer.get_extra_info("socket")
+        assert channel.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert channel.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 10_000
     finally:
-        pool.terminate()
+        writer.close()
+        server.close()
