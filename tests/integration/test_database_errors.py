@@ -340,7 +340,8 @@ async def test_an_older_server_is_refused() -> None:
 
 async def test_a_connection_notices_a_peer_that_has_gone() -> None:
     """Half-open, a session would hold every call that was handed to it, cancels among them."""
-    server = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
+    peers: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(lambda _, peer: peers.append(peer), "127.0.0.1", 0)
     _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
     try:
         await connect.notice_dead_peers(SimpleNamespace(_transport=writer.transport))
@@ -348,5 +349,7 @@ async def test_a_connection_notices_a_peer_that_has_gone() -> None:
         assert channel.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         assert channel.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 10_000
     finally:
-        writer.close()
+        for each in (writer, *peers):
+            each.close()
+            await each.wait_closed()
         server.close()
