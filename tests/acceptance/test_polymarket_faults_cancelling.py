@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.database import TestDatabase
 from tests.support.life import SHARE
-from tests.support.polymarket_rig import SIGNER, PolymarketRig, pm_fixture
+from tests.support.polymarket_rig import SIGNER, PolymarketRig, pm_fixture, polymarket_rig
 
 __all__ = ["pm_fixture"]
 
@@ -115,25 +117,26 @@ async def test_a_cancel_that_comes_too_late_for_a_part_keeps_that_part(pm: Polym
 
 
 async def test_a_cancel_of_an_order_in_flight_is_repeated_until_it_meets_it(
-    pm: PolymarketRig,
+    database: TestDatabase,
+    tmp_path: Path,
 ) -> None:
     """The DELETE comes before the order does, which appears two seconds later (lesson 28)."""
-    await pm.quarantine(30_000)
-    async with pm.inside():
-        await pm.trading()
-        pm.simulator.fault("appear_late", ms=2_500)
-        order_id = await pm.reserve(cents=5)
-        await pm.until_state(order_id, "UNKNOWN")
-        await pm.cancel(order_id)
-        await pm.until(
-            "SELECT EXISTS (SELECT FROM ledger.evidence WHERE order_id = $1 AND kind = 'delete_answered')",
-            order_id,
-        )
-        await pm.until_state(order_id, "CANCELLED")
-        await pm.until_settled()
-    assert (await pm.book(order_id))["status"] == "CANCELED"
-    assert (await pm.arrivals(order_id))["received"] == 1
-    await pm.check_against_venue()
+    async with polymarket_rig(database, tmp_path, quarantine_ms=30_000) as pm:
+        async with pm.inside():
+            await pm.trading()
+            pm.simulator.fault("appear_late", ms=2_500)
+            order_id = await pm.reserve(cents=5)
+            await pm.until_state(order_id, "UNKNOWN")
+            await pm.cancel(order_id)
+            await pm.until(
+                "SELECT EXISTS (SELECT FROM ledger.evidence WHERE order_id = $1 AND kind = 'delete_answered')",
+                order_id,
+            )
+            await pm.until_state(order_id, "CANCELLED")
+            await pm.until_settled()
+        assert (await pm.book(order_id))["status"] == "CANCELED"
+        assert (await pm.arrivals(order_id))["received"] == 1
+        await pm.check_against_venue()
 
 
 # --- batches --------------------------------------------------------------------------------------

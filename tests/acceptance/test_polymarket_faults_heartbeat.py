@@ -77,7 +77,7 @@ async def test_without_the_setting_nothing_beats(pm: PolymarketRig) -> None:
 async def test_the_chain_is_taken_up_by_another_worker_when_its_keeper_is_killed(
     database: TestDatabase, tmp_path: Path
 ) -> None:
-    async with polymarket_rig(database, tmp_path, heartbeat_ms=8_000) as pm:
+    async with polymarket_rig(database, tmp_path, heartbeat_ms=7_000) as pm:
         keeper = await pm.started(heartbeat=True)
         await pm.trading()
         order_id = await pm.reserve(cents=5)
@@ -93,7 +93,7 @@ async def test_the_chain_is_taken_up_by_another_worker_when_its_keeper_is_killed
             term,
             tell=other.said,
         )
-        await until_later(pm, 8_500)
+        await until_later(pm, 7_500)
         assert (await pm.book(order_id))["status"] == "LIVE"
         assert (await pm.order(order_id))["state"] == "LIVE"
         first = await pm.owner.fetchval(
@@ -220,11 +220,11 @@ async def test_a_beat_that_the_database_hears_of_late_is_as_old_as_it_is(
         await pm.trading()
         await until_beaten(pm)
         door.shut()
-        await until_later(pm, 3_000)
+        await until_later(pm, 1_500)
         frozen = pm.simulator.fault("hang", endpoint=BEATS, times=0)
         await pm.until_struck(frozen)
         last_possible = await pm.owner.fetchval("SELECT ledger.clock()")
-        await until_later(pm, 4_000)
+        await until_later(pm, 3_000)
         door.open()
         await pm.until("SELECT problem IS NOT NULL FROM ledger.pulse WHERE kind = 'heartbeat'")
         ok_at = await pm.owner.fetchval("SELECT ok_at FROM ledger.pulse WHERE kind = 'heartbeat'")

@@ -101,33 +101,34 @@ async def test_an_order_that_appears_forty_seconds_late_is_the_same_order(
 
 
 async def test_an_order_that_appears_late_and_is_wanted_no_more_is_cancelled_when_it_appears(
-    pm: PolymarketRig,
+    database: TestDatabase,
+    tmp_path: Path,
 ) -> None:
     """Look-ups found nothing and DELETE missed it: until the quarantine is over neither proves anything."""
-    await pm.quarantine(120_000)
-    async with pm.inside():
-        await pm.trading()
-        pm.simulator.fault("appear_late", answer="hang")
-        # cancels find nothing to cancel meanwhile, and the bytes do not go again
-        order_id = await pm.reserve(cents=5)
-        await pm.until_state(order_id, "UNKNOWN")
-        await pm.cancel(order_id)
-        await pm.until(
-            "SELECT EXISTS (SELECT FROM ledger.evidence WHERE order_id = $1 AND kind = 'delete_answered')"
-            " AND EXISTS (SELECT FROM ledger.evidence WHERE order_id = $1 AND kind = 'trades_absent')",
-            order_id,
-        )
-        held = await pm.owner.fetchrow(
-            "SELECT phase, held_micros FROM ledger.reservation WHERE order_id = $1", order_id
-        )
-        assert tuple(held) == ("pending", 5 * 50_000)
-        assert await pm.venue_orders(order_id) == []
-        pm.simulator.advance(41_000)
-        await pm.until_state(order_id, "CANCELLED")
-        await pm.until_settled()
-    assert (await pm.book(order_id))["status"] == "CANCELED"
-    assert (await pm.arrivals(order_id))["received"] == 1
-    await pm.check_against_venue()
+    async with polymarket_rig(database, tmp_path, quarantine_ms=120_000) as pm:
+        async with pm.inside():
+            await pm.trading()
+            pm.simulator.fault("appear_late", answer="hang")
+            # cancels find nothing to cancel meanwhile, and the bytes do not go again
+            order_id = await pm.reserve(cents=5)
+            await pm.until_state(order_id, "UNKNOWN")
+            await pm.cancel(order_id)
+            await pm.until(
+                "SELECT EXISTS (SELECT FROM ledger.evidence WHERE order_id = $1 AND kind = 'delete_answered')"
+                " AND EXISTS (SELECT FROM ledger.evidence WHERE order_id = $1 AND kind = 'trades_absent')",
+                order_id,
+            )
+            held = await pm.owner.fetchrow(
+                "SELECT phase, held_micros FROM ledger.reservation WHERE order_id = $1", order_id
+            )
+            assert tuple(held) == ("pending", 5 * 50_000)
+            assert await pm.venue_orders(order_id) == []
+            pm.simulator.advance(41_000)
+            await pm.until_state(order_id, "CANCELLED")
+            await pm.until_settled()
+        assert (await pm.book(order_id))["status"] == "CANCELED"
+        assert (await pm.arrivals(order_id))["received"] == 1
+        await pm.check_against_venue()
 
 
 async def test_an_order_that_never_appears_ends_as_not_placed_after_the_quarantine(

@@ -5,12 +5,14 @@ And no second signed order, whoever dies or takes over: exactly one hash per int
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.database import TestDatabase
 from tests.support.life import SHARE, call
-from tests.support.polymarket_rig import PolymarketRig, pm_fixture
+from tests.support.polymarket_rig import PolymarketRig, pm_fixture, polymarket_rig
 
 __all__ = ["pm_fixture"]
 
@@ -28,6 +30,7 @@ READS = {
     "GET /v1/user/rate-limit-tier": "rate limit tier",
     "GET /data/trades": "trades",
     "GET /data/orders": "open orders",
+    "GET /balance-allowance": "balances",
 }
 """What a start reads, and how it names what it could not read."""
 
@@ -237,27 +240,27 @@ async def test_a_paused_worker_that_lost_its_lease_sends_nothing_more(pm: Polyma
 
 
 async def test_a_new_version_that_starts_while_the_fate_is_open_signs_nothing_anew(
-    pm: PolymarketRig, monkeypatch: pytest.MonkeyPatch
+    database: TestDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Release, key and time are others; what goes again are the bytes that are stored."""
-    await pm.quarantine(60_000)
-    pm.no_stream()
-    pm.simulator.fault("appear_late", ms=30_000)
-    async with pm.inside():
-        await pm.trading()
-        order_id = await pm.reserve(cents=5, valid_for_ms=60_000)
-        await pm.until_state(order_id, "UNKNOWN")
-    signed = await pm.owner.fetchrow("SELECT * FROM ledger.signed_order")
-    monkeypatch.setattr("app.__version__", "9.9.9")
-    async with pm.inside():
-        await pm.until_state(order_id, "LIVE")
-        await pm.until_settled()
-    pm.simulator.advance(31_000)
-    assert await pm.owner.fetchrow("SELECT * FROM ledger.signed_order") == signed
-    assert (await pm.arrivals(order_id))["accepted"] == 1
-    assert len(pm.simulator.see("arrivals")) == 1
-    assert (await pm.book(order_id))["status"] == "LIVE"
-    await pm.check_against_venue()
+    async with polymarket_rig(database, tmp_path, quarantine_ms=60_000) as pm:
+        pm.no_stream()
+        pm.simulator.fault("appear_late", ms=30_000)
+        async with pm.inside():
+            await pm.trading()
+            order_id = await pm.reserve(cents=5, valid_for_ms=60_000)
+            await pm.until_state(order_id, "UNKNOWN")
+        signed = await pm.owner.fetchrow("SELECT * FROM ledger.signed_order")
+        monkeypatch.setattr("app.__version__", "9.9.9")
+        async with pm.inside():
+            await pm.until_state(order_id, "LIVE")
+            await pm.until_settled()
+        pm.simulator.advance(31_000)
+        assert await pm.owner.fetchrow("SELECT * FROM ledger.signed_order") == signed
+        assert (await pm.arrivals(order_id))["accepted"] == 1
+        assert len(pm.simulator.see("arrivals")) == 1
+        assert (await pm.book(order_id))["status"] == "LIVE"
+        await pm.check_against_venue()
 
 
 async def test_an_operator_who_retries_a_dead_letter_sends_no_second_order(

@@ -29,7 +29,6 @@ API_KEY: Final = {
     "passphrase": "simulator-passphrase-canary",
 }
 COLLATERAL: Final = 10_000
-ARRIVALS: Final = ("received", "accepted", "duplicated", "refused")
 
 
 @dataclass
@@ -38,6 +37,7 @@ class PolymarketRig(Rig):
 
     simulator: Simulator = field(default_factory=lambda: Simulator(Path()))
     market: Market = field(default_factory=lambda: Market("", "", ""))
+    quarantine_ms: int = 1_500
     by_name: dict[str, Market] = field(default_factory=dict)
 
     async def open(self) -> None:
@@ -45,7 +45,11 @@ class PolymarketRig(Rig):
         self.simulator.account(
             SIGNER.address, collateral=str(COLLATERAL), key=API_KEY, tier="elite"
         )
-        await call(self.owner, "open_account", "main", "polymarket", None, None, 0, 1_500)
+        await call(
+            self.owner,
+            "open_account",
+            *("main", "polymarket", None, None, 0, self.quarantine_ms),
+        )
         await call(
             self.owner,
             "book_movement",
@@ -151,7 +155,9 @@ class PolymarketRig(Rig):
         """How often the venue's engine received the intent's one hash, and what it made of it."""
         venue_order_id = (await self.order(order_id))["venue_order_id"]
         found: dict[str, int] = self.simulator.see("arrivals").get(venue_order_id, {})
-        return {name: found.get(name, 0) for name in ARRIVALS}
+        return {
+            what: found.get(what, 0) for what in ("received", "accepted", "duplicated", "refused")
+        }
 
     async def attempts(self, order_id: int) -> list[tuple[str, str]]:
         """Outcome and code of each attempt, in order."""
@@ -182,19 +188,11 @@ class PolymarketRig(Rig):
         """From now on the stream tells nothing of orders, while its pings are answered."""
         return self.simulator.fault("frames_lost", times=0)
 
-    async def quarantine(self, ms: int) -> None:
-        """How long a fate stays open before absence may be concluded."""
-        await self.owner.execute("UPDATE ledger.account SET quarantine_ms = $1", ms)
-
     async def check_against_venue(self) -> None:
         """By the venue's own book: one order per intent at most, one hash per intent ever, the same sizes,
         states and money on both sides, and no cap passed at any time.
         """
-        # The quarantine is set by hand in some tests, which the audit does not fail to see.
-        wrong = await self.owner.fetch(
-            "SELECT * FROM audit.checks() WHERE NOT is_notice "
-            "AND (name, subject) <> ('accounts', 'quarantine_ms')"
-        )
+        wrong = await self.owner.fetch("SELECT * FROM audit.checks() WHERE NOT is_notice")
         assert wrong == [], "\n".join(map(str, wrong))
         assert await self.owner.fetch("SELECT * FROM audit.cap_breaches") == []
         assert await self.owner.fetch("SELECT * FROM audit.double_counted") == []
@@ -209,6 +207,9 @@ class PolymarketRig(Rig):
         arrived = self.simulator.see("arrivals")
         assert set(arrived) <= set(rows), "bytes arrived that no intent explains"
         assert all(one.get("accepted", 0) <= 1 for one in arrived.values()), arrived
+        assert all(one.get("bodies", 1) == 1 for one in arrived.values()), (
+            "other bytes of one order"
+        )
         traded: dict[str, int] = {}
         for part in self.simulator.see("trades"):
             if part["status"] != "FAILED" and part["order_id"] in rows:
@@ -239,12 +240,18 @@ class PolymarketRig(Rig):
 
 @asynccontextmanager
 async def polymarket_rig(
-    database: TestDatabase, folder: Path, *, tls: bool = False, **settings: int | bool
+    database: TestDatabase,
+    folder: Path,
+    *,
+    tls: bool = False,
+    quarantine_ms: int = 1_500,
+    **settings: int | bool,
 ) -> AsyncIterator[PolymarketRig]:
     """Everything up, one worker still to be started."""
     with running_simulator(folder, tls=tls, **settings) as simulator:
         owner = await asyncpg.create_pool(database.url, min_size=1, max_size=4)
         rig = PolymarketRig(database, owner, None, folder, simulator=simulator)  # type: ignore[arg-type]
+        rig.quarantine_ms = quarantine_ms
         try:
             await rig.open()
             yield rig
