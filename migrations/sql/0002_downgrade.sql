@@ -4682,6 +4682,7 @@ AS $$
         SELECT j.order_id,
             -- The venue knows the id: an answer, a read, a trade, or a person who saw it there.
             bool_or(j.event IN ('ACCEPT', 'DELAY', 'SIGHTED') OR j.event = 'LOSE' AND j.detail ->> 'outcome' = 'seen'
+                OR j.event = 'CANCEL_ANSWERED' AND j.detail ->> 'answer' = 'accepted'
                 OR j.event IN ('SEE', 'FILL_PART', 'FILL_ALL', 'END_CANCELLED', 'END_EXPIRED', 'REOPEN')
                    AND (NOT j.detail ? 'operator' OR j.detail ->> 'as' = 'live')) AS seen,
             coalesce(max(j.seq) FILTER (WHERE j.event = 'LOSE') > coalesce(max(j.seq) FILTER (WHERE j.to_state
