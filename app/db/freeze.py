@@ -18,9 +18,9 @@ from app.db.migrate import MIGRATIONS
 from app.db.schema import APP, FILES
 
 SQL: Final = MIGRATIONS / "sql"
-NEWEST: Final = "0002"
-BEFORE: Final = "0001"
-NEW_TABLES: Final = ("ledger/sql/tables/venue.sql", "ledger/sql/tables/holdings.sql")
+NEWEST: Final = "0003"
+BEFORE: Final = "0002"
+NEW_TABLES: Final = ("ledger/sql/tables/risk.sql",)
 """Made by this revision; in the order in which they are made."""
 
 NO_CODE: Final = re.compile(r"/tables/|/defaults\.sql|roles\.sql|paper/sql/schema\.sql")
@@ -66,6 +66,7 @@ def upgrade_sql() -> str:
             _BEGIN,
             _by_hand(f"{NEWEST}_tables.sql"),
             *(_file(name) for name in NEW_TABLES),
+            _by_hand(f"{NEWEST}_rows.sql"),
             _DROP_CODE,
             *map(replacing, code),
             _END,
@@ -77,7 +78,11 @@ def downgrade_sql() -> str:
     """Back to the revision before: its own frozen code, without the new tables."""
     frozen = (SQL / f"{BEFORE}_upgrade.sql").read_text("utf-8").removesuffix(_END)
     sections = re.split(r"(?m)^(?=-- file: )", frozen)
-    code = [one for one in sections if one and not NO_CODE.search(one.split("\n", 1)[0])]
+    code = [
+        one
+        for one in sections
+        if one.startswith("-- file: ") and not NO_CODE.search(one.split("\n", 1)[0])
+    ]
     return "\n".join(
         [
             _BEGIN,
@@ -92,7 +97,7 @@ def downgrade_sql() -> str:
 def replacing(sql: str) -> str:
     """Code that may be there already."""
     sql = re.sub(r"(?m)^CREATE (FUNCTION|TRIGGER|VIEW) ", r"CREATE OR REPLACE \1 ", sql)
-    return re.sub(r"(?m)^CREATE SEQUENCE ", "CREATE SEQUENCE IF NOT EXISTS ", sql)
+    return re.sub(r"(?m)^CREATE SEQUENCE (?!IF )", "CREATE SEQUENCE IF NOT EXISTS ", sql)
 
 
 def _file(name: str) -> str:

@@ -113,6 +113,7 @@ async def test_numbers_of_the_journal_have_no_gap(life: Life) -> None:
 
 
 async def test_history_leaves_only_as_a_whole_partition_with_its_digest(life: Life) -> None:
+    await life.limit("duplicate_window_ms", "0")
     assert await life.conn.fetchval("SELECT ledger.make_partitions(2)") == 2
     assert await life.conn.fetchval("SELECT ledger.make_partitions(2)") == 0
     await life.reserved()

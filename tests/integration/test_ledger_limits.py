@@ -101,6 +101,7 @@ async def test_a_batch_that_is_no_set_keeps_the_gap(limited: Life) -> None:
 
 
 async def test_sells_count_only_if_they_are_told_to(limited: Life) -> None:
+    await limited.limit("self_match_allowed", "true")
     await limited.add_tokens(0, 1_000 * SHARE)
     for _ in range(10):
         assert await codes(limited, {"side": "SELL"}) == ["admitted"]
@@ -176,6 +177,7 @@ async def test_a_clamp_below_the_minimum_is_refused(life: Life) -> None:
 
 
 async def test_a_sell_needs_confirmed_tokens_less_what_is_on_offer(life: Life) -> None:
+    await life.limit("self_match_allowed", "true")
     await life.add_tokens(0, 20 * SHARE)
     sell = {"side": "SELL"}
     assert await codes(life, sell, sell, sell) == ["admitted"] * 2 + ["INSUFFICIENT_TOKENS"]

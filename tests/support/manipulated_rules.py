@@ -167,8 +167,8 @@ UNDONE: Final[dict[str, Corruption]] = {
     "collateral from nowhere, entry, counter and balance in step": (
         (
             ("INSERT INTO ledger.balance_entry (account_id, entry_seq, asset, cause, entry_key, "
-            "available_delta, locked_delta, at) SELECT 1, entry_seq + 1, 'collateral', 'deposit', "
-            "'movement:x', 5000000, 0, ledger.clock() FROM ledger.account_state "
+            "available_delta, locked_delta, at, contra, contra_delta) SELECT 1, entry_seq + 1, 'collateral', "
+            "'deposit', 'movement:x', 5000000, 0, ledger.clock(), 'outside', -5000000 FROM ledger.account_state "
             "WHERE account_id = 1"),
             "UPDATE ledger.account_state SET entry_seq = entry_seq + 1 WHERE account_id = 1",
             ("UPDATE ledger.balance SET available = available + 5000000 "

@@ -23,7 +23,8 @@ GRANT EXECUTE ON FUNCTION ledger.set_halt(text, text, text, text) TO ${role_trad
 GRANT EXECUTE ON FUNCTION ledger.clear_halt(text, text, bigint, text, text), ledger.set_limit(text, text, text, text, text),
     ledger.release_lane(text, text, text, text), ledger.resolve_order(bigint, text, bigint, text, text),
     ledger.retry_dead_letter(bigint), ledger.grant_account(text, name),
-    ledger.open_account(text, text, text, text, integer, bigint), ledger.book_movement(text, text, bigint, text, text, text)
+    ledger.open_account(text, text, text, text, integer, bigint), ledger.book_movement(text, text, bigint, text, text, text, bigint),
+    ledger.set_total_limit(text, text, text, text, text), ledger.reset_breaker(text, text, text)
 TO ${role_risk};
 
 GRANT EXECUTE ON FUNCTION
@@ -54,6 +55,8 @@ GRANT EXECUTE ON FUNCTION
     ledger.resolve_foreign(text, text, text, text, text), ledger.allocate_reward(text, text, text, bigint),
     ledger.end_mode(text, text, text)
 TO ${role_risk};
+
+GRANT EXECUTE ON FUNCTION ledger.note_books(jsonb), ledger.sweep_groups() TO ${role_worker};
 
 GRANT SELECT ON ALL TABLES IN SCHEMA ledger TO ${role_worker};
 GRANT SELECT ON ALL TABLES IN SCHEMA audit TO ${role_worker}, ${role_auditor}, ${role_risk};

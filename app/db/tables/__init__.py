@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.db.tables import exposure, journal, orders, outbox, reference, state_machine, venue
+from app.db.tables import exposure, journal, orders, outbox, reference, risk, state_machine, venue
 from app.db.tables.base import metadata
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "orders",
     "outbox",
     "reference",
+    "risk",
     "state_machine",
     "venue",
 ]

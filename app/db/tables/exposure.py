@@ -12,6 +12,7 @@ from sqlalchemy import (
     DateTime,
     ForeignKey,
     Index,
+    Integer,
     LargeBinary,
     Table,
     Text,
@@ -94,6 +95,82 @@ exposure = Table(
             "a limit."
         ),
     ),
+    Column(
+        "bought",
+        ARRAY(BigInteger),
+        nullable=False,
+        server_default=text("'{0,0}'::bigint[]"),
+        comment=(
+            "Share micros of all buys that have not failed and of movements in; bought - sold"
+            " is the position."
+        ),
+    ),
+    Column(
+        "bought_cost",
+        ARRAY(BigInteger),
+        nullable=False,
+        server_default=text("'{0,0}'::bigint[]"),
+        comment="Collateral micros they cost, fees included.",
+    ),
+    Column(
+        "sold",
+        ARRAY(BigInteger),
+        nullable=False,
+        server_default=text("'{0,0}'::bigint[]"),
+        comment="Share micros of confirmed sells and of movements out.",
+    ),
+    Column(
+        "sold_cost",
+        ARRAY(BigInteger),
+        nullable=False,
+        server_default=text("'{0,0}'::bigint[]"),
+        comment="Collateral micros they brought, after fees.",
+    ),
+    Column(
+        "held_cost",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="Collateral micros locked by the BUY orders of this market.",
+    ),
+    Column("open_orders", Integer, nullable=False, server_default=text("0")),
+    Column(
+        "at_risk",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment=(
+            "Cost of the position at its average price plus held_cost: what was last added to"
+            " the totals of account and group."
+        ),
+    ),
+    Column(
+        "shares",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="Effective shares of both outcomes, as last added to the totals.",
+    ),
+    Column(
+        "group_key", Text, comment="The group these numbers were added to; follows the market's."
+    ),
+    Column(
+        "changed_at",
+        DateTime(timezone=True),
+        comment=(
+            "When an order of this market was last placed, replaced or asked to be cancelled "
+            "by whoever trades."
+        ),
+    ),
+    Column(
+        "change_tokens",
+        BigInteger,
+        comment=(
+            "What was left of the budget of changes at change_tokens_at, in millionths; NULL:"
+            " all of it."
+        ),
+    ),
+    Column("change_tokens_at", DateTime(timezone=True)),
 )
 
 account_state = Table(
@@ -109,6 +186,26 @@ account_state = Table(
     Column("journal_seq", BigInteger, nullable=False, server_default=text("0")),
     Column("journal_digest", LargeBinary, nullable=False, server_default=text("''::bytea")),
     Column("entry_seq", BigInteger, nullable=False, server_default=text("0")),
+    Column(
+        "at_risk",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="The sum of at_risk over the account's exposure rows.",
+    ),
+    Column("shares", BigInteger, nullable=False, server_default=text("0")),
+    Column("open_orders", Integer, nullable=False, server_default=text("0")),
+    Column(
+        "size_factor_ppm",
+        Integer,
+        nullable=False,
+        server_default=text("1000000"),
+        comment=(
+            "How much of the largest order is allowed, in millionths: drawdown makes it smaller."
+        ),
+    ),
+    Column("change_tokens", BigInteger),
+    Column("change_tokens_at", DateTime(timezone=True)),
 )
 
 balance = Table(
@@ -135,6 +232,18 @@ balance_entry = Table(
     Column("trade_id", Text),
     Column("note", Text),
     Column("at", DateTime(timezone=True), nullable=False),
+    Column(
+        "contra",
+        Text,
+        nullable=False,
+        server_default=text("'venue'::text"),
+        comment=(
+            "Where the rest of the movement stands: venue (counterparties), outside "
+            "(deposits, transfers), chain (split, redemption ...), correction."
+        ),
+    ),
+    Column("contra_delta", BigInteger, nullable=False, server_default=text("0")),
+    Column("fee_delta", BigInteger, nullable=False, server_default=text("0")),
     UniqueConstraint("account_id", "entry_key"),
     Index(
         "balance_entry_moved", "account_id", "asset", postgresql_where=text("(order_id IS NULL)")
@@ -145,4 +254,13 @@ balance_entry = Table(
         "order_id",
         postgresql_where=text("(order_id IS NOT NULL)"),
     ),
+)
+
+contra_balance = Table(
+    "contra_balance",
+    metadata,
+    Column("account_id", BigInteger, ForeignKey("ledger.account.account_id"), primary_key=True),
+    Column("asset", Text, primary_key=True),
+    Column("contra", Text, primary_key=True),
+    Column("amount", BigInteger, nullable=False, server_default=text("0")),
 )

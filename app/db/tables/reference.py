@@ -123,6 +123,50 @@ limits = Table(
     ),
     Column("burst_gap_ms", Integer),
     Column("burst_counts_sells", Boolean),
+    Column("max_order_micros", BigInteger),
+    Column("max_order_cost_micros", BigInteger),
+    Column(
+        "max_market_cost_micros",
+        BigInteger,
+        comment=(
+            "Collateral at risk in one market: what its position cost and what its BUY orders hold."
+        ),
+    ),
+    Column(
+        "max_imbalance_micros",
+        BigInteger,
+        comment="Effective shares of one outcome above those of the other.",
+    ),
+    Column("max_open_orders", Integer),
+    Column(
+        "cooldown_ms",
+        Integer,
+        comment=(
+            "Between two changes of a market (placements, replacements, cancels asked for by "
+            "whoever trades). A cancel is never refused."
+        ),
+    ),
+    Column("changes_per_minute", Integer),
+    Column(
+        "collar_micros",
+        BigInteger,
+        comment=(
+            "A BUY may not lie further above the middle of the last good book than this, a "
+            "SELL not further below it."
+        ),
+    ),
+    Column("max_slippage_bps", Integer),
+    Column("book_age_ms", Integer, comment="A book older than this is none. NULL counts as 30000."),
+    Column("self_match_allowed", Boolean),
+    Column("duplicate_window_ms", Integer),
+    Column("duplicate_refused", Boolean),
+    Column("open_buffer_ms", BigInteger),
+    Column("close_buffer_ms", BigInteger),
+    Column("weekend_allowed", Boolean),
+    Column("breaker_rejects", Integer),
+    Column("breaker_cancels", Integer),
+    Column("slow_ms", Integer),
+    Column("stop_ms", Integer),
 )
 
 limit_change = Table(
@@ -137,6 +181,17 @@ limit_change = Table(
     Column("why", Text, nullable=False),
     Column("changed_by", NAME, nullable=False),
     Column("changed_at", DateTime(timezone=True), nullable=False),
+    Column(
+        "scope",
+        Text,
+        nullable=False,
+        server_default=text("''::text"),
+        comment=(
+            "Empty for a row of limits; else whose total was changed (account, group, global,"
+            " live)."
+        ),
+    ),
+    Column("scope_id", Text, nullable=False, server_default=text("''::text")),
 )
 
 halt = Table(

@@ -77,6 +77,7 @@ DECLARE
     x jsonb;
     o ledger.orders;
     e ledger.exposure;
+    b ledger.breaker;
     v_now timestamptz;
     v_left interval;
     v_code text;
@@ -99,7 +100,15 @@ BEGIN
             SELECT * INTO e FROM ledger.exposure q WHERE q.account_id = o.account_id AND q.market_id = o.market_id;
             v_left := ledger._validity_left(o);
             v_code := ledger._no_longer_wanted(o, e, v_left, v_now);
-            IF v_code IS NULL AND ledger._gate(o.account_id, o.post_only) IS NOT NULL THEN
+            b := ledger._breaker_says(o.account_id, o.market_id, o.order_id);
+            IF v_code IS NULL AND b.until IS NOT NULL THEN
+                -- What was admitted before it opened waits for it, or for the probe.
+                UPDATE ledger.outbox q SET status = 'ready', claimed_by = NULL, claimed_until = NULL,
+                    not_before = greatest(q.not_before, least(b.until, ledger.clock() + interval '5 seconds'),
+                                          ledger.clock() + interval '500 milliseconds')
+                WHERE q.account_id = o.account_id AND q.order_id = o.order_id AND q.status = 'claimed';
+                v_answer := ledger._refusal(i, 'BREAKER', format('a breaker (%s) is open; nothing was sent, it goes later', b.kind));
+            ELSIF v_code IS NULL AND ledger._gate(o.account_id, o.post_only) IS NOT NULL THEN
                 -- Wanted, and not now: back to its lane. A resend of an unknown order keeps its place.
                 UPDATE ledger.outbox b SET status = 'ready', claimed_by = NULL, claimed_until = NULL,
                     not_before = greatest(b.not_before, ledger.clock() + interval '500 milliseconds')
@@ -107,6 +116,7 @@ BEGIN
                 v_answer := ledger._refusal(i, 'VENUE_MODE', format('the venue is %s; nothing was sent, it goes later',
                     ledger._gate(o.account_id, o.post_only)));
             ELSIF v_code IS NULL THEN
+                PERFORM ledger._probe(o.account_id, o.market_id, o.order_id);
                 v_answer := ledger._open(i, o, x, v_left, v_now);
             ELSIF o.state = 'UNKNOWN' THEN
                 -- A copy may live: only look-ups and DELETE from here on.
@@ -196,6 +206,7 @@ DECLARE
     v_event text;
     v_code text;
     v_state text;
+    v_opened timestamptz;
     v_answers jsonb := '[]';
     v_answer jsonb;
     i integer := 0;
@@ -203,6 +214,7 @@ BEGIN
     v_locked := ledger._lock_lanes(ledger._ids(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
         o := ledger._order(ledger._whole(x -> 'order_id'), v_locked);
+        v_opened := NULL;
         v_code := left(coalesce(x ->> 'code', ''), 200);
         IF o.order_id IS NULL THEN
             v_answers := v_answers || ledger._no_order(i, ledger._whole(x -> 'order_id'));
@@ -212,8 +224,12 @@ BEGIN
         v_now := ledger._lane_time(o.account_id, o.market_id);
         UPDATE ledger.attempt SET outcome = p_outcome, code = v_code, answer = left(x ->> 'raw', 8192), ended_at = v_now
         WHERE account_id = o.account_id AND order_id = o.order_id AND attempt = ledger._whole(x -> 'attempt')
-          AND incarnation = (x ->> 'incarnation')::uuid AND outcome = 'open';
-        IF NOT FOUND THEN
+          AND incarnation = (x ->> 'incarnation')::uuid AND outcome = 'open'
+        RETURNING opened_at INTO v_opened;
+        IF FOUND THEN
+            PERFORM ledger._note_answer(o, p_outcome, x ->> 'class', v_code, v_opened, v_now);
+        END IF;
+        IF v_opened IS NULL THEN
             PERFORM ledger._journal(o.account_id, o.market_id, v_now, 'REFUSED_COMPLETION', o.order_id,
                 ledger._whole(x -> 'attempt')::integer, o.state, NULL, jsonb_build_object('outcome', p_outcome, 'code', v_code)
                 || ledger._keep_evidence(o, 'refused_completion', v_now, v_now, (x ->> 'incarnation')::uuid, NULL,

@@ -31,6 +31,7 @@ DECLARE
     x jsonb;
     o ledger.orders;
     e ledger.exposure;
+    v_now timestamptz;
     v_answers jsonb := '[]';
     v_answer jsonb;
     i integer := 0;
@@ -46,8 +47,12 @@ BEGIN
             -- Only a cancel that belongs to an evaluation names a term; a protective one never does.
             v_answer := ledger._refusal(i, 'MUTEX_LOST', 'the evaluation lost its market; nothing was cancelled');
         ELSE
-            v_answer := ledger._ok(i, o, ledger._cancel_one(o, coalesce(x ->> 'reason', 'asked'),
-                                                            ledger._lane_time(o.account_id, o.market_id)));
+            v_now := ledger._lane_time(o.account_id, o.market_id);
+            IF NOT ledger._ended(o.state) AND o.cancel_asked_at IS NULL THEN
+                PERFORM ledger._count_change(o.account_id, o.market_id, ledger._effective_limits(o.account_id, o.market_id),
+                                             ledger._totals('account', o.account_id::text), v_now);
+            END IF;
+            v_answer := ledger._ok(i, o, ledger._cancel_one(o, coalesce(x ->> 'reason', 'asked'), v_now));
         END IF;
         v_answers := v_answers || v_answer;
         i := i + 1;
@@ -165,6 +170,7 @@ BEGIN
             CONTINUE;
         END IF;
         v_now := ledger._lane_time(o.account_id, o.market_id);
+        PERFORM ledger._note_cancel(o, x ->> 'answer', x ->> 'raw', v_now);
         UPDATE ledger.cancel_request SET last_answer = left(format('%s: %s', x ->> 'answer', x ->> 'raw'), 2000),
             answered_at = v_now,
             unanswered = CASE WHEN x ->> 'answer' = 'unknown' THEN unanswered + 1 ELSE 0 END,

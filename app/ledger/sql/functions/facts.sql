@@ -197,6 +197,39 @@ END $$;
 COMMENT ON FUNCTION ledger._cash_of(ledger.fill) IS
     'What a fill moves in collateral: a function of its row, so that each change books the difference, once.';
 
+CREATE FUNCTION ledger._fee_of(f ledger.fill) RETURNS bigint
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+BEGIN
+    RETURN CASE WHEN f.side = 'BUY' AND f.settlement <> 'failed' OR f.side = 'SELL' AND f.settlement = 'confirmed'
+                THEN f.fee_micros ELSE 0 END;
+END $$;
+COMMENT ON FUNCTION ledger._fee_of(ledger.fill) IS 'The part of _cash_of that goes to fees.';
+
+CREATE FUNCTION ledger._count_cost(o ledger.orders, p_old ledger.fill, p_new ledger.fill) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    i integer := o.outcome + 1;
+    v_cash bigint := ledger._cash_of(p_new) - coalesce(ledger._cash_of(p_old), 0);
+    v_size bigint := CASE WHEN o.side = 'BUY' AND p_new.settlement <> 'failed' OR o.side = 'SELL' AND p_new.settlement = 'confirmed'
+                          THEN p_new.size_micros ELSE 0 END
+                   - CASE WHEN o.side = 'BUY' AND p_old.settlement <> 'failed' OR o.side = 'SELL' AND p_old.settlement = 'confirmed'
+                          THEN p_old.size_micros ELSE 0 END;
+BEGIN
+    IF v_cash = 0 AND v_size = 0 THEN
+        RETURN;
+    ELSIF o.side = 'BUY' THEN
+        UPDATE ledger.exposure e SET bought[i] = e.bought[i] + v_size, bought_cost[i] = e.bought_cost[i] - v_cash
+        WHERE e.account_id = o.account_id AND e.market_id = o.market_id;
+    ELSE
+        UPDATE ledger.exposure e SET sold[i] = e.sold[i] + v_size, sold_cost[i] = e.sold_cost[i] + v_cash
+        WHERE e.account_id = o.account_id AND e.market_id = o.market_id;
+    END IF;
+END $$;
+COMMENT ON FUNCTION ledger._count_cost(ledger.orders, ledger.fill, ledger.fill) IS
+    'What a fill contributes to the cost counters is a function of its row: the difference is counted. A new one has no old.';
+
 CREATE FUNCTION ledger._new_fill(o ledger.orders, x jsonb, p_now timestamptz) RETURNS ledger.fill
 LANGUAGE plpgsql VOLATILE
 AS $$
@@ -279,6 +312,7 @@ DECLARE
     v_now timestamptz := ledger._lane_time(o.account_id, o.market_id);
     v_new boolean;
     v_cash bigint := 0;
+    v_fee bigint;
     v_provisional bigint := 0;
     v_confirmed bigint;
     v_failed bigint;
@@ -313,6 +347,8 @@ BEGIN
     END IF;
 
     v_cash := v_cash + ledger._cash_of(f);
+    v_fee := ledger._fee_of(f) - CASE WHEN v_new THEN 0 ELSE ledger._fee_of(v_old) END;
+    PERFORM ledger._count_cost(o, CASE WHEN v_new THEN NULL ELSE v_old END, f);
     v_provisional := v_provisional + CASE f.settlement WHEN 'provisional' THEN f.size_micros ELSE 0 END;
     v_confirmed := CASE WHEN f.settlement = 'confirmed' AND v_old.settlement <> 'confirmed' THEN f.size_micros ELSE 0 END;
     v_failed := CASE f.settlement WHEN 'failed' THEN f.size_micros ELSE 0 END
@@ -322,5 +358,5 @@ BEGIN
     o.seen_at_venue := true;
     RETURN ledger._ok(p_item, o, ledger._settle(o,
         CASE WHEN greatest(o.size_matched_micros, o.traded_micros) >= o.size_micros THEN 'FILL_ALL' ELSE 'FILL_PART' END,
-        f.raw_status, v_now, ledger._told(f), v_provisional, v_confirmed, v_cash, NULL, f.trade_id));
+        f.raw_status, v_now, ledger._told(f), v_provisional, v_confirmed, v_cash, NULL, f.trade_id, v_fee));
 END $$;

@@ -149,7 +149,7 @@ BEGIN
         RETURN jsonb_build_object('item', r.item, 'status', 'asked', 'replay', true, 'replacement_id', k.subject_id);
     END IF;
     RETURN (SELECT jsonb_build_object('item', r.item, 'status', 'admitted', 'replay', true, 'order_id', o.order_id,
-                'size_micros', o.size_micros, 'clamped', o.size_micros < r.size_micros)
+                'price_micros', o.price_micros, 'size_micros', o.size_micros, 'clamped', o.size_micros < r.size_micros)
             FROM ledger.orders o WHERE o.account_id = k.account_id AND o.order_id = k.subject_id);
 END $$;
 
@@ -197,6 +197,9 @@ AS $$
 DECLARE
     v_recent integer;
 BEGIN
+    IF l.burst_per_minute IS NOT NULL AND ledger._slowed(r.account_id, r.market_id) THEN
+        l.burst_per_minute := (l.burst_per_minute + 1) / 2;
+    END IF;
     v_recent := (SELECT count(*) FROM unnest(e.admitted_at) t WHERE t > p_now - interval '1 minute');
     IF r.side = 'SELL' AND NOT l.burst_counts_sells THEN
         RETURN NULL;
@@ -217,6 +220,7 @@ AS $$
 DECLARE
     l ledger.limits := ledger._effective_limits(r.account_id, r.market_id);
 BEGIN
+    PERFORM ledger._count_change(r.account_id, r.market_id, l, ledger._totals('account', r.account_id::text), p_now);
     IF r.side = 'BUY' OR l.burst_counts_sells THEN
         UPDATE ledger.exposure e SET last_admitted_at = p_now, last_set_id = r.set_id,
             -- Only what the limit can count is remembered: at most 600 a minute, nothing where there is no limit.
@@ -242,6 +246,11 @@ DECLARE
     v_limited jsonb;
 BEGIN
     SELECT * INTO m FROM ledger.market x WHERE x.market_id = r.market_id;
+    IF e.group_key IS DISTINCT FROM m.group_key THEN
+        PERFORM ledger._regroup(r.account_id, r.market_id);
+        e.group_key := m.group_key;
+    END IF;
+    r.price_micros := ledger._uncross(r, l, m.tick_micros);
     v_halt := ledger._halted_by(r.account_id, r.market_id);
     v_limited := CASE WHEN r.replaces_order_id IS NULL THEN ledger._limiter_refusal(r, e, l, p_now) END;
     v_room := CASE r.side WHEN 'SELL' THEN r.size_micros ELSE least(
@@ -275,14 +284,16 @@ BEGIN
     v_needed := CASE r.side WHEN 'SELL' THEN r.size_micros ELSE
         ledger.cost_of(r.price_micros, r.size_micros) + ledger.highest_fee(r.price_micros, r.size_micros,
             CASE WHEN r.post_only AND m.fee_taker_only THEN 0 ELSE m.fee_rate_micros END, m.fee_exponent) END;
-    IF v_needed > coalesce(v_available, 0) THEN
+    r := ledger._risk_refusal(r, e, l, m, v_needed, p_now);
+    IF r.answer IS NULL AND v_needed > coalesce(v_available, 0) THEN
         r.answer := ledger._refusal(r.item,
             CASE r.side WHEN 'BUY' THEN 'INSUFFICIENT_COLLATERAL' ELSE 'INSUFFICIENT_TOKENS' END,
             format('%s needed, %s available', v_needed, coalesce(v_available, 0)));
     END IF;
 END $$;
 COMMENT ON FUNCTION ledger._judge(ledger.request, ledger.exposure, timestamptz) IS
-    'Every check that needs the locks: mutex, halts, limiter, caps, balance. Sets answer if refused; clamps size if asked to.';
+    'Every check that needs the locks: mutex, halts, limiter, caps, risk, balance. Sets answer if refused; clamps size and '
+    'the price of a post-only order if asked to.';
 
 CREATE FUNCTION ledger._admit(r ledger.request, p_asked_size bigint, p_now timestamptz) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE
@@ -291,8 +302,10 @@ DECLARE
     o ledger.orders;
     m ledger.market;
     v_held bigint;
+    v_same bigint;
 BEGIN
     SELECT * INTO m FROM ledger.market x WHERE x.market_id = r.market_id;
+    v_same := ledger._duplicate(r, (ledger._effective_limits(r.account_id, r.market_id)).duplicate_window_ms, p_now);
     o.account_id := r.account_id;
     o.order_id := nextval('ledger.order_id_seq');
     o.market_id := r.market_id; o.outcome := r.outcome; o.token_id := r.token_id; o.side := r.side;
@@ -327,7 +340,7 @@ BEGIN
         VALUES (o.account_id, r.key, r.fingerprint, 'order', o.order_id, p_now);
     END IF;
     IF o.side = 'BUY' THEN
-        UPDATE ledger.exposure e SET clock_at = p_now,
+        UPDATE ledger.exposure e SET clock_at = p_now, held_cost = e.held_cost + v_held,
             pending_buy[r.outcome + 1] = e.pending_buy[r.outcome + 1] + o.size_micros
         WHERE e.account_id = o.account_id AND e.market_id = o.market_id;
     ELSE
@@ -335,6 +348,8 @@ BEGIN
             pending_sell[r.outcome + 1] = e.pending_sell[r.outcome + 1] + o.size_micros
         WHERE e.account_id = o.account_id AND e.market_id = o.market_id;
     END IF;
+    PERFORM ledger._carry_risk(o.account_id, o.market_id, 1, false);
+    PERFORM ledger._probe(o.account_id, o.market_id, o.order_id);
     IF r.replaces_order_id IS NULL THEN
         PERFORM ledger._count_admission(r, p_now);
     END IF;
@@ -347,8 +362,13 @@ BEGIN
                            'terms', encode(sha256(convert_to(jsonb_build_array(o.token_id, o.tick_micros, o.fee_rate_micros,
                                o.fee_exponent, o.order_type, o.post_only, o.expires_at_s, o.class, o.origin, o.strategy,
                                o.context, o.set_id, o.replaces_order_id, o.salt, extract(epoch FROM o.created_at))::text, 'UTF8')), 'hex')));
+    IF v_same IS NOT NULL THEN
+        PERFORM ledger._journal(o.account_id, o.market_id, p_now, 'DUPLICATE_SUSPECTED', o.order_id, NULL, NULL, NULL,
+                                jsonb_build_object('same_as', v_same));
+    END IF;
     RETURN jsonb_build_object('item', r.item, 'status', 'admitted', 'replay', false, 'order_id', o.order_id,
-                              'size_micros', o.size_micros, 'clamped', o.size_micros < p_asked_size);
+                              'price_micros', o.price_micros, 'size_micros', o.size_micros, 'clamped', o.size_micros < p_asked_size)
+        || CASE WHEN v_same IS NULL THEN '{}' ELSE jsonb_build_object('duplicate_of', v_same) END;
 END $$;
 
 CREATE FUNCTION ledger.reserve_pending(p_requests jsonb) RETURNS jsonb
@@ -388,8 +408,9 @@ BEGIN
         v_answers[i] := r.answer;
     END LOOP;
 
-    INSERT INTO ledger.exposure (account_id, market_id, clock_at)
-    SELECT DISTINCT q.account_id, q.market_id, ledger.clock() FROM unnest(v_requests) q
+    INSERT INTO ledger.exposure (account_id, market_id, clock_at, group_key)
+    SELECT DISTINCT q.account_id, q.market_id, ledger.clock(), m.group_key
+    FROM unnest(v_requests) q JOIN ledger.market m USING (market_id)
     WHERE q.answer IS NULL AND NOT EXISTS (
         SELECT FROM ledger.exposure x WHERE x.account_id = q.account_id AND x.market_id = q.market_id)
     ORDER BY 1, 2 ON CONFLICT DO NOTHING;
@@ -410,8 +431,10 @@ BEGIN
 
     FOR i IN 1 .. cardinality(v_requests) LOOP
         r := v_requests[i];
-        IF r.answer IS NULL THEN
-            r.answer := ledger._replay(r);
+        IF r.answer IS NULL OR r.fingerprint IS NOT NULL AND EXISTS (
+            SELECT FROM unnest(v_requests[1:i - 1]) q WHERE q.account_id = r.account_id AND q.key = r.key) THEN
+            -- An item before it may have bound the key meanwhile: that is said first, whatever else is wrong with it.
+            r.answer := coalesce(ledger._replay(r), r.answer);
         END IF;
         IF r.answer IS NULL THEN
             SELECT * INTO e FROM ledger.exposure x WHERE x.account_id = r.account_id AND x.market_id = r.market_id;

@@ -60,13 +60,15 @@ END $$;
 
 CREATE FUNCTION ledger._book(
     p_account_id bigint, p_asset text, p_available bigint, p_locked bigint, p_cause text, p_key text,
-    p_at timestamptz, p_order_id bigint DEFAULT NULL, p_trade_id text DEFAULT NULL, p_note text DEFAULT NULL)
+    p_at timestamptz, p_order_id bigint DEFAULT NULL, p_trade_id text DEFAULT NULL, p_note text DEFAULT NULL,
+    p_contra text DEFAULT 'venue', p_fee bigint DEFAULT 0)
 RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
     v_seq bigint;
     v_available bigint;
+    v_contra bigint := -(p_available + p_locked + p_fee);
 BEGIN
     IF p_available = 0 AND p_locked = 0 THEN
         RETURN;
@@ -76,22 +78,41 @@ BEGIN
     ON CONFLICT (account_id, asset) DO UPDATE
         SET available = b.available + excluded.available, locked = b.locked + excluded.locked
     RETURNING available INTO v_available;
+    -- A hold moves within the account; all else comes from somewhere or goes there.
+    IF v_contra <> 0 OR p_fee <> 0 THEN
+        PERFORM ledger._book_contra(p_account_id, p_asset, p_contra, v_contra);
+        PERFORM ledger._book_contra(p_account_id, p_asset, 'fees', p_fee);
+    END IF;
     UPDATE ledger.account_state SET entry_seq = entry_seq + 1
     WHERE account_id = p_account_id RETURNING entry_seq INTO v_seq;
-    INSERT INTO ledger.balance_entry (account_id, entry_seq, asset, cause, entry_key, available_delta,
-                                      locked_delta, order_id, trade_id, note, at)
-    VALUES (p_account_id, v_seq, p_asset, p_cause, p_key, p_available, p_locked, p_order_id, p_trade_id, p_note, p_at);
+    INSERT INTO ledger.balance_entry (account_id, entry_seq, asset, cause, entry_key, available_delta, locked_delta,
+                                      order_id, trade_id, note, at, contra, contra_delta, fee_delta)
+    VALUES (p_account_id, v_seq, p_asset, p_cause, p_key, p_available, p_locked,
+            p_order_id, p_trade_id, p_note, p_at, p_contra, v_contra, p_fee);
     IF v_available < 0 AND p_available < 0 THEN
         -- Holds are checked before they are taken, so only a fact leads here: it is booked, and trading stops.
         PERFORM ledger._halt_once('account', p_account_id::text,
             format('NEGATIVE_BALANCE: %s of %s after %s', v_available, p_asset, p_cause), p_at);
     END IF;
 END $$;
+COMMENT ON FUNCTION ledger._book(bigint, text, bigint, bigint, text, text, timestamptz, bigint, text, text, text, bigint) IS
+    'One movement, once: both sides of it in one row, whose deltas are zero together. p_fee is the part that went to fees.';
+
+CREATE FUNCTION ledger._book_contra(p_account_id bigint, p_asset text, p_contra text, p_amount bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    IF p_amount <> 0 THEN
+        INSERT INTO ledger.contra_balance AS c (account_id, asset, contra, amount)
+        VALUES (p_account_id, p_asset, p_contra, p_amount)
+        ON CONFLICT (account_id, asset, contra) DO UPDATE SET amount = c.amount + excluded.amount;
+    END IF;
+END $$;
 
 CREATE FUNCTION ledger._settle(
     o ledger.orders, p_event text, p_cause text, p_now timestamptz, p_detail jsonb DEFAULT '{}',
     p_provisional bigint DEFAULT 0, p_confirmed bigint DEFAULT 0, p_cash bigint DEFAULT 0,
-    p_attempt integer DEFAULT NULL, p_trade_id text DEFAULT NULL) RETURNS text
+    p_attempt integer DEFAULT NULL, p_trade_id text DEFAULT NULL, p_fee bigint DEFAULT 0) RETURNS text
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
@@ -146,20 +167,21 @@ BEGIN
         WHERE account_id = o.account_id AND order_id = o.order_id;
     END IF;
     PERFORM ledger._shift_exposure(o, v_old, v_new, p_provisional, p_confirmed);
+    PERFORM ledger._carry_risk(o.account_id, o.market_id, ledger._ended(v_from)::integer - ledger._ended(v_to)::integer);
 
     v_held := v_new.held_micros - v_old.held_micros;
     v_key := format('order:%s:%s', o.order_id,
         (SELECT journal_seq + 1 FROM ledger.account_state s WHERE s.account_id = o.account_id));
     IF o.side = 'BUY' THEN
         PERFORM ledger._book(o.account_id, 'collateral', p_cash - v_held, v_held, p_event, v_key || ':c',
-                             p_now, o.order_id, p_trade_id);
+                             p_now, o.order_id, p_trade_id, p_fee => p_fee);
         PERFORM ledger._book(o.account_id, o.token_id, p_confirmed, 0, p_event, v_key || ':t',
                              p_now, o.order_id, p_trade_id);
     ELSE
         PERFORM ledger._book(o.account_id, o.token_id, -v_held - p_confirmed, v_held, p_event, v_key || ':t',
                              p_now, o.order_id, p_trade_id);
         PERFORM ledger._book(o.account_id, 'collateral', p_cash, 0, p_event, v_key || ':c',
-                             p_now, o.order_id, p_trade_id);
+                             p_now, o.order_id, p_trade_id, p_fee => p_fee);
     END IF;
 
     PERFORM ledger._follow_queues(o, v_from, p_now);
@@ -186,14 +208,16 @@ DECLARE
     v_open bigint := CASE p_new.phase WHEN 'open' THEN p_new.shares_micros ELSE 0 END
                    - CASE p_old.phase WHEN 'open' THEN p_old.shares_micros ELSE 0 END;
     v_awaiting bigint := p_new.awaiting_micros - p_old.awaiting_micros;
+    v_held bigint := p_new.held_micros - p_old.held_micros;
 BEGIN
-    IF v_pending = 0 AND v_open = 0 AND v_awaiting = 0 AND p_provisional = 0 AND p_confirmed = 0 THEN
+    IF v_pending = 0 AND v_open = 0 AND v_awaiting = 0 AND v_held = 0 AND p_provisional = 0 AND p_confirmed = 0 THEN
         RETURN;
     END IF;
     IF o.side = 'BUY' THEN
         UPDATE ledger.exposure e SET
             pending_buy[i] = e.pending_buy[i] + v_pending, open_buy[i] = e.open_buy[i] + v_open,
             awaiting_buy[i] = e.awaiting_buy[i] + v_awaiting,
+            held_cost = e.held_cost + v_held,
             provisional_buy[i] = e.provisional_buy[i] + p_provisional,
             confirmed[i] = e.confirmed[i] + p_confirmed
         WHERE e.account_id = o.account_id AND e.market_id = o.market_id;

@@ -93,7 +93,8 @@ BEGIN
 END $$;
 
 CREATE FUNCTION ledger.book_movement(
-    p_account text, p_asset text, p_amount bigint, p_cause text, p_key text, p_note text) RETURNS boolean
+    p_account text, p_asset text, p_amount bigint, p_cause text, p_key text, p_note text, p_value bigint DEFAULT NULL)
+RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
@@ -107,37 +108,84 @@ BEGIN
     IF v_account_id IS NULL THEN
         RAISE EXCEPTION 'UNKNOWN_ACCOUNT: %; nothing was booked', p_account USING ERRCODE = 'LG004';
     ELSIF p_cause NOT IN ('opening', 'deposit', 'withdrawal', 'correction', 'resolution', 'redemption', 'split', 'merge',
-                          'conversion', 'transfer_in', 'transfer_out') OR coalesce(p_key, '') = '' OR p_amount = 0 THEN
+                          'conversion', 'transfer_in', 'transfer_out') OR coalesce(p_key, '') = '' OR p_amount = 0 OR p_value < 0 THEN
         RAISE EXCEPTION 'BAD_REQUEST: a movement needs a known cause, a key and an amount; nothing was booked' USING ERRCODE = 'LG004';
+    ELSIF p_asset <> 'collateral' AND p_cause IN ('resolution', 'redemption', 'conversion') AND p_value IS NULL THEN
+        RAISE EXCEPTION 'BAD_REQUEST: tokens that were resolved, redeemed or converted were worth something, or nothing (0); '
+            'nothing was booked' USING ERRCODE = 'LG004', HINT = 'Give the value in collateral.';
     END IF;
     IF p_asset <> 'collateral' THEN
         SELECT x.market_id, x.outcome INTO v_market_id, v_outcome FROM ledger.outcome x WHERE x.token_id = p_asset;
         IF NOT FOUND THEN
             RAISE EXCEPTION 'UNKNOWN_OUTCOME: token %; nothing was booked', left(p_asset, 80) USING ERRCODE = 'LG004';
         END IF;
-        INSERT INTO ledger.exposure (account_id, market_id, clock_at)
-        VALUES (v_account_id, v_market_id, v_now) ON CONFLICT DO NOTHING;
+        INSERT INTO ledger.exposure (account_id, market_id, clock_at, group_key)
+        SELECT v_account_id, m.market_id, v_now, m.group_key FROM ledger.market m WHERE m.market_id = v_market_id
+        ON CONFLICT DO NOTHING;
         PERFORM FROM ledger.exposure e WHERE e.account_id = v_account_id AND e.market_id = v_market_id FOR UPDATE;
     END IF;
     PERFORM FROM ledger.account_state s WHERE s.account_id = v_account_id FOR UPDATE;
     IF EXISTS (SELECT FROM ledger.balance_entry b WHERE b.account_id = v_account_id AND b.entry_key = 'movement:' || p_key) THEN
         RETURN false;
     END IF;
-    PERFORM ledger._book(v_account_id, p_asset, p_amount, 0, p_cause, 'movement:' || p_key, v_now, NULL, NULL, left(p_note, 500));
+    PERFORM ledger._book(v_account_id, p_asset, p_amount, 0, p_cause, 'movement:' || p_key, v_now, NULL, NULL, left(p_note, 500),
+                         ledger._contra_of(p_cause));
     IF p_asset <> 'collateral' THEN
-        UPDATE ledger.exposure e SET confirmed[v_outcome + 1] = e.confirmed[v_outcome + 1] + p_amount
-        WHERE e.account_id = v_account_id AND e.market_id = v_market_id;
+        p_value := ledger._move_position(v_account_id, v_market_id, v_outcome, p_amount, p_cause, p_value);
     END IF;
     PERFORM ledger._journal(v_account_id, v_market_id, v_now, 'MOVEMENT',
         NULL, NULL, NULL, NULL, jsonb_build_object('asset', p_asset, 'amount', p_amount, 'cause', p_cause, 'key', p_key,
-                                                   'note', left(p_note, 500)));
+                                                   'note', left(p_note, 500), 'value', p_value));
     IF p_asset <> 'collateral' THEN
         PERFORM ledger._check_breach(v_account_id, v_market_id, ledger._lane_time(v_account_id, v_market_id));
     END IF;
     RETURN true;
 END $$;
-COMMENT ON FUNCTION ledger.book_movement(text, text, bigint, text, text, text) IS
-    'An entry with a cause; false if its key was booked before. asset is collateral or a token id; amount in micros.';
+COMMENT ON FUNCTION ledger.book_movement(text, text, bigint, text, text, text, bigint) IS
+    'An entry with a cause; false if its key was booked before. asset is collateral or a token id; amount in micros. value: what '
+    'the tokens were worth in collateral micros; see _move_position for what is taken where it is not known.';
+
+CREATE FUNCTION ledger._contra_of(p_cause text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT CASE WHEN p_cause IN ('resolution', 'redemption', 'split', 'merge', 'conversion') THEN 'chain'
+                WHEN p_cause = 'correction' THEN 'correction' ELSE 'outside' END
+$$;
+
+CREATE FUNCTION ledger._move_position(
+    p_account_id bigint, p_market_id bigint, p_outcome smallint, p_amount bigint, p_cause text, p_value bigint) RETURNS bigint
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    i integer := p_outcome + 1;
+    e ledger.exposure;
+    v_value bigint := p_value;
+BEGIN
+    SELECT * INTO e FROM ledger.exposure x WHERE x.account_id = p_account_id AND x.market_id = p_market_id;
+    IF v_value IS NULL AND p_cause IN ('split', 'merge') THEN
+        v_value := abs(p_amount) / 2;
+    ELSIF v_value IS NULL AND p_amount > 0 THEN
+        -- At the last price known, however old; at the most they can be worth where none is: risk is not to be understated.
+        v_value := ledger.cost_of(coalesce((SELECT ledger._middle(b) FROM ledger.book b
+            WHERE b.market_id = p_market_id AND b.outcome = p_outcome), 1000000), p_amount);
+    ELSIF v_value IS NULL THEN
+        -- At what they cost: who carries tokens away neither wins nor loses by it.
+        v_value := CASE WHEN e.bought[i] > 0 THEN floor(e.bought_cost[i]::numeric * -p_amount / e.bought[i])::bigint ELSE 0 END;
+    END IF;
+    IF p_amount > 0 THEN
+        UPDATE ledger.exposure x SET confirmed[i] = x.confirmed[i] + p_amount, bought[i] = x.bought[i] + p_amount,
+            bought_cost[i] = x.bought_cost[i] + v_value
+        WHERE x.account_id = p_account_id AND x.market_id = p_market_id;
+    ELSE
+        UPDATE ledger.exposure x SET confirmed[i] = x.confirmed[i] + p_amount, sold[i] = x.sold[i] - p_amount,
+            sold_cost[i] = x.sold_cost[i] + v_value
+        WHERE x.account_id = p_account_id AND x.market_id = p_market_id;
+    END IF;
+    PERFORM ledger._carry_risk(p_account_id, p_market_id);
+    RETURN v_value;
+END $$;
+COMMENT ON FUNCTION ledger._move_position(bigint, bigint, smallint, bigint, text, bigint) IS
+    'Tokens that came or went without a trade, at their value in collateral micros. Returns the value taken.';
 
 CREATE FUNCTION ledger.import_markets(p_rows jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp

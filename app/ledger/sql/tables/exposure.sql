@@ -30,6 +30,19 @@ CREATE TABLE ledger.exposure (
     mutex_again         boolean NOT NULL DEFAULT false,
     journal_seq         bigint NOT NULL DEFAULT 0,
     clock_at            timestamptz NOT NULL,
+    -- what it cost, per outcome: sums over fills and movements, so any order of arrival gives the same
+    bought              bigint[] NOT NULL DEFAULT '{0,0}',
+    bought_cost         bigint[] NOT NULL DEFAULT '{0,0}',
+    sold                bigint[] NOT NULL DEFAULT '{0,0}',
+    sold_cost           bigint[] NOT NULL DEFAULT '{0,0}',
+    held_cost           bigint NOT NULL DEFAULT 0,
+    open_orders         integer NOT NULL DEFAULT 0,
+    at_risk             bigint NOT NULL DEFAULT 0,
+    shares              bigint NOT NULL DEFAULT 0,
+    group_key           text COLLATE "C",
+    changed_at          timestamptz,
+    change_tokens       bigint,
+    change_tokens_at    timestamptz,
     PRIMARY KEY (account_id, market_id)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 1000);
 
@@ -41,13 +54,36 @@ COMMENT ON COLUMN ledger.exposure.confirmed IS
     'Final position: confirmed buys minus confirmed sells plus entries with a cause.';
 COMMENT ON COLUMN ledger.exposure.clock_at IS
     'The latest database time used in a decision here; time never runs backwards for a limit.';
+COMMENT ON COLUMN ledger.exposure.bought IS
+    'Share micros of all buys that have not failed and of movements in; bought - sold is the position.';
+COMMENT ON COLUMN ledger.exposure.bought_cost IS 'Collateral micros they cost, fees included.';
+COMMENT ON COLUMN ledger.exposure.sold IS 'Share micros of confirmed sells and of movements out.';
+COMMENT ON COLUMN ledger.exposure.sold_cost IS 'Collateral micros they brought, after fees.';
+COMMENT ON COLUMN ledger.exposure.held_cost IS 'Collateral micros locked by the BUY orders of this market.';
+COMMENT ON COLUMN ledger.exposure.at_risk IS
+    'Cost of the position at its average price plus held_cost: what was last added to the totals of account and group.';
+COMMENT ON COLUMN ledger.exposure.shares IS 'Effective shares of both outcomes, as last added to the totals.';
+COMMENT ON COLUMN ledger.exposure.group_key IS 'The group these numbers were added to; follows the market''s.';
+COMMENT ON COLUMN ledger.exposure.changed_at IS
+    'When an order of this market was last placed, replaced or asked to be cancelled by whoever trades.';
+COMMENT ON COLUMN ledger.exposure.change_tokens IS 'What was left of the budget of changes at change_tokens_at, in millionths; NULL: all of it.';
 
 CREATE TABLE ledger.account_state (
     account_id      bigint PRIMARY KEY REFERENCES ledger.account,
     journal_seq     bigint NOT NULL DEFAULT 0,
     journal_digest  bytea NOT NULL DEFAULT '',
-    entry_seq       bigint NOT NULL DEFAULT 0
+    entry_seq       bigint NOT NULL DEFAULT 0,
+    at_risk         bigint NOT NULL DEFAULT 0,
+    shares          bigint NOT NULL DEFAULT 0,
+    open_orders     integer NOT NULL DEFAULT 0,
+    size_factor_ppm integer NOT NULL DEFAULT 1000000 CHECK (size_factor_ppm BETWEEN 0 AND 1000000),
+    change_tokens   bigint,
+    change_tokens_at timestamptz
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 1000);
+
+COMMENT ON COLUMN ledger.account_state.at_risk IS 'The sum of at_risk over the account''s exposure rows.';
+COMMENT ON COLUMN ledger.account_state.size_factor_ppm IS
+    'How much of the largest order is allowed, in millionths: drawdown makes it smaller.';
 
 -- Facts are always booked, so neither number has a constraint; a negative one halts the account.
 CREATE TABLE ledger.balance (
@@ -72,11 +108,27 @@ CREATE TABLE ledger.balance_entry (
     trade_id        text COLLATE "C",
     note            text,
     at              timestamptz NOT NULL,
+    contra          text COLLATE "C" NOT NULL DEFAULT 'venue',
+    contra_delta    bigint NOT NULL DEFAULT 0,
+    fee_delta       bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (account_id, entry_seq),
     UNIQUE (account_id, entry_key),
     FOREIGN KEY (account_id) REFERENCES ledger.account,
-    CHECK (available_delta <> 0 OR locked_delta <> 0)
+    CHECK (available_delta <> 0 OR locked_delta <> 0),
+    CONSTRAINT balance_entry_balances CHECK (available_delta + locked_delta + contra_delta + fee_delta = 0)
 );
+COMMENT ON COLUMN ledger.balance_entry.contra IS
+    'Where the rest of the movement stands: venue (counterparties), outside (deposits, transfers), chain (split, redemption ...), correction.';
 COMMENT ON COLUMN ledger.balance_entry.entry_key IS 'Each movement can be booked once.';
+
+-- The other side of every entry that is not a hold: with it the sum over all accounts is zero for each asset.
+CREATE TABLE ledger.contra_balance (
+    account_id      bigint NOT NULL REFERENCES ledger.account,
+    asset           text COLLATE "C" NOT NULL,
+    contra          text COLLATE "C" NOT NULL CHECK (contra IN ('venue', 'fees', 'outside', 'chain', 'correction')),
+    amount          bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (account_id, asset, contra)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 1000);
+
 CREATE INDEX balance_entry_of_order ON ledger.balance_entry (account_id, order_id) WHERE order_id IS NOT NULL;
 CREATE INDEX balance_entry_moved ON ledger.balance_entry (account_id, asset) WHERE order_id IS NULL;

@@ -86,10 +86,38 @@ CREATE TABLE ledger.limits (
     burst_per_minute        integer CHECK (burst_per_minute BETWEEN 0 AND 600),
     burst_gap_ms            integer CHECK (burst_gap_ms BETWEEN 0 AND 600000),
     burst_counts_sells      boolean,
+    max_order_micros        bigint CHECK (max_order_micros >= 0),
+    max_order_cost_micros   bigint CHECK (max_order_cost_micros >= 0),
+    max_market_cost_micros  bigint CHECK (max_market_cost_micros >= 0),
+    max_imbalance_micros    bigint CHECK (max_imbalance_micros >= 0),
+    max_open_orders         integer CHECK (max_open_orders >= 0),
+    cooldown_ms             integer CHECK (cooldown_ms BETWEEN 0 AND 86400000),
+    changes_per_minute      integer CHECK (changes_per_minute BETWEEN 0 AND 600),
+    collar_micros           bigint CHECK (collar_micros BETWEEN 0 AND 1000000),
+    max_slippage_bps        integer CHECK (max_slippage_bps BETWEEN 0 AND 1000000),
+    book_age_ms             integer CHECK (book_age_ms BETWEEN 1 AND 86400000),
+    self_match_allowed      boolean,
+    duplicate_window_ms     integer CHECK (duplicate_window_ms BETWEEN 0 AND 86400000),
+    duplicate_refused       boolean,
+    open_buffer_ms          bigint CHECK (open_buffer_ms BETWEEN 0 AND 31536000000),
+    close_buffer_ms         bigint CHECK (close_buffer_ms BETWEEN 0 AND 31536000000),
+    weekend_allowed         boolean,
+    breaker_rejects         integer CHECK (breaker_rejects BETWEEN 1 AND 1000),
+    breaker_cancels         integer CHECK (breaker_cancels BETWEEN 1 AND 1000),
+    slow_ms                 integer CHECK (slow_ms BETWEEN 1 AND 3600000),
+    stop_ms                 integer CHECK (stop_ms BETWEEN 1 AND 3600000),
     PRIMARY KEY (account_id, market_id)
 );
 COMMENT ON COLUMN ledger.limits.burst_per_minute IS
     'Orders admitted per minute, account and market; 0 admits none, NULL at every level means no limit.';
+COMMENT ON COLUMN ledger.limits.max_market_cost_micros IS
+    'Collateral at risk in one market: what its position cost and what its BUY orders hold.';
+COMMENT ON COLUMN ledger.limits.max_imbalance_micros IS 'Effective shares of one outcome above those of the other.';
+COMMENT ON COLUMN ledger.limits.cooldown_ms IS
+    'Between two changes of a market (placements, replacements, cancels asked for by whoever trades). A cancel is never refused.';
+COMMENT ON COLUMN ledger.limits.collar_micros IS
+    'A BUY may not lie further above the middle of the last good book than this, a SELL not further below it.';
+COMMENT ON COLUMN ledger.limits.book_age_ms IS 'A book older than this is none. NULL counts as 30000.';
 
 CREATE TABLE ledger.limit_change (
     account_id      bigint NOT NULL,
@@ -101,8 +129,11 @@ CREATE TABLE ledger.limit_change (
     why             text NOT NULL CHECK (why <> ''),
     changed_by      name NOT NULL,
     changed_at      timestamptz NOT NULL,
+    scope           text COLLATE "C" NOT NULL DEFAULT '',
+    scope_id        text COLLATE "C" NOT NULL DEFAULT '',
     PRIMARY KEY (account_id, change_id)
 );
+COMMENT ON COLUMN ledger.limit_change.scope IS 'Empty for a row of limits; else whose total was changed (account, group, global, live).';
 
 -- Halts are standing conditions in rows of their own: they touch no exposure row, and nothing but a person ends one.
 CREATE TABLE ledger.halt (

@@ -1,0 +1,197 @@
+-- purpose: breakers and pauses per market and, for the venue's own faults, per account: rejects, failed cancels, slow answers.
+-- locks:   the caller holds exposure and account_state; breaker rows follow. reset_breaker takes the same two first.
+-- index:   breaker by primary key, two probes.
+-- fence:   one probe at a time; while its fate is open no other order follows. No cancel ever asks here.
+
+CREATE FUNCTION ledger._pause_after(p_count integer, p_threshold integer, p_venue boolean) RETURNS interval
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+BEGIN
+    -- 60 s at the threshold and for the first probe that fails, then 5, 10, 20, 40 ... minutes to two hours. The venue's own
+    -- fault pauses twice as long: asking again does not mend it.
+    RETURN least(interval '2 hours', CASE WHEN p_count <= p_threshold + 1 THEN interval '60 seconds'
+        ELSE interval '5 minutes' * (2 ^ least(p_count - p_threshold - 2, 10)) END * CASE WHEN p_venue THEN 2 ELSE 1 END);
+END $$;
+
+CREATE FUNCTION ledger._breaker_fails(
+    p_account_id bigint, p_market_id bigint, p_kind text, p_order_id bigint, p_threshold integer, p_why text, p_now timestamptz)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    b ledger.breaker;
+BEGIN
+    IF p_threshold IS NULL THEN
+        RETURN;
+    END IF;
+    INSERT INTO ledger.breaker (account_id, market_id, kind, changed_at)
+    VALUES (p_account_id, p_market_id, p_kind, p_now) ON CONFLICT DO NOTHING;
+    SELECT * INTO b FROM ledger.breaker x
+    WHERE x.account_id = p_account_id AND x.market_id = p_market_id AND x.kind = p_kind FOR UPDATE;
+    IF b.until IS NOT NULL AND b.probe_order_id IS DISTINCT FROM p_order_id THEN
+        -- What was on its way when it opened tells nothing new: one burst is one step.
+        RETURN;
+    END IF;
+    b.count := b.count + 1;
+    IF b.count >= p_threshold THEN
+        b.until := p_now + ledger._pause_after(b.count, p_threshold, p_kind = 'venue');
+        PERFORM ledger._journal(p_account_id, nullif(p_market_id, 0), p_now, 'BREAKER_OPENED', p_order_id, NULL, NULL, NULL,
+            jsonb_build_object('kind', p_kind, 'count', b.count, 'until', b.until, 'why', left(p_why, 200)));
+    END IF;
+    UPDATE ledger.breaker SET count = b.count, until = b.until, probe_order_id = NULL, why = coalesce(left(p_why, 200), ''), changed_at = p_now
+    WHERE account_id = p_account_id AND market_id = p_market_id AND kind = p_kind;
+END $$;
+COMMENT ON FUNCTION ledger._breaker_fails(bigint, bigint, text, bigint, integer, text, timestamptz) IS
+    'One more failure in a row. At the threshold it opens; the reject of its probe counts on and opens it for longer.';
+
+CREATE FUNCTION ledger._breaker_succeeds(
+    p_account_id bigint, p_market_id bigint, p_kind text, p_order_id bigint, p_now timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    b ledger.breaker;
+BEGIN
+    SELECT * INTO b FROM ledger.breaker x
+    WHERE x.account_id = p_account_id AND x.market_id = p_market_id AND x.kind = p_kind AND (x.count > 0 OR x.until IS NOT NULL);
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    IF b.until IS NOT NULL THEN
+        PERFORM ledger._journal(p_account_id, nullif(p_market_id, 0), p_now, 'BREAKER_CLOSED', p_order_id, NULL, NULL, NULL,
+            jsonb_build_object('kind', p_kind, 'count', b.count));
+    END IF;
+    UPDATE ledger.breaker SET count = 0, until = NULL, probe_order_id = NULL, why = '', changed_at = p_now
+    WHERE account_id = p_account_id AND market_id = p_market_id AND kind = p_kind;
+END $$;
+
+CREATE FUNCTION ledger._breaker_says(p_account_id bigint, p_market_id bigint, p_order_id bigint) RETURNS ledger.breaker
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    b ledger.breaker;
+    v_clock timestamptz := ledger.clock();
+BEGIN
+    FOR b IN SELECT * FROM ledger.breaker x
+        WHERE x.account_id = p_account_id AND x.market_id IN (0, p_market_id) AND x.until IS NOT NULL
+        ORDER BY x.until DESC
+    LOOP
+        IF b.until > v_clock OR b.probe_order_id IS NOT NULL AND b.probe_order_id IS DISTINCT FROM p_order_id
+           AND EXISTS (SELECT FROM ledger.orders o WHERE o.account_id = p_account_id AND o.order_id = b.probe_order_id
+                       AND o.state IN ('RESERVED', 'PREPARED', 'SENDING', 'HELD_BACK', 'UNKNOWN')) THEN
+            RETURN b;
+        END IF;
+    END LOOP;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION ledger._breaker_says(bigint, bigint, bigint) IS
+    'The breaker that keeps the order back, or a row of NULLs. A probe that was never sent makes room for the next.';
+
+CREATE FUNCTION ledger._breaker_refusal(r ledger.request, p_now timestamptz) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    b ledger.breaker := ledger._breaker_says(r.account_id, r.market_id, NULL);
+BEGIN
+    RETURN CASE WHEN b.until > ledger.clock() THEN ledger._refusal(r.item, 'BREAKER',
+            format('paused until %s after %s (%s in a row): %s', b.until, b.kind, b.count, b.why))
+        WHEN b.until IS NOT NULL THEN ledger._refusal(r.item, 'BREAKER',
+            format('order %s goes first, to find out whether it works again', b.probe_order_id)) END;
+END $$;
+
+CREATE FUNCTION ledger._probe(p_account_id bigint, p_market_id bigint, p_order_id bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    UPDATE ledger.breaker SET probe_order_id = p_order_id
+    WHERE account_id = p_account_id AND market_id IN (0, p_market_id) AND until IS NOT NULL;
+END $$;
+COMMENT ON FUNCTION ledger._probe(bigint, bigint, bigint) IS 'The order that was let through where a breaker is half open.';
+
+CREATE FUNCTION ledger._slowed(p_account_id bigint, p_market_id bigint) RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM ledger.breaker b WHERE b.account_id = p_account_id AND b.market_id = p_market_id
+                   AND b.kind = 'latency' AND b.slow_until > ledger.clock());
+END $$;
+
+CREATE FUNCTION ledger._note_answer(
+    o ledger.orders, p_outcome text, p_class text, p_code text, p_opened_at timestamptz, p_now timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    l ledger.limits := ledger._effective_limits(o.account_id, o.market_id);
+    v_ms bigint := extract(epoch FROM p_now - p_opened_at) * 1000;
+BEGIN
+    IF p_outcome = 'rejected' AND p_class = 'venue' THEN
+        PERFORM ledger._breaker_fails(o.account_id, 0, 'venue', o.order_id, l.breaker_rejects, p_code, p_now);
+    ELSIF p_outcome = 'rejected' THEN
+        PERFORM ledger._breaker_fails(o.account_id, o.market_id, 'reject', o.order_id, l.breaker_rejects, p_code, p_now);
+    ELSIF p_outcome = 'accepted' THEN
+        PERFORM ledger._breaker_succeeds(o.account_id, o.market_id, 'reject', o.order_id, p_now);
+        PERFORM ledger._breaker_succeeds(o.account_id, 0, 'venue', o.order_id, p_now);
+    END IF;
+    IF p_outcome <> 'accepted' AND p_outcome <> 'rejected' THEN
+        RETURN;
+    ELSIF v_ms >= l.stop_ms THEN
+        PERFORM ledger._breaker_fails(o.account_id, o.market_id, 'latency', o.order_id, 1, format('an answer took %s ms', v_ms), p_now);
+    ELSIF v_ms >= l.slow_ms THEN
+        INSERT INTO ledger.breaker (account_id, market_id, kind, slow_until, why, changed_at)
+        VALUES (o.account_id, o.market_id, 'latency', p_now + interval '60 seconds', format('an answer took %s ms', v_ms), p_now)
+        ON CONFLICT (account_id, market_id, kind) DO UPDATE SET slow_until = excluded.slow_until;
+    ELSE
+        PERFORM ledger._breaker_succeeds(o.account_id, o.market_id, 'latency', o.order_id, p_now);
+    END IF;
+END $$;
+COMMENT ON FUNCTION ledger._note_answer(ledger.orders, text, text, text, timestamptz, timestamptz) IS
+    'What an answer to a placement means for the breakers. From slow_ms on half as many orders are admitted for a minute, '
+    'from stop_ms on none until a probe is answered in time.';
+
+CREATE FUNCTION ledger._note_cancel(o ledger.orders, p_answer text, p_raw text, p_now timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    IF p_answer = 'accepted' THEN
+        PERFORM ledger._breaker_succeeds(o.account_id, o.market_id, 'cancel', NULL, p_now);
+    ELSIF p_answer = 'unknown' THEN
+        PERFORM ledger._breaker_fails(o.account_id, o.market_id, 'cancel', NULL,
+            (ledger._effective_limits(o.account_id, o.market_id)).breaker_cancels, p_raw, p_now);
+    END IF;
+END $$;
+COMMENT ON FUNCTION ledger._note_cancel(ledger.orders, text, text, timestamptz) IS
+    'Cancels that nobody answers stop new placements of the market. The cancels themselves go on.';
+
+CREATE FUNCTION ledger.reset_breaker(p_account text, p_market text, p_why text) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_account_id bigint := ledger._account_id(p_account);
+    v_market_id bigint := ledger._market_id(p_market);
+    b ledger.breaker;
+    v_count integer := 0;
+    v_now timestamptz;
+BEGIN
+    PERFORM ledger._enter();
+    IF p_market IS NOT NULL AND v_market_id IS NULL THEN
+        RAISE EXCEPTION 'UNKNOWN_MARKET: %; nothing was reset', p_market USING ERRCODE = 'LG004';
+    ELSIF coalesce(p_why, '') = '' THEN
+        RAISE EXCEPTION 'BAD_REQUEST: resetting a breaker needs a reason; nothing was reset' USING ERRCODE = 'LG004';
+    END IF;
+    PERFORM FROM ledger.exposure e WHERE e.account_id = v_account_id
+        AND (v_market_id IS NULL OR e.market_id = v_market_id) ORDER BY e.market_id FOR UPDATE;
+    PERFORM FROM ledger.account_state s WHERE s.account_id = v_account_id FOR UPDATE;
+    v_now := ledger.clock();
+    FOR b IN SELECT * FROM ledger.breaker x WHERE x.account_id = v_account_id
+        AND (v_market_id IS NULL OR x.market_id IN (0, v_market_id)) AND (x.until IS NOT NULL OR x.count > 0 OR x.slow_until > v_now)
+        ORDER BY x.market_id, x.kind
+    LOOP
+        UPDATE ledger.breaker SET count = 0, until = NULL, slow_until = NULL, probe_order_id = NULL, why = '', changed_at = v_now
+        WHERE account_id = b.account_id AND market_id = b.market_id AND kind = b.kind;
+        PERFORM ledger._journal(b.account_id, nullif(b.market_id, 0), v_now, 'BREAKER_RESET', NULL, NULL, NULL, NULL,
+            jsonb_build_object('kind', b.kind, 'count', b.count, 'until', b.until, 'why', left(p_why, 500)));
+        v_count := v_count + 1;
+    END LOOP;
+    RETURN v_count;
+END $$;
+COMMENT ON FUNCTION ledger.reset_breaker(text, text, text) IS
+    'A person closes the breakers of a market (NULL: of the whole account). Returns how many were not at rest.';

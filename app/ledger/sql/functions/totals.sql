@@ -1,0 +1,230 @@
+-- purpose: limits on totals (account, group, all accounts, all live accounts) and how those of several accounts are lent out.
+-- locks:   account_state, then the account's own loan, then the pool, then other loans with SKIP LOCKED.
+--          set_total_limit: every account_state (ordered), then pools: nobody reserves while the sums are taken.
+-- index:   total_limits, pool and loan by primary key; loan_of_pool.
+-- fence:   an account reserves inside its loan, under the loan's row lock; the pool never lends more than the cap.
+
+CREATE FUNCTION ledger._totals(p_scope text, p_scope_id text) RETURNS ledger.total_limits
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    d ledger.total_limits;
+    t ledger.total_limits;
+BEGIN
+    SELECT * INTO d FROM ledger.total_limits x WHERE x.scope = p_scope AND x.scope_id = '';
+    IF p_scope_id = '' THEN
+        RETURN d;
+    END IF;
+    SELECT * INTO t FROM ledger.total_limits x WHERE x.scope = p_scope AND x.scope_id = p_scope_id;
+    IF NOT FOUND THEN
+        RETURN d;
+    END IF;
+    t.max_cost_micros := coalesce(t.max_cost_micros, d.max_cost_micros);
+    t.max_shares_micros := coalesce(t.max_shares_micros, d.max_shares_micros);
+    t.max_open_orders := coalesce(t.max_open_orders, d.max_open_orders);
+    t.changes_per_minute := coalesce(t.changes_per_minute, d.changes_per_minute);
+    t.max_daily_loss_micros := coalesce(t.max_daily_loss_micros, d.max_daily_loss_micros);
+    t.max_rolling_loss_micros := coalesce(t.max_rolling_loss_micros, d.max_rolling_loss_micros);
+    t.drawdown_from_micros := coalesce(t.drawdown_from_micros, d.drawdown_from_micros);
+    t.drawdown_to_micros := coalesce(t.drawdown_to_micros, d.drawdown_to_micros);
+    RETURN t;
+END $$;
+COMMENT ON FUNCTION ledger._totals(text, text) IS 'The limits of a scope: its own values, else those of the scope''s default.';
+
+CREATE FUNCTION ledger._used(
+    p_account_id bigint, p_scope text, p_scope_id text, OUT cost bigint, OUT shares bigint)
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    IF p_scope = 'group' THEN
+        SELECT g.at_risk, g.shares INTO cost, shares FROM ledger.group_state g
+        WHERE g.account_id = p_account_id AND g.group_key = p_scope_id;
+    ELSE
+        SELECT s.at_risk, s.shares INTO cost, shares FROM ledger.account_state s WHERE s.account_id = p_account_id;
+    END IF;
+    cost := greatest(coalesce(cost, 0), 0);
+    shares := greatest(coalesce(shares, 0), 0);
+END $$;
+
+CREATE FUNCTION ledger._lend(
+    p_account_id bigint, p_scope text, p_scope_id text, p_cost bigint, p_shares bigint, t ledger.total_limits) RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    l ledger.loan;
+    p ledger.pool;
+    v_cost bigint;
+    v_shares bigint;
+BEGIN
+    INSERT INTO ledger.loan (account_id, scope, scope_id) VALUES (p_account_id, p_scope, p_scope_id) ON CONFLICT DO NOTHING;
+    SELECT * INTO l FROM ledger.loan x
+    WHERE x.account_id = p_account_id AND x.scope = p_scope AND x.scope_id = p_scope_id FOR UPDATE;
+    v_cost := greatest(p_cost - l.cost_micros, 0);
+    v_shares := greatest(p_shares - l.shares_micros, 0);
+    IF (t.max_cost_micros IS NULL OR v_cost = 0) AND (t.max_shares_micros IS NULL OR v_shares = 0) THEN
+        RETURN true;
+    END IF;
+    INSERT INTO ledger.pool (scope, scope_id) VALUES (p_scope, p_scope_id) ON CONFLICT DO NOTHING;
+    SELECT * INTO p FROM ledger.pool x WHERE x.scope = p_scope AND x.scope_id = p_scope_id FOR UPDATE;
+    IF p.lent_cost_micros + v_cost > t.max_cost_micros OR p.lent_shares_micros + v_shares > t.max_shares_micros THEN
+        p := ledger._call_in(p, p_account_id);
+    END IF;
+    IF p.lent_cost_micros + v_cost > t.max_cost_micros OR p.lent_shares_micros + v_shares > t.max_shares_micros THEN
+        RETURN false;
+    END IF;
+    -- A slice more than is needed, so that not every order asks again.
+    v_cost := v_cost + coalesce(least(t.max_cost_micros - p.lent_cost_micros - v_cost, t.max_cost_micros / 32), 0);
+    v_shares := v_shares + coalesce(least(t.max_shares_micros - p.lent_shares_micros - v_shares, t.max_shares_micros / 32), 0);
+    UPDATE ledger.pool SET lent_cost_micros = p.lent_cost_micros + v_cost, lent_shares_micros = p.lent_shares_micros + v_shares
+    WHERE scope = p_scope AND scope_id = p_scope_id;
+    UPDATE ledger.loan SET cost_micros = l.cost_micros + v_cost, shares_micros = l.shares_micros + v_shares
+    WHERE account_id = p_account_id AND scope = p_scope AND scope_id = p_scope_id;
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION ledger._lend(bigint, text, text, bigint, bigint, ledger.total_limits) IS
+    'Whether the account may have so much in use under the cap; borrows what its loan lacks. Under its account_state lock.';
+
+CREATE FUNCTION ledger._call_in(p ledger.pool, p_but bigint) RETURNS ledger.pool
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    l ledger.loan;
+    u record;
+BEGIN
+    -- Whoever is in the middle of a reservation keeps what it was lent: waiting for it could be a circle.
+    FOR l IN SELECT * FROM ledger.loan x WHERE x.scope = p.scope AND x.scope_id = p.scope_id AND x.account_id <> p_but
+        ORDER BY x.account_id FOR UPDATE SKIP LOCKED
+    LOOP
+        u := ledger._used(l.account_id, l.scope, l.scope_id);
+        IF u.cost < l.cost_micros OR u.shares < l.shares_micros THEN
+            UPDATE ledger.loan x SET cost_micros = least(x.cost_micros, u.cost), shares_micros = least(x.shares_micros, u.shares)
+            WHERE x.account_id = l.account_id AND x.scope = l.scope AND x.scope_id = l.scope_id;
+            p.lent_cost_micros := p.lent_cost_micros - greatest(l.cost_micros - u.cost, 0);
+            p.lent_shares_micros := p.lent_shares_micros - greatest(l.shares_micros - u.shares, 0);
+        END IF;
+    END LOOP;
+    UPDATE ledger.pool x SET lent_cost_micros = p.lent_cost_micros, lent_shares_micros = p.lent_shares_micros
+    WHERE x.scope = p.scope AND x.scope_id = p.scope_id;
+    RETURN p;
+END $$;
+COMMENT ON FUNCTION ledger._call_in(ledger.pool, bigint) IS
+    'Takes back what others were lent and do not use. Under the pool''s lock; their use can only grow under their loan''s lock.';
+
+CREATE FUNCTION ledger._owe(p_account_id bigint, p_group text) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    x record;
+    l ledger.loan;
+    u record;
+BEGIN
+    FOR x IN SELECT p.scope, p.scope_id FROM ledger.pool p
+        WHERE p.scope = 'global' OR p.scope = 'group' AND p.scope_id = p_group
+           OR p.scope = 'live' AND ledger._is_live(p_account_id)
+        ORDER BY p.scope, p.scope_id
+    LOOP
+        u := ledger._used(p_account_id, x.scope, x.scope_id);
+        INSERT INTO ledger.loan (account_id, scope, scope_id) VALUES (p_account_id, x.scope, x.scope_id) ON CONFLICT DO NOTHING;
+        SELECT * INTO l FROM ledger.loan q
+        WHERE q.account_id = p_account_id AND q.scope = x.scope AND q.scope_id = x.scope_id FOR UPDATE;
+        CONTINUE WHEN l.cost_micros >= u.cost AND l.shares_micros >= u.shares;
+        UPDATE ledger.pool q SET lent_cost_micros = q.lent_cost_micros + greatest(u.cost - l.cost_micros, 0),
+            lent_shares_micros = q.lent_shares_micros + greatest(u.shares - l.shares_micros, 0)
+        WHERE q.scope = x.scope AND q.scope_id = x.scope_id;
+        UPDATE ledger.loan q SET cost_micros = greatest(q.cost_micros, u.cost), shares_micros = greatest(q.shares_micros, u.shares)
+        WHERE q.account_id = p_account_id AND q.scope = x.scope AND q.scope_id = x.scope_id;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION ledger._owe(bigint, text) IS
+    'A fact took more than was lent: it is booked whatever the cap says, and the others have that much less.';
+
+CREATE FUNCTION ledger._is_live(p_account_id bigint) RETURNS boolean
+LANGUAGE plpgsql STABLE
+AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM ledger.account a WHERE a.account_id = p_account_id AND a.venue <> 'paper');
+END $$;
+
+CREATE FUNCTION ledger._total_refusal(
+    r ledger.request, e ledger.exposure, s ledger.account_state, t ledger.total_limits, p_cost bigint) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    g ledger.total_limits;
+    u record;
+BEGIN
+    IF s.at_risk + p_cost > t.max_cost_micros OR s.shares + r.size_micros > t.max_shares_micros THEN
+        RETURN ledger._refusal(r.item, 'CAP_ACCOUNT', format('the account has %s collateral micros and %s share micros in use',
+            s.at_risk, s.shares));
+    END IF;
+    IF e.group_key IS NOT NULL THEN
+        g := ledger._totals('group', e.group_key);
+        IF g.max_cost_micros IS NOT NULL OR g.max_shares_micros IS NOT NULL THEN
+            u := ledger._used(r.account_id, 'group', e.group_key);
+            IF NOT ledger._lend(r.account_id, 'group', e.group_key, u.cost + p_cost, u.shares + r.size_micros, g) THEN
+                RETURN ledger._refusal(r.item, 'CAP_GROUP', format('the cap of group %s is used up', e.group_key));
+            END IF;
+        END IF;
+    END IF;
+    g := ledger._totals('live', '');
+    IF (g.max_cost_micros IS NOT NULL OR g.max_shares_micros IS NOT NULL) AND ledger._is_live(r.account_id)
+       AND NOT ledger._lend(r.account_id, 'live', '', s.at_risk + p_cost, s.shares + r.size_micros, g) THEN
+        RETURN ledger._refusal(r.item, 'CAP_LIVE', 'the cap of all live accounts together is used up; a person may lift it');
+    END IF;
+    g := ledger._totals('global', '');
+    IF (g.max_cost_micros IS NOT NULL OR g.max_shares_micros IS NOT NULL)
+       AND NOT ledger._lend(r.account_id, 'global', '', s.at_risk + p_cost, s.shares + r.size_micros, g) THEN
+        RETURN ledger._refusal(r.item, 'CAP_GLOBAL', 'the cap of all accounts together is used up');
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE FUNCTION ledger.set_total_limit(p_scope text, p_id text, p_name text, p_value text, p_why text) RETURNS text
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_id text := coalesce(p_id, '');
+    v_before text;
+BEGIN
+    PERFORM ledger._enter();
+    IF p_scope NOT IN ('account', 'group', 'global', 'live') OR p_scope IN ('global', 'live') AND v_id <> '' THEN
+        RAISE EXCEPTION 'BAD_REQUEST: the scope is account, group, global or live, the last two without a name; nothing was changed'
+            USING ERRCODE = 'LG004';
+    ELSIF p_scope = 'account' AND v_id <> '' THEN
+        v_id := ledger._scope_id('account', v_id);
+    END IF;
+    PERFORM ledger._check_limit_name('total_limits', p_name, p_why);
+    PERFORM FROM ledger.account_state s ORDER BY s.account_id FOR UPDATE;
+    INSERT INTO ledger.total_limits (scope, scope_id) VALUES (p_scope, v_id) ON CONFLICT DO NOTHING;
+    PERFORM FROM ledger.total_limits t WHERE t.scope = p_scope AND t.scope_id = v_id FOR UPDATE;
+    v_before := ledger._set_column('total_limits', p_name, p_value, format('scope = %L AND scope_id = %L', p_scope, v_id));
+    INSERT INTO ledger.limit_change (account_id, market_id, name, before, after, why, changed_by, changed_at, scope, scope_id)
+    SELECT 0, 0, p_name, v_before, to_jsonb(t) ->> p_name, left(p_why, 500), session_user, ledger.clock(), p_scope, v_id
+    FROM ledger.total_limits t WHERE t.scope = p_scope AND t.scope_id = v_id;
+    IF p_name IN ('max_cost_micros', 'max_shares_micros') AND p_scope <> 'account' THEN
+        PERFORM ledger._lend_anew(p_scope);
+    END IF;
+    RETURN v_before;
+END $$;
+COMMENT ON FUNCTION ledger.set_total_limit(text, text, text, text, text) IS
+    'Scope and name (NULL: the default of account or group, or global and live themselves). Returns the value before.';
+
+CREATE FUNCTION ledger._lend_anew(p_scope text) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    -- Every account_state is locked: nobody uses a loan now. What is in use stays lent, and nothing else.
+    DELETE FROM ledger.loan WHERE scope = p_scope;
+    DELETE FROM ledger.pool WHERE scope = p_scope;
+    INSERT INTO ledger.loan (account_id, scope, scope_id, cost_micros, shares_micros)
+    SELECT q.account_id, p_scope, q.scope_id, greatest(q.cost, 0), greatest(q.shares, 0) FROM (
+        SELECT g.account_id, g.group_key AS scope_id, g.at_risk AS cost, g.shares FROM ledger.group_state g WHERE p_scope = 'group'
+        UNION ALL
+        SELECT s.account_id, '', s.at_risk, s.shares FROM ledger.account_state s
+        WHERE p_scope = 'global' OR p_scope = 'live' AND ledger._is_live(s.account_id)) q
+    CROSS JOIN LATERAL ledger._totals(p_scope, q.scope_id) t
+    WHERE t.max_cost_micros IS NOT NULL OR t.max_shares_micros IS NOT NULL;
+    INSERT INTO ledger.pool (scope, scope_id, lent_cost_micros, lent_shares_micros)
+    SELECT l.scope, l.scope_id, sum(l.cost_micros), sum(l.shares_micros) FROM ledger.loan l
+    WHERE l.scope = p_scope GROUP BY l.scope, l.scope_id;
+END $$;

@@ -1,0 +1,6012 @@
+SET LOCAL ROLE ${role_owner};
+
+
+DO $$
+DECLARE
+    v_name text;
+BEGIN
+    FOR v_name IN SELECT c.oid::regclass::text FROM pg_class c
+        WHERE c.relnamespace = 'audit'::regnamespace AND c.relkind = 'v' LOOP
+        EXECUTE 'DROP VIEW IF EXISTS ' || v_name || ' CASCADE';
+    END LOOP;
+    FOR v_name IN SELECT p.oid::regprocedure::text FROM pg_proc p
+        WHERE p.pronamespace IN ('audit'::regnamespace, 'ledger'::regnamespace) LOOP
+        BEGIN
+            EXECUTE 'DROP FUNCTION IF EXISTS ' || v_name;
+        EXCEPTION WHEN dependent_objects_still_exist THEN
+            NULL; -- a trigger's or a default's: replaced in place below
+        END;
+    END LOOP;
+    FOR v_name IN SELECT c.oid::regclass::text FROM pg_class c
+        WHERE c.relnamespace = 'ledger'::regnamespace AND c.relkind = 'c' LOOP
+        EXECUTE 'DROP TYPE ' || v_name;
+    END LOOP;
+END $$;
+
+-- by hand: 0003_tables_back.sql
+DROP TABLE ledger.equity_mark, ledger.breaker, ledger.book, ledger.loan, ledger.pool, ledger.group_state, ledger.total_limits,
+    ledger.contra_balance;
+UPDATE ledger.setting SET value = '0.2.0' WHERE name = 'schema_version';
+ALTER TABLE ledger.balance_entry DROP CONSTRAINT balance_entry_balances,
+    DROP COLUMN contra, DROP COLUMN contra_delta, DROP COLUMN fee_delta;
+ALTER TABLE ledger.account_state DROP COLUMN at_risk, DROP COLUMN shares, DROP COLUMN open_orders,
+    DROP COLUMN size_factor_ppm, DROP COLUMN change_tokens, DROP COLUMN change_tokens_at;
+ALTER TABLE ledger.exposure DROP COLUMN bought, DROP COLUMN bought_cost, DROP COLUMN sold, DROP COLUMN sold_cost,
+    DROP COLUMN held_cost, DROP COLUMN open_orders, DROP COLUMN at_risk, DROP COLUMN shares, DROP COLUMN group_key,
+    DROP COLUMN changed_at, DROP COLUMN change_tokens, DROP COLUMN change_tokens_at;
+-- A change of a total stands for nothing without its table; the others stay.
+ALTER TABLE ledger.limit_change DISABLE TRIGGER limit_change_append_only;
+DELETE FROM ledger.limit_change WHERE scope <> '' OR name NOT IN
+    ('max_outcome_micros', 'max_market_micros', 'burst_per_minute', 'burst_gap_ms', 'burst_counts_sells');
+ALTER TABLE ledger.limit_change ENABLE TRIGGER limit_change_append_only;
+ALTER TABLE ledger.limit_change DROP COLUMN scope, DROP COLUMN scope_id;
+ALTER TABLE ledger.limits DROP COLUMN max_order_micros, DROP COLUMN max_order_cost_micros, DROP COLUMN max_market_cost_micros,
+    DROP COLUMN max_imbalance_micros, DROP COLUMN max_open_orders, DROP COLUMN cooldown_ms, DROP COLUMN changes_per_minute,
+    DROP COLUMN collar_micros, DROP COLUMN max_slippage_bps, DROP COLUMN book_age_ms, DROP COLUMN self_match_allowed,
+    DROP COLUMN duplicate_window_ms, DROP COLUMN duplicate_refused, DROP COLUMN open_buffer_ms, DROP COLUMN close_buffer_ms,
+    DROP COLUMN weekend_allowed, DROP COLUMN breaker_rejects, DROP COLUMN breaker_cancels, DROP COLUMN slow_ms, DROP COLUMN stop_ms;
+
+-- file: ledger/sql/functions/base.sql
+-- purpose: small words every other function uses: the clock, the entry check, who may act for an account, arithmetic.
+-- locks:   none.
+-- index:   account_grant by primary key.
+-- fence:   _enter refuses every isolation level but READ COMMITTED: under REPEATABLE READ a caller was admitted
+--          under a halt that had been committed before it took its lock.
+
+CREATE OR REPLACE FUNCTION ledger.clock() RETURNS timestamptz
+LANGUAGE sql VOLATILE PARALLEL SAFE
+AS $$ SELECT clock_timestamp() $$;
+COMMENT ON FUNCTION ledger.clock() IS
+    'The only clock of limits and leases. The owner replaces it in test databases; no session setting can.';
+
+CREATE OR REPLACE FUNCTION ledger._enter() RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'ISOLATION: ledger functions need READ COMMITTED, this transaction is %',
+            upper(current_setting('transaction_isolation'))
+            USING ERRCODE = 'LG001', HINT = 'Start the transaction with ISOLATION LEVEL READ COMMITTED.';
+    END IF;
+    -- The venue acts on what is committed here: it must not be lost by a crash of ours.
+    IF current_setting('synchronous_commit') IN ('off', 'local') THEN
+        PERFORM set_config('synchronous_commit', 'on', true);
+    END IF;
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger._may_act_for(p_account_id bigint) RETURNS boolean
+LANGUAGE plpgsql STABLE
+AS $$
+BEGIN
+    -- session_user, since SET ROLE and SECURITY DEFINER change current_user only.
+    RETURN pg_has_role(session_user, '${role_worker}', 'MEMBER')
+        OR EXISTS (SELECT FROM ledger.account_grant g
+                   WHERE g.account_id = p_account_id AND g.role_name = session_user);
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger._ended(p_state text) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT p_state IN ('FILLED', 'CANCELLED', 'EXPIRED', 'REJECTED', 'NOT_PLACED') $$;
+
+CREATE OR REPLACE FUNCTION ledger._whole(p_value jsonb) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT CASE WHEN jsonb_typeof(p_value) = 'number' AND (p_value #>> '{}') ~ '^-?[0-9]{1,18}$'
+                  THEN (p_value #>> '{}')::bigint END $$;
+COMMENT ON FUNCTION ledger._whole(jsonb) IS 'An integer, or NULL for anything else (1.5, "1", 1e3, null).';
+
+CREATE OR REPLACE FUNCTION ledger.cost_of(p_price_micros bigint, p_shares_micros bigint) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT ceil(p_price_micros::numeric * p_shares_micros / 1000000)::bigint $$;
+COMMENT ON FUNCTION ledger.cost_of(bigint, bigint) IS
+    'Collateral micros for shares at a price, rounded up: a hold one micro short is an overdraft.';
+
+CREATE OR REPLACE FUNCTION ledger.highest_fee(
+    p_price_micros bigint, p_shares_micros bigint, p_rate_micros bigint, p_exponent smallint) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    -- fee = shares * rate * (p * (1 - p)) ^ exponent; a BUY fills at its limit or below, and p * (1 - p) peaks at one half.
+    SELECT CASE WHEN p_rate_micros = 0 OR p_shares_micros = 0 THEN 0::bigint ELSE
+        ceil(p_shares_micros::numeric * p_rate_micros / 1000000 * power(
+            least(p_price_micros, 500000)::numeric * (1000000 - least(p_price_micros, 500000)) / 1000000000000,
+            p_exponent::numeric))::bigint END
+$$;
+COMMENT ON FUNCTION ledger.highest_fee(bigint, bigint, bigint, smallint) IS
+    'The most a BUY could pay in fees, in collateral micros, rounded up.';
+
+CREATE OR REPLACE FUNCTION ledger._held_by(o ledger.orders, p_shares bigint, p_awaiting bigint) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT CASE o.side
+        WHEN 'BUY' THEN ledger.cost_of(o.price_micros, p_shares + p_awaiting)
+            + ledger.highest_fee(o.price_micros, p_shares + p_awaiting, o.fee_rate_micros, o.fee_exponent)
+        ELSE p_shares + p_awaiting + (o.traded_micros - o.confirmed_micros - o.failed_micros) END
+$$;
+COMMENT ON FUNCTION ledger._held_by(ledger.orders, bigint, bigint) IS
+    'What an order holds: collateral for a BUY; tokens for a SELL, those sold but not yet settled included.';
+
+
+-- file: ledger/sql/functions/journal.sql
+-- purpose: write the journal and keep it from being changed.
+-- locks:   the caller holds the exposure row (market number) and account_state (account number).
+-- index:   primary keys.
+-- fence:   numbers are taken from the locked rows: no gaps, no repeats, also under concurrent writers.
+
+CREATE OR REPLACE FUNCTION ledger._journal(
+    p_account_id bigint, p_market_id bigint, p_at timestamptz, p_event text,
+    p_order_id bigint DEFAULT NULL, p_attempt integer DEFAULT NULL,
+    p_from text DEFAULT NULL, p_to text DEFAULT NULL, p_detail jsonb DEFAULT '{}') RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_seq bigint;
+    v_market_seq bigint;
+    v_digest bytea;
+BEGIN
+    IF p_market_id IS NOT NULL THEN
+        UPDATE ledger.exposure SET journal_seq = journal_seq + 1
+        WHERE account_id = p_account_id AND market_id = p_market_id
+        RETURNING journal_seq INTO v_market_seq;
+    END IF;
+    UPDATE ledger.account_state s SET journal_seq = s.journal_seq + 1, journal_digest = sha256(s.journal_digest
+        || convert_to(jsonb_build_array(p_account_id, s.journal_seq + 1, p_market_id, v_market_seq, extract(epoch FROM p_at),
+               p_event, p_order_id, p_attempt, p_from, p_to, session_user, p_detail)::text, 'UTF8'))
+    WHERE s.account_id = p_account_id RETURNING s.journal_seq, s.journal_digest INTO v_seq, v_digest;
+    INSERT INTO ledger.journal (account_id, seq, market_id, market_seq, at, event, order_id, attempt,
+                                from_state, to_state, actor, detail, digest)
+    VALUES (p_account_id, v_seq, p_market_id, v_market_seq, p_at, p_event, p_order_id, p_attempt,
+            p_from, p_to, session_user, p_detail, v_digest);
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger._refuse_change() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    RAISE EXCEPTION '%.% is append-only: % refused', TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_OP
+        USING ERRCODE = 'LG002', HINT = 'History leaves only as a whole partition: ledger.archive_partition().';
+END $$;
+
+CREATE OR REPLACE TRIGGER journal_append_only BEFORE UPDATE OR DELETE ON ledger.journal
+    FOR EACH ROW EXECUTE FUNCTION ledger._refuse_change();
+CREATE OR REPLACE TRIGGER journal_no_truncate BEFORE TRUNCATE ON ledger.journal
+    FOR EACH STATEMENT EXECUTE FUNCTION ledger._refuse_change();
+CREATE OR REPLACE TRIGGER journal_rest_no_truncate BEFORE TRUNCATE ON ledger.journal_rest
+    FOR EACH STATEMENT EXECUTE FUNCTION ledger._refuse_change();
+CREATE OR REPLACE TRIGGER balance_entry_append_only BEFORE UPDATE OR DELETE ON ledger.balance_entry
+    FOR EACH ROW EXECUTE FUNCTION ledger._refuse_change();
+CREATE OR REPLACE TRIGGER balance_entry_no_truncate BEFORE TRUNCATE ON ledger.balance_entry
+    FOR EACH STATEMENT EXECUTE FUNCTION ledger._refuse_change();
+CREATE OR REPLACE TRIGGER limit_change_append_only BEFORE UPDATE OR DELETE ON ledger.limit_change
+    FOR EACH ROW EXECUTE FUNCTION ledger._refuse_change();
+CREATE OR REPLACE TRIGGER halt_change_append_only BEFORE UPDATE OR DELETE ON ledger.halt_change
+    FOR EACH ROW EXECUTE FUNCTION ledger._refuse_change();
+CREATE OR REPLACE TRIGGER signed_order_append_only BEFORE UPDATE OR DELETE ON ledger.signed_order
+    FOR EACH ROW EXECUTE FUNCTION ledger._refuse_change();
+
+CREATE OR REPLACE FUNCTION ledger._account_is_fixed() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    IF NEW.venue <> OLD.venue OR NEW.name <> OLD.name
+       OR NEW.maker IS DISTINCT FROM OLD.maker AND OLD.maker IS NOT NULL
+       OR NEW.signer IS DISTINCT FROM OLD.signer AND OLD.signer IS NOT NULL THEN
+        RAISE EXCEPTION 'account %: name, venue, maker and signer never change', OLD.name
+            USING ERRCODE = 'LG002', HINT = 'Open another account; paper and live never mix.';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE OR REPLACE TRIGGER account_is_fixed BEFORE UPDATE ON ledger.account
+    FOR EACH ROW EXECUTE FUNCTION ledger._account_is_fixed();
+
+CREATE OR REPLACE FUNCTION ledger._order_moves_legally() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM ledger.transition t
+                   WHERE t.from_state = OLD.state AND t.to_state = NEW.state) THEN
+        RAISE EXCEPTION 'ILLEGAL_TRANSITION: order % cannot go from % to %', OLD.order_id, OLD.state, NEW.state
+            USING ERRCODE = 'LG003';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE OR REPLACE TRIGGER order_moves_legally BEFORE UPDATE OF state ON ledger.orders
+    FOR EACH ROW WHEN (OLD.state IS DISTINCT FROM NEW.state)
+    EXECUTE FUNCTION ledger._order_moves_legally();
+
+CREATE OR REPLACE FUNCTION ledger.make_partitions(p_months_ahead integer DEFAULT 2) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_from timestamptz;
+    v_name text;
+    v_made integer := 0;
+BEGIN
+    IF NOT pg_try_advisory_xact_lock(7316040) THEN
+        RETURN 0;  -- somebody else is at it; anybody may hold this lock, so nobody waits for it
+    END IF;
+    FOR i IN 1 .. least(p_months_ahead, 24) LOOP
+        v_from := date_trunc('month', ledger.clock() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'
+                  + make_interval(months => i);
+        v_name := format('journal_%s', to_char(v_from AT TIME ZONE 'UTC', 'YYYY_MM'));
+        CONTINUE WHEN to_regclass('ledger.' || v_name) IS NOT NULL;
+        EXECUTE format('CREATE TABLE ledger.%I PARTITION OF ledger.journal FOR VALUES FROM (%L) TO (%L)',
+            v_name, v_from,
+            (date_trunc('month', v_from AT TIME ZONE 'UTC') + interval '1 month') AT TIME ZONE 'UTC');
+        EXECUTE format('CREATE TRIGGER %I BEFORE TRUNCATE ON ledger.%I '
+            'FOR EACH STATEMENT EXECUTE FUNCTION ledger._refuse_change()', v_name || '_no_truncate', v_name);
+        v_made := v_made + 1;
+    END LOOP;
+    RETURN v_made;
+END $$;
+COMMENT ON FUNCTION ledger.make_partitions(integer) IS 'Journal partitions for the coming months; safe to repeat.';
+
+CREATE OR REPLACE FUNCTION ledger.archive_partition(p_name text) RETURNS bytea
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+-- The digest is of rows as text: it must be the same from every session.
+SET timezone = 'UTC' SET datestyle = 'ISO'
+AS $$
+DECLARE
+    v_count bigint;
+    v_first timestamptz;
+    v_last timestamptz;
+    v_digest bytea;
+BEGIN
+    PERFORM ledger._enter();
+    IF NOT EXISTS (SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+                   WHERE i.inhparent = 'ledger.journal'::regclass AND c.relname = p_name)
+       OR p_name = 'journal_rest' THEN
+        RAISE EXCEPTION '% is not a monthly partition of the journal; nothing was archived', p_name
+            USING ERRCODE = 'LG004';
+    END IF;
+    EXECUTE format('LOCK TABLE ledger.%I IN SHARE ROW EXCLUSIVE MODE', p_name);
+    EXECUTE format($q$ SELECT count(*), min(at), max(at),
+            sha256(convert_to(coalesce(string_agg(j::text, E'\n' ORDER BY account_id, seq), ''), 'UTF8'))
+        FROM ledger.%I j $q$, p_name) INTO v_count, v_first, v_last, v_digest;
+    INSERT INTO ledger.archived_partition VALUES
+        (p_name, v_count, v_first, v_last, v_digest, session_user, ledger.clock());
+    EXECUTE format('ALTER TABLE ledger.journal DETACH PARTITION ledger.%I', p_name);
+    RETURN v_digest;
+END $$;
+COMMENT ON FUNCTION ledger.archive_partition(text) IS
+    'Records count, range and digest of a whole partition and detaches it; the table stays until its owner drops it.';
+
+
+-- file: ledger/sql/functions/limits.sql
+-- purpose: effective limits, and the only way to change one, with who, when, why, before and after.
+-- locks:   the limits row being changed.
+-- index:   limits by primary key, four probes.
+-- fence:   none; a change is effective for the next decision in every process.
+
+CREATE OR REPLACE FUNCTION ledger._effective_limits(p_account_id bigint, p_market_id bigint) RETURNS ledger.limits
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    -- plpgsql keeps the plan; as a plain SQL function it was planned anew at each of three calls per reservation.
+    d ledger.limits;
+    a ledger.limits;
+    m ledger.limits;
+    am ledger.limits;
+BEGIN
+    SELECT * INTO d FROM ledger.limits x WHERE x.account_id = 0 AND x.market_id = 0;
+    SELECT * INTO a FROM ledger.limits x WHERE x.account_id = p_account_id AND x.market_id = 0;
+    SELECT * INTO m FROM ledger.limits x WHERE x.account_id = 0 AND x.market_id = p_market_id;
+    SELECT * INTO am FROM ledger.limits x WHERE x.account_id = p_account_id AND x.market_id = p_market_id;
+    RETURN ROW(p_account_id, p_market_id,
+        coalesce(am.max_outcome_micros, m.max_outcome_micros, a.max_outcome_micros, d.max_outcome_micros),
+        coalesce(am.max_market_micros, m.max_market_micros, a.max_market_micros, d.max_market_micros),
+        coalesce(am.burst_per_minute, m.burst_per_minute, a.burst_per_minute, d.burst_per_minute),
+        coalesce(am.burst_gap_ms, m.burst_gap_ms, a.burst_gap_ms, d.burst_gap_ms),
+        coalesce(am.burst_counts_sells, m.burst_counts_sells, a.burst_counts_sells, d.burst_counts_sells, false)
+    )::ledger.limits;
+END $$;
+COMMENT ON FUNCTION ledger._effective_limits(bigint, bigint) IS
+    'The most specific value that is set: account and market, then market, then account, then default.';
+
+CREATE OR REPLACE FUNCTION ledger.set_limit(p_account text, p_market text, p_name text, p_value text, p_why text) RETURNS text
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_account_id bigint := 0;
+    v_market_id bigint := 0;
+    v_before text;
+    v_after text;
+BEGIN
+    PERFORM ledger._enter();
+    IF p_account IS NOT NULL THEN
+        SELECT a.account_id INTO v_account_id FROM ledger.account a WHERE a.name = p_account;
+        IF v_account_id IS NULL THEN
+            RAISE EXCEPTION 'UNKNOWN_ACCOUNT: %; nothing was changed', p_account USING ERRCODE = 'LG004';
+        END IF;
+    END IF;
+    IF p_market IS NOT NULL THEN
+        v_market_id := ledger._market_id(p_market);
+        IF v_market_id IS NULL THEN
+            RAISE EXCEPTION 'UNKNOWN_MARKET: %; nothing was changed', p_market USING ERRCODE = 'LG004';
+        END IF;
+    END IF;
+    IF p_name NOT IN ('max_outcome_micros', 'max_market_micros', 'burst_per_minute', 'burst_gap_ms', 'burst_counts_sells') THEN
+        RAISE EXCEPTION 'BAD_REQUEST: there is no limit named %; nothing was changed', p_name USING ERRCODE = 'LG004';
+    END IF;
+    IF coalesce(p_why, '') = '' THEN
+        RAISE EXCEPTION 'BAD_REQUEST: a changed limit needs a reason; nothing was changed' USING ERRCODE = 'LG004';
+    END IF;
+    INSERT INTO ledger.limits (account_id, market_id) VALUES (v_account_id, v_market_id) ON CONFLICT DO NOTHING;
+    PERFORM FROM ledger.limits WHERE account_id = v_account_id AND market_id = v_market_id FOR UPDATE;
+    EXECUTE format('SELECT %I::text FROM ledger.limits WHERE account_id = $1 AND market_id = $2', p_name)
+        INTO v_before USING v_account_id, v_market_id;
+    EXECUTE format('UPDATE ledger.limits SET %I = $3::%s WHERE account_id = $1 AND market_id = $2 RETURNING %1$I::text', p_name,
+        CASE p_name WHEN 'burst_counts_sells' THEN 'boolean' WHEN 'burst_per_minute' THEN 'integer'
+                    WHEN 'burst_gap_ms' THEN 'integer' ELSE 'bigint' END)
+        INTO v_after USING v_account_id, v_market_id, p_value;
+    INSERT INTO ledger.limit_change (account_id, market_id, name, before, after, why, changed_by, changed_at)
+    VALUES (v_account_id, v_market_id, p_name, v_before, v_after, left(p_why, 500), session_user, ledger.clock());
+    RETURN v_before;
+END $$;
+COMMENT ON FUNCTION ledger.set_limit(text, text, text, text, text) IS
+    'Account and market NULL mean all; value NULL means not set at this level. Returns the value before.';
+
+
+-- file: ledger/sql/functions/reserve.sql
+-- purpose: admit an intent: reservation, order, outbox row, key, balance entry and journal in one commit, or a refusal.
+-- locks:   exposure rows of the batch (ordered; busy ones are skipped in a batch of several lanes and answered BUSY),
+--          then account_state rows (ordered). Keys of an account are serialised by its account_state row.
+-- index:   idempotency_key, exposure, account_state, market, outcome, limits, balance by primary key.
+-- fence:   mutex_term: a caller that names a term must still hold the market mutex.
+
+CREATE SEQUENCE IF NOT EXISTS ledger.set_id_seq;
+
+CREATE TYPE ledger.request AS (
+    item integer, account_id bigint, market_id bigint, outcome smallint, token_id text, side text,
+    price_micros bigint, size_micros bigint, order_type text, post_only boolean, expires_at_s bigint,
+    class text, origin text, strategy text, context jsonb, key text, valid_for_ms bigint, clamp boolean,
+    mutex_term bigint, set_id bigint, replaces_order_id bigint, fingerprint bytea, answer jsonb);
+
+CREATE OR REPLACE FUNCTION ledger._refusal(p_item integer, p_code text, p_detail text) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT jsonb_build_object('item', p_item, 'status', 'refused', 'code', p_code, 'detail', p_detail) $$;
+
+CREATE OR REPLACE FUNCTION ledger._market_id(p_market text) RETURNS bigint
+LANGUAGE plpgsql STABLE
+AS $$
+DECLARE
+    v_id bigint;
+BEGIN
+    SELECT m.market_id INTO v_id FROM ledger.market m WHERE m.condition_id = lower(p_market);
+    IF NOT FOUND THEN
+        SELECT m.market_id INTO v_id FROM ledger.market m WHERE m.slug = p_market
+        ORDER BY m.tradable DESC, m.market_id DESC LIMIT 1;
+    END IF;
+    RETURN v_id;
+END $$;
+COMMENT ON FUNCTION ledger._market_id(text) IS
+    'By condition id, else by slug: the tradable one, else the newest. NULL if there is none.';
+
+CREATE OR REPLACE FUNCTION ledger._parse_request(p jsonb, p_item integer) RETURNS ledger.request
+LANGUAGE plpgsql STABLE
+AS $$
+DECLARE
+    r ledger.request;
+    v_wrong text;
+    v_code text := 'BAD_REQUEST';
+    v_outcome text;
+BEGIN
+    r.item := p_item;
+    IF jsonb_typeof(p) IS DISTINCT FROM 'object' THEN
+        r.answer := ledger._refusal(p_item, 'BAD_REQUEST', 'a request is a JSON object');
+        RETURN r;
+    END IF;
+    r.side := p ->> 'side';
+    r.order_type := coalesce(p ->> 'order_type', 'GTC');
+    r.class := coalesce(p ->> 'class', 'entry');
+    r.origin := coalesce(p ->> 'origin', 'other');
+    r.strategy := coalesce(p ->> 'strategy', '');
+    r.context := coalesce(p -> 'context', '{}');
+    r.key := p ->> 'key';
+    r.price_micros := ledger._whole(p -> 'price_micros');
+    r.size_micros := ledger._whole(p -> 'size_micros');
+    r.valid_for_ms := CASE WHEN p ? 'valid_for_ms' THEN ledger._whole(p -> 'valid_for_ms') ELSE 30000 END;
+    r.expires_at_s := CASE WHEN p ? 'expires_at_s' THEN ledger._whole(p -> 'expires_at_s') ELSE 0 END;
+    r.mutex_term := ledger._whole(p -> 'mutex_term');
+    r.set_id := ledger._whole(p -> 'set_id');
+    r.replaces_order_id := ledger._whole(p -> 'replaces_order_id');
+    v_outcome := p ->> 'outcome';
+    v_wrong := CASE
+        WHEN EXISTS (SELECT FROM jsonb_object_keys(p) k WHERE k <> ALL (ARRAY[
+            'account', 'market', 'outcome', 'side', 'price_micros', 'size_micros', 'order_type', 'post_only',
+            'expires_at_s', 'class', 'origin', 'strategy', 'context', 'key', 'valid_for_ms', 'clamp',
+            'mutex_term', 'set_id', 'replaces_order_id']))
+            THEN 'unknown field ' || (SELECT left(min(k), 60) FROM jsonb_object_keys(p) k WHERE k <> ALL (ARRAY[
+            'account', 'market', 'outcome', 'side', 'price_micros', 'size_micros', 'order_type', 'post_only',
+            'expires_at_s', 'class', 'origin', 'strategy', 'context', 'key', 'valid_for_ms', 'clamp',
+            'mutex_term', 'set_id', 'replaces_order_id']))
+        WHEN r.side IS NULL OR r.side NOT IN ('BUY', 'SELL') THEN 'side must be BUY or SELL'
+        WHEN r.order_type NOT IN ('GTC', 'GTD', 'FOK', 'FAK') THEN 'order_type must be GTC, GTD, FOK or FAK'
+        WHEN r.class NOT IN ('entry', 'hedge', 'micro_hedge', 'unwind', 'emergency')
+            THEN 'class must be entry, hedge, micro_hedge, unwind or emergency'
+        WHEN jsonb_typeof(p -> 'post_only') <> 'boolean' OR jsonb_typeof(p -> 'clamp') <> 'boolean'
+            THEN 'post_only and clamp are true or false'
+        WHEN jsonb_typeof(r.context) <> 'object' OR octet_length(r.context::text) > 8192
+            THEN 'context is a JSON object of at most 8192 bytes'
+        WHEN octet_length(r.origin) > 100 OR octet_length(r.strategy) > 100 THEN 'origin and strategy are at most 100 bytes'
+        WHEN p ? 'mutex_term' AND r.mutex_term IS NULL OR p ? 'set_id' AND r.set_id IS NULL
+            THEN 'mutex_term and set_id are whole numbers' END;
+    IF v_wrong IS NULL THEN
+        r.post_only := coalesce((p ->> 'post_only')::boolean, false);
+        r.clamp := coalesce((p ->> 'clamp')::boolean, false);
+        v_code := CASE
+            WHEN r.key IS NULL OR jsonb_typeof(p -> 'key') <> 'string' OR octet_length(r.key) NOT BETWEEN 1 AND 200
+                THEN 'BAD_KEY'
+            WHEN r.price_micros IS NULL OR r.price_micros <= 0 OR r.price_micros >= 1000000 THEN 'BAD_PRICE'
+            WHEN r.size_micros IS NULL OR r.size_micros <= 0 OR r.size_micros > 1000000000000000
+                 OR r.size_micros % 10000 <> 0 THEN 'BAD_SIZE'
+            WHEN r.valid_for_ms IS NULL OR r.valid_for_ms NOT BETWEEN 1 AND 86400000 THEN 'BAD_VALIDITY'
+            WHEN r.expires_at_s IS NULL OR (r.order_type = 'GTD') <> (r.expires_at_s > 0)
+                 OR r.expires_at_s NOT BETWEEN 0 AND 253402300799 THEN 'BAD_VALIDITY'
+            WHEN r.post_only AND r.order_type IN ('FOK', 'FAK') THEN 'BAD_REQUEST' END;
+        v_wrong := CASE v_code
+            WHEN 'BAD_KEY' THEN 'the key must be text of 1 to 200 bytes'
+            WHEN 'BAD_PRICE' THEN 'price_micros must be a whole number between 0 and 1000000, exclusive'
+            WHEN 'BAD_SIZE' THEN 'size_micros must be a positive whole number of hundredths of a share (10000)'
+            WHEN 'BAD_VALIDITY' THEN 'valid_for_ms is 1 to 86400000; expires_at_s is given with GTD and only then'
+            WHEN 'BAD_REQUEST' THEN 'post_only goes with GTC and GTD only' END;
+    END IF;
+    IF v_wrong IS NULL THEN
+        SELECT a.account_id INTO r.account_id FROM ledger.account a WHERE a.name = p ->> 'account';
+        r.market_id := ledger._market_id(p ->> 'market');
+        SELECT x.outcome, x.token_id INTO r.outcome, r.token_id FROM ledger.outcome x
+        WHERE x.market_id = r.market_id
+          AND (x.outcome::text = v_outcome OR lower(x.label) = lower(v_outcome) OR x.token_id = v_outcome)
+        ORDER BY (x.outcome::text = v_outcome) DESC LIMIT 1;
+        v_code := CASE
+            WHEN r.account_id IS NULL THEN 'UNKNOWN_ACCOUNT'
+            WHEN NOT ledger._may_act_for(r.account_id) THEN 'NOT_GRANTED'
+            WHEN r.market_id IS NULL THEN 'UNKNOWN_MARKET'
+            WHEN r.outcome IS NULL THEN
+                CASE WHEN EXISTS (SELECT FROM ledger.outcome x WHERE x.market_id = r.market_id)
+                     THEN 'UNKNOWN_OUTCOME' ELSE 'NOT_TRADABLE' END END;
+        v_wrong := CASE v_code
+            WHEN 'UNKNOWN_ACCOUNT' THEN 'there is no such account'
+            WHEN 'NOT_GRANTED' THEN 'this login was not granted the account'
+            WHEN 'UNKNOWN_MARKET' THEN 'there is no such market; import it first'
+            WHEN 'NOT_TRADABLE' THEN 'the market has no outcomes that can be traded'
+            WHEN 'UNKNOWN_OUTCOME' THEN 'the market has no such outcome' END;
+    END IF;
+    IF v_wrong IS NOT NULL THEN
+        r.answer := ledger._refusal(p_item, coalesce(v_code, 'BAD_REQUEST'), v_wrong);
+        RETURN r;
+    END IF;
+    -- What defines the trade, as asked: two requests with this digest are the same request.
+    r.fingerprint := sha256(convert_to(concat_ws('|', r.market_id, r.outcome, r.side, r.price_micros, r.size_micros,
+        r.order_type, r.post_only, r.expires_at_s, r.class, r.valid_for_ms, r.clamp, r.replaces_order_id), 'UTF8'));
+    RETURN r;
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger._replay(r ledger.request) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    k ledger.idempotency_key;
+BEGIN
+    SELECT * INTO k FROM ledger.idempotency_key x WHERE x.account_id = r.account_id AND x.key = r.key;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    IF k.fingerprint <> r.fingerprint THEN
+        RETURN ledger._refusal(r.item, 'KEY_REUSED', 'the key belongs to another request; nothing was reserved');
+    END IF;
+    IF k.kind = 'replacement' THEN
+        RETURN jsonb_build_object('item', r.item, 'status', 'asked', 'replay', true, 'replacement_id', k.subject_id);
+    END IF;
+    RETURN (SELECT jsonb_build_object('item', r.item, 'status', 'admitted', 'replay', true, 'order_id', o.order_id,
+                'size_micros', o.size_micros, 'clamped', o.size_micros < r.size_micros)
+            FROM ledger.orders o WHERE o.account_id = k.account_id AND o.order_id = k.subject_id);
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger._market_refusal(r ledger.request) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    m ledger.market;
+    v_now timestamptz := ledger.clock();
+    v_code text;
+    v_detail text;
+BEGIN
+    SELECT * INTO m FROM ledger.market x WHERE x.market_id = r.market_id;
+    IF NOT m.tradable THEN
+        v_code := 'NOT_TRADABLE'; v_detail := 'the market is not tradable: ' || array_to_string(m.untradable_reasons, ', ');
+    ELSIF m.window_end <= v_now THEN
+        v_code := 'NOT_TRADABLE'; v_detail := 'the market''s window ended at ' || m.window_end::text;
+    ELSIF r.price_micros % m.tick_micros <> 0 THEN
+        v_code := 'OFF_TICK'; v_detail := format('price_micros must be a multiple of the tick %s', m.tick_micros);
+    ELSIF r.price_micros < m.tick_micros OR r.price_micros > 1000000 - m.tick_micros THEN
+        v_code := 'BAD_PRICE'; v_detail := format('price_micros must lie within %s and %s', m.tick_micros, 1000000 - m.tick_micros);
+    ELSIF r.size_micros < m.min_size_micros THEN
+        v_code := 'BELOW_MINIMUM'; v_detail := format('size_micros must be at least %s', m.min_size_micros);
+    ELSIF r.order_type IN ('FOK', 'FAK') AND r.side = 'BUY'
+          AND EXISTS (SELECT FROM ledger.account a WHERE a.account_id = r.account_id AND a.venue = 'polymarket') THEN
+        -- It spends its collateral whatever the price: at a better one it brings more shares than any hold or cap counts.
+        v_code := 'TAKER_BUY_UNBOUNDED';
+        v_detail := 'there a FOK or FAK BUY spends its amount and may bring more shares than its size; '
+            'send a GTC at the same price with a short validity, and cancel what rests';
+    ELSIF r.order_type IN ('FOK', 'FAK') AND r.side = 'BUY' AND r.price_micros::numeric * r.size_micros % 10000000000 <> 0 THEN
+        -- The venue takes such an order as an amount to spend, and that has two decimals (polymarket.md 3.5).
+        v_code := 'BAD_SIZE'; v_detail := 'a FOK or FAK BUY must cost a whole number of hundredths of collateral';
+    ELSIF r.expires_at_s > 0 AND to_timestamp(r.expires_at_s) < v_now + interval '180 seconds' THEN
+        v_code := 'BAD_VALIDITY'; v_detail := 'expires_at_s must lie at least 180 s ahead: the venue refuses less';
+    END IF;
+    RETURN CASE WHEN v_code IS NOT NULL THEN ledger._refusal(r.item, v_code, v_detail) END;
+END $$;
+COMMENT ON FUNCTION ledger._market_refusal(ledger.request) IS
+    'What the market''s own terms forbid. Judged before any lock is taken, so that such a request writes nothing at all.';
+
+CREATE OR REPLACE FUNCTION ledger._limiter_refusal(
+    r ledger.request, e ledger.exposure, l ledger.limits, p_now timestamptz) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_recent integer;
+BEGIN
+    v_recent := (SELECT count(*) FROM unnest(e.admitted_at) t WHERE t > p_now - interval '1 minute');
+    IF r.side = 'SELL' AND NOT l.burst_counts_sells THEN
+        RETURN NULL;
+    ELSIF v_recent >= l.burst_per_minute THEN
+        RETURN ledger._refusal(r.item,
+            CASE WHEN r.set_id IS NOT NULL AND r.set_id = e.last_set_id THEN 'DEFERRED' ELSE 'BURST_MINUTE' END,
+            format('%s orders were admitted in the last minute, %s allowed', v_recent, l.burst_per_minute));
+    ELSIF r.set_id IS DISTINCT FROM coalesce(e.last_set_id, -1)
+          AND e.last_admitted_at > p_now - make_interval(secs => coalesce(l.burst_gap_ms, 0) / 1000.0) THEN
+        RETURN ledger._refusal(r.item, 'BURST_GAP', format('the last order was admitted less than %s ms ago', l.burst_gap_ms));
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger._count_admission(r ledger.request, p_now timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    l ledger.limits := ledger._effective_limits(r.account_id, r.market_id);
+BEGIN
+    IF r.side = 'BUY' OR l.burst_counts_sells THEN
+        UPDATE ledger.exposure e SET last_admitted_at = p_now, last_set_id = r.set_id,
+            -- Only what the limit can count is remembered: at most 600 a minute, nothing where there is no limit.
+            admitted_at = CASE WHEN l.burst_per_minute IS NULL THEN '{}' ELSE array(
+                SELECT t FROM unnest(e.admitted_at) t WHERE t > p_now - interval '1 minute' ORDER BY t DESC LIMIT 599) || p_now END
+        WHERE e.account_id = r.account_id AND e.market_id = r.market_id;
+    END IF;
+END $$;
+COMMENT ON FUNCTION ledger._count_admission(ledger.request, timestamptz) IS
+    'What was admitted counts, also if it is later rejected or not placed. A replacement counts once, when it is asked for.';
+
+CREATE OR REPLACE FUNCTION ledger._judge(INOUT r ledger.request, e ledger.exposure, p_now timestamptz) LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    m ledger.market;
+    l ledger.limits := ledger._effective_limits(r.account_id, r.market_id);
+    v_room bigint;
+    v_code text;
+    v_detail text;
+    v_available bigint;
+    v_needed bigint;
+    v_halt text;
+    v_limited jsonb;
+BEGIN
+    SELECT * INTO m FROM ledger.market x WHERE x.market_id = r.market_id;
+    v_halt := ledger._halted_by(r.account_id, r.market_id);
+    v_limited := CASE WHEN r.replaces_order_id IS NULL THEN ledger._limiter_refusal(r, e, l, p_now) END;
+    v_room := CASE r.side WHEN 'SELL' THEN r.size_micros ELSE least(
+        coalesce(l.max_outcome_micros - ledger._effective(e, r.outcome + 1), r.size_micros),
+        coalesce(l.max_market_micros - ledger._effective(e, 1) - ledger._effective(e, 2), r.size_micros)) END;
+
+    IF r.replaces_order_id IS NULL AND r.mutex_term IS NOT NULL
+       AND (r.mutex_term <> e.mutex_term OR e.mutex_holder IS NULL OR e.mutex_until <= p_now) THEN
+        v_code := 'MUTEX_LOST'; v_detail := 'the market mutex ran out or was taken over; nothing was reserved';
+    ELSIF r.replaces_order_id IS NULL AND r.mutex_term IS NULL AND e.mutex_holder IS NOT NULL AND e.mutex_until > p_now THEN
+        v_code := 'LOCKED'; v_detail := 'another evaluation of this market is under way';
+    ELSIF v_halt IS NOT NULL THEN
+        v_code := 'HALTED'; v_detail := 'halted: ' || v_halt;
+    ELSIF e.suspended_until > p_now THEN
+        v_code := 'SUSPENDED'; v_detail := format('suspended until %s: %s', e.suspended_until, e.suspended_why);
+    ELSIF v_limited IS NOT NULL THEN
+        r.answer := v_limited;
+        RETURN;
+    ELSIF v_room < r.size_micros AND NOT (r.clamp AND r.order_type IN ('GTC', 'GTD') AND v_room / 10000 * 10000 >= m.min_size_micros) THEN
+        v_code := CASE WHEN v_room = l.max_outcome_micros - ledger._effective(e, r.outcome + 1) THEN 'CAP_OUTCOME' ELSE 'CAP_MARKET' END;
+        v_detail := format('%s share micros are left under the cap', greatest(v_room, 0));
+    END IF;
+    IF v_code IS NOT NULL THEN
+        r.answer := ledger._refusal(r.item, v_code, v_detail);
+        RETURN;
+    END IF;
+
+    r.size_micros := least(r.size_micros, v_room / 10000 * 10000);
+    SELECT b.available INTO v_available FROM ledger.balance b
+    WHERE b.account_id = r.account_id AND b.asset = CASE r.side WHEN 'BUY' THEN 'collateral' ELSE r.token_id END;
+    v_needed := CASE r.side WHEN 'SELL' THEN r.size_micros ELSE
+        ledger.cost_of(r.price_micros, r.size_micros) + ledger.highest_fee(r.price_micros, r.size_micros,
+            CASE WHEN r.post_only AND m.fee_taker_only THEN 0 ELSE m.fee_rate_micros END, m.fee_exponent) END;
+    IF v_needed > coalesce(v_available, 0) THEN
+        r.answer := ledger._refusal(r.item,
+            CASE r.side WHEN 'BUY' THEN 'INSUFFICIENT_COLLATERAL' ELSE 'INSUFFICIENT_TOKENS' END,
+            format('%s needed, %s available', v_needed, coalesce(v_available, 0)));
+    END IF;
+END $$;
+COMMENT ON FUNCTION ledger._judge(ledger.request, ledger.exposure, timestamptz) IS
+    'Every check that needs the locks: mutex, halts, limiter, caps, balance. Sets answer if refused; clamps size if asked to.';
+
+CREATE OR REPLACE FUNCTION ledger._admit(r ledger.request, p_asked_size bigint, p_now timestamptz) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    o ledger.orders;
+    m ledger.market;
+    v_held bigint;
+BEGIN
+    SELECT * INTO m FROM ledger.market x WHERE x.market_id = r.market_id;
+    o.account_id := r.account_id;
+    o.order_id := nextval('ledger.order_id_seq');
+    o.market_id := r.market_id; o.outcome := r.outcome; o.token_id := r.token_id; o.side := r.side;
+    o.price_micros := r.price_micros; o.size_micros := r.size_micros; o.tick_micros := m.tick_micros;
+    o.fee_rate_micros := CASE WHEN r.post_only AND m.fee_taker_only THEN 0 ELSE m.fee_rate_micros END;
+    o.fee_exponent := m.fee_exponent;
+    o.order_type := r.order_type; o.post_only := r.post_only; o.expires_at_s := r.expires_at_s;
+    o.class := r.class; o.origin := r.origin; o.strategy := r.strategy; o.context := r.context; o.key := r.key;
+    o.set_id := r.set_id; o.replaces_order_id := r.replaces_order_id;
+    o.signed_at_ms := floor(extract(epoch FROM p_now) * 1000);
+    -- 52 bits that no second intent shares: with signed_at_ms fixed too, whoever signs makes the same bytes.
+    o.salt := ('x' || substr(encode(sha256(convert_to(concat_ws('|', o.account_id, o.order_id, r.key, p_now), 'UTF8')),
+                             'hex'), 1, 13))::bit(52)::bigint;
+    -- By the clock itself: the market's time stands still while the clock is behind it, and nobody is to wait for that.
+    o.created_at := least(p_now, ledger.clock());
+    o.valid_until := o.created_at + make_interval(secs => r.valid_for_ms / 1000.0);
+    o.state := 'RESERVED'; o.cause := '';
+    o.size_matched_micros := 0; o.traded_micros := 0; o.confirmed_micros := 0; o.failed_micros := 0; o.attempts := 0;
+    o.fate_open := false; o.seen_at_venue := false; o.state_at := p_now;
+    v_held := ledger._held_by(o, o.size_micros, 0);
+
+    INSERT INTO ledger.orders SELECT o.*;
+    INSERT INTO ledger.reservation (account_id, order_id, market_id, outcome, side, phase, shares_micros,
+                                    awaiting_micros, asset, held_micros, created_at)
+    VALUES (o.account_id, o.order_id, o.market_id, o.outcome, o.side, 'pending', o.size_micros, 0,
+            CASE o.side WHEN 'BUY' THEN 'collateral' ELSE o.token_id END, v_held, p_now);
+    INSERT INTO ledger.outbox (account_id, market_id, order_id, set_id, passes_block, status, not_before)
+    VALUES (o.account_id, o.market_id, o.order_id, o.set_id, o.class IN ('hedge', 'micro_hedge', 'unwind', 'emergency'), 'ready',
+            o.created_at);
+    IF r.replaces_order_id IS NULL THEN
+        INSERT INTO ledger.idempotency_key (account_id, key, fingerprint, kind, subject_id, bound_at)
+        VALUES (o.account_id, r.key, r.fingerprint, 'order', o.order_id, p_now);
+    END IF;
+    IF o.side = 'BUY' THEN
+        UPDATE ledger.exposure e SET clock_at = p_now,
+            pending_buy[r.outcome + 1] = e.pending_buy[r.outcome + 1] + o.size_micros
+        WHERE e.account_id = o.account_id AND e.market_id = o.market_id;
+    ELSE
+        UPDATE ledger.exposure e SET clock_at = p_now,
+            pending_sell[r.outcome + 1] = e.pending_sell[r.outcome + 1] + o.size_micros
+        WHERE e.account_id = o.account_id AND e.market_id = o.market_id;
+    END IF;
+    IF r.replaces_order_id IS NULL THEN
+        PERFORM ledger._count_admission(r, p_now);
+    END IF;
+    PERFORM ledger._book(o.account_id, CASE o.side WHEN 'BUY' THEN 'collateral' ELSE o.token_id END,
+        -v_held, v_held, 'RESERVE', format('order:%s:reserve', o.order_id), p_now, o.order_id);
+    PERFORM ledger._journal(o.account_id, o.market_id, p_now, 'RESERVE', o.order_id, NULL, NULL, 'RESERVED',
+        jsonb_build_object('side', o.side, 'outcome', o.outcome, 'price', o.price_micros, 'size', o.size_micros,
+                           'asked', p_asked_size, 'key', r.key,
+                           -- Of what is fixed with the intent and told nowhere else: the audit compares the row with it.
+                           'terms', encode(sha256(convert_to(jsonb_build_array(o.token_id, o.tick_micros, o.fee_rate_micros,
+                               o.fee_exponent, o.order_type, o.post_only, o.expires_at_s, o.class, o.origin, o.strategy,
+                               o.context, o.set_id, o.replaces_order_id, o.salt, extract(epoch FROM o.created_at))::text, 'UTF8')), 'hex')));
+    RETURN jsonb_build_object('item', r.item, 'status', 'admitted', 'replay', false, 'order_id', o.order_id,
+                              'size_micros', o.size_micros, 'clamped', o.size_micros < p_asked_size);
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger.reserve_pending(p_requests jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_requests ledger.request[] := '{}';
+    v_answers jsonb[] := '{}';
+    v_lanes integer;
+    r ledger.request;
+    e ledger.exposure;
+    v_now timestamptz;
+    v_asked bigint;
+    v_sets jsonb := '{}';
+BEGIN
+    PERFORM ledger._enter();
+    IF jsonb_typeof(p_requests) IS DISTINCT FROM 'array' OR jsonb_array_length(p_requests) > 256 THEN
+        RAISE EXCEPTION 'BAD_REQUEST: reserve_pending takes an array of at most 256 requests; nothing was reserved'
+            USING ERRCODE = 'LG004';
+    END IF;
+    FOR i IN 1 .. jsonb_array_length(p_requests) LOOP
+        r := ledger._parse_request(p_requests -> (i - 1), i - 1);
+        IF (p_requests -> (i - 1)) ? 'replaces_order_id' THEN
+            r.answer := ledger._refusal(i - 1, 'BAD_REQUEST', 'replacing goes through ledger.replace_order');
+        END IF;
+        -- A binding never changes, so a replay needs no lock. It is answered first, also under a halt.
+        IF r.answer IS NULL THEN
+            r.answer := coalesce(ledger._replay(r), ledger._market_refusal(r));
+        END IF;
+        -- Sets are numbered here, per call: a caller that repeated its own number would escape the gap.
+        IF r.set_id IS NOT NULL THEN
+            v_sets := v_sets || jsonb_build_object(r.set_id::text,
+                coalesce(v_sets -> r.set_id::text, to_jsonb(nextval('ledger.set_id_seq'))));
+            r.set_id := (v_sets ->> r.set_id::text)::bigint;
+        END IF;
+        v_requests[i] := r;
+        v_answers[i] := r.answer;
+    END LOOP;
+
+    INSERT INTO ledger.exposure (account_id, market_id, clock_at)
+    SELECT DISTINCT q.account_id, q.market_id, ledger.clock() FROM unnest(v_requests) q
+    WHERE q.answer IS NULL AND NOT EXISTS (
+        SELECT FROM ledger.exposure x WHERE x.account_id = q.account_id AND x.market_id = q.market_id)
+    ORDER BY 1, 2 ON CONFLICT DO NOTHING;
+    SELECT count(DISTINCT (q.account_id, q.market_id)) INTO v_lanes FROM unnest(v_requests) q WHERE q.answer IS NULL;
+    IF v_lanes = 0 THEN
+        RETURN to_jsonb(v_answers);
+    END IF;
+    IF v_lanes = 1 THEN
+        PERFORM FROM ledger.exposure x WHERE (x.account_id, x.market_id) IN (
+            SELECT q.account_id, q.market_id FROM unnest(v_requests) q WHERE q.answer IS NULL) FOR UPDATE;
+    ELSE
+        -- A busy market must not hold up the others of the batch: it is answered BUSY, and the caller asks singly.
+        v_requests := ledger._lock_free_lanes(v_requests);
+    END IF;
+    PERFORM FROM ledger.account_state s
+    WHERE s.account_id IN (SELECT q.account_id FROM unnest(v_requests) q WHERE q.answer IS NULL)
+    ORDER BY s.account_id FOR UPDATE;
+
+    FOR i IN 1 .. cardinality(v_requests) LOOP
+        r := v_requests[i];
+        IF r.answer IS NULL THEN
+            r.answer := ledger._replay(r);
+        END IF;
+        IF r.answer IS NULL THEN
+            SELECT * INTO e FROM ledger.exposure x WHERE x.account_id = r.account_id AND x.market_id = r.market_id;
+            -- Read after the lock and never behind a time already used here; stored only if something is admitted.
+            v_now := greatest(ledger.clock(), e.clock_at);
+            v_asked := r.size_micros;
+            r := ledger._judge(r, e, v_now);
+            IF r.answer IS NULL THEN
+                r.answer := ledger._admit(r, v_asked, v_now);
+            END IF;
+        END IF;
+        v_answers[i] := r.answer;
+    END LOOP;
+    RETURN to_jsonb(v_answers);
+END $$;
+COMMENT ON FUNCTION ledger.reserve_pending(jsonb) IS
+    'Array of requests in, array of answers out, in order. After it returns, what was admitted counts for every other '
+    'process. A refusal writes nothing. Set items (equal set_id) count once for the gap and each for the minute.';
+
+CREATE OR REPLACE FUNCTION ledger._lock_free_lanes(p_requests ledger.request[]) RETURNS ledger.request[]
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_locked record;
+    v_lanes text[] := '{}';
+    r ledger.request;
+    v_out ledger.request[] := '{}';
+BEGIN
+    FOR v_locked IN
+        SELECT x.account_id, x.market_id FROM ledger.exposure x WHERE (x.account_id, x.market_id) IN (
+            SELECT q.account_id, q.market_id FROM unnest(p_requests) q WHERE q.answer IS NULL)
+        ORDER BY x.account_id, x.market_id FOR UPDATE SKIP LOCKED
+    LOOP
+        v_lanes := v_lanes || (v_locked.account_id || ':' || v_locked.market_id);
+    END LOOP;
+    FOREACH r IN ARRAY p_requests LOOP
+        IF r.answer IS NULL AND (r.account_id || ':' || r.market_id) <> ALL (v_lanes) THEN
+            r.answer := ledger._refusal(r.item, 'BUSY', 'another transaction holds the market; ask for it singly');
+        END IF;
+        v_out := v_out || r;
+    END LOOP;
+    RETURN v_out;
+END $$;
+
+
+-- file: ledger/sql/functions/breach.sql
+-- purpose: halts, suspensions and the invariant breach: what stops trading, who may end it.
+-- locks:   _check_breach runs under the exposure and account_state locks of its market; halts lock nothing of the send path.
+-- index:   halt_standing; exposure by primary key.
+-- fence:   resume names a version and is refused while a newer halt of the same scope stands.
+
+CREATE OR REPLACE FUNCTION ledger._halted_by(p_account_id bigint, p_market_id bigint) RETURNS text
+LANGUAGE sql VOLATILE
+AS $$
+    SELECT h.scope || CASE WHEN h.scope_id = '' THEN '' ELSE ':' || h.scope_id END || ' (' || h.why || ')'
+    FROM ledger.halt h
+    WHERE h.cleared_at IS NULL
+      AND (h.scope = 'global'
+           OR h.scope = 'account' AND h.scope_id = p_account_id::text
+           OR h.scope = 'market' AND h.scope_id = p_market_id::text
+           OR h.scope = 'group' AND h.scope_id =
+              (SELECT m.group_key FROM ledger.market m WHERE m.market_id = p_market_id))
+    ORDER BY h.halt_id LIMIT 1
+$$;
+COMMENT ON FUNCTION ledger._halted_by(bigint, bigint) IS
+    'The first standing halt that covers the market for the account, as text, or NULL. VOLATILE: it must see '
+    'what was committed while the caller waited for its lock.';
+
+CREATE OR REPLACE FUNCTION ledger._add_halt(p_scope text, p_scope_id text, p_why text, p_as text, p_now timestamptz) RETURNS bigint
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_id bigint;
+BEGIN
+    INSERT INTO ledger.halt (scope, scope_id, why, set_by, set_as, set_at)
+    VALUES (p_scope, p_scope_id, left(p_why, 500), session_user, left(p_as, 200), p_now)
+    RETURNING halt_id INTO v_id;
+    INSERT INTO ledger.halt_change (halt_id, change, scope, scope_id, why, changed_by, changed_as, changed_at)
+    SELECT h.halt_id, 'set', h.scope, h.scope_id, h.why, h.set_by, h.set_as, h.set_at
+    FROM ledger.halt h WHERE h.halt_id = v_id;
+    RETURN v_id;
+END $$;
+COMMENT ON FUNCTION ledger._add_halt(text, text, text, text, timestamptz) IS
+    'A halt and its row in halt_change, which is what the audit holds the halt against.';
+
+CREATE OR REPLACE FUNCTION ledger._halt_once(p_scope text, p_scope_id text, p_why text, p_now timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM ledger.halt h WHERE h.scope = p_scope AND h.scope_id = p_scope_id
+                   AND h.cleared_at IS NULL AND split_part(h.why, ':', 1) = split_part(p_why, ':', 1)) THEN
+        PERFORM ledger._add_halt(p_scope, p_scope_id, p_why, 'ledger', p_now);
+    END IF;
+END $$;
+COMMENT ON FUNCTION ledger._halt_once(text, text, text, timestamptz) IS
+    'Sets a halt unless one of the same kind (the word before the colon) already stands.';
+
+CREATE OR REPLACE FUNCTION ledger._check_breach(
+    p_account_id bigint, p_market_id bigint, p_now timestamptz, p_overfill boolean DEFAULT false) RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    e ledger.exposure;
+    l ledger.limits := ledger._effective_limits(p_account_id, p_market_id);
+    v_up bigint;
+    v_down bigint;
+    v_why text;
+    v_until timestamptz;
+BEGIN
+    SELECT * INTO e FROM ledger.exposure x WHERE x.account_id = p_account_id AND x.market_id = p_market_id;
+    v_up := ledger._effective(e, 1);
+    v_down := ledger._effective(e, 2);
+    v_why := CASE
+        WHEN greatest(v_up, v_down) > l.max_outcome_micros THEN 'CAP_OUTCOME'
+        WHEN v_up + v_down > l.max_market_micros THEN 'CAP_MARKET'
+        WHEN least(e.confirmed[1], e.confirmed[2]) < 0 THEN 'NEGATIVE_POSITION'
+        WHEN p_overfill THEN 'OVERFILL'
+        END;
+    IF v_why IS NULL THEN
+        RETURN false;
+    END IF;
+    IF e.suspended_until > p_now AND e.suspended_why LIKE 'INVARIANT_BREACH_HALT%' THEN
+        RETURN true;
+    END IF;
+    SELECT greatest(m.window_end, p_now + interval '15 minutes', e.suspended_until) INTO v_until
+    FROM ledger.market m WHERE m.market_id = p_market_id;
+    UPDATE ledger.exposure SET suspended_until = v_until, suspended_why = 'INVARIANT_BREACH_HALT ' || v_why
+    WHERE account_id = p_account_id AND market_id = p_market_id;
+    PERFORM ledger._journal(p_account_id, p_market_id, p_now, 'INVARIANT_BREACH_HALT', NULL, NULL, NULL, NULL,
+        jsonb_build_object('why', v_why, 'up', v_up, 'down', v_down, 'total', v_up + v_down,
+            'cap_outcome', l.max_outcome_micros, 'cap_market', l.max_market_micros, 'until', v_until));
+    RETURN true;
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger._effective(e ledger.exposure, i integer) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT e.confirmed[i] + e.provisional_buy[i] + e.awaiting_buy[i] + e.open_buy[i] + e.pending_buy[i] $$;
+COMMENT ON FUNCTION ledger._effective(ledger.exposure, integer) IS
+    'Exposure that counts against caps: buys from the moment they are reserved, sells only once confirmed.';
+
+CREATE OR REPLACE FUNCTION ledger.sweep_breaches() RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    x record;
+    v_found integer := 0;
+BEGIN
+    PERFORM ledger._enter();
+    -- Finds again a breach whose own transaction was rolled back. Candidates are read without locks, then judged under them.
+    FOR x IN
+        SELECT e.account_id, e.market_id FROM ledger.exposure e
+        CROSS JOIN LATERAL ledger._effective_limits(e.account_id, e.market_id) l
+        WHERE (e.suspended_until IS NULL OR e.suspended_until <= ledger.clock())
+          AND (greatest(ledger._effective(e, 1), ledger._effective(e, 2)) > l.max_outcome_micros
+               OR ledger._effective(e, 1) + ledger._effective(e, 2) > l.max_market_micros
+               OR least(e.confirmed[1], e.confirmed[2]) < 0)
+        ORDER BY e.account_id, e.market_id LIMIT 100
+    LOOP
+        PERFORM FROM ledger.exposure e WHERE e.account_id = x.account_id AND e.market_id = x.market_id FOR UPDATE SKIP LOCKED;
+        CONTINUE WHEN NOT FOUND;
+        PERFORM FROM ledger.account_state s WHERE s.account_id = x.account_id FOR UPDATE SKIP LOCKED;
+        CONTINUE WHEN NOT FOUND;
+        IF ledger._check_breach(x.account_id, x.market_id, ledger._lane_time(x.account_id, x.market_id)) THEN
+            v_found := v_found + 1;
+        END IF;
+    END LOOP;
+    RETURN v_found;
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger._scope_id(p_scope text, p_id text) RETURNS text
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_id text;
+BEGIN
+    IF p_scope = 'global' THEN
+        RETURN '';
+    ELSIF p_scope = 'account' THEN
+        SELECT a.account_id::text INTO v_id FROM ledger.account a WHERE a.name = p_id;
+    ELSIF p_scope = 'market' THEN
+        SELECT ledger._market_id(p_id)::text INTO v_id;
+    ELSIF p_scope = 'group' THEN
+        -- A group may be halted before its first market is imported.
+        v_id := nullif(p_id, '');
+    ELSE
+        RAISE EXCEPTION 'BAD_REQUEST: scope must be global, account, group or market, not %', p_scope
+            USING ERRCODE = 'LG004';
+    END IF;
+    IF coalesce(p_id, '') = '' THEN
+        RAISE EXCEPTION 'BAD_REQUEST: the scope % has a name; nothing was changed', p_scope USING ERRCODE = 'LG004';
+    ELSIF v_id IS NULL THEN
+        RAISE EXCEPTION '%: %; nothing was changed',
+            CASE p_scope WHEN 'account' THEN 'UNKNOWN_ACCOUNT' ELSE 'UNKNOWN_MARKET' END, p_id USING ERRCODE = 'LG004';
+    END IF;
+    RETURN v_id;
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger.set_halt(p_scope text, p_id text, p_why text, p_as text DEFAULT '') RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_scope_id text;
+BEGIN
+    PERFORM ledger._enter();
+    IF coalesce(p_why, '') = '' THEN
+        RAISE EXCEPTION 'BAD_REQUEST: a halt needs a reason; nothing was halted' USING ERRCODE = 'LG004';
+    END IF;
+    v_scope_id := ledger._scope_id(p_scope, p_id);
+    RETURN ledger._add_halt(p_scope, v_scope_id, p_why, p_as, ledger.clock());
+END $$;
+COMMENT ON FUNCTION ledger.set_halt(text, text, text, text) IS
+    'Anyone may halt. Returns the version that resume must name. Effective for the next decision in every process.';
+
+CREATE OR REPLACE FUNCTION ledger.clear_halt(p_scope text, p_id text, p_version bigint, p_why text DEFAULT '', p_as text DEFAULT '')
+RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_scope_id text;
+    v_newest bigint;
+    v_count integer;
+BEGIN
+    PERFORM ledger._enter();
+    v_scope_id := ledger._scope_id(p_scope, p_id);
+    IF p_version IS NULL THEN
+        RAISE EXCEPTION 'BAD_REQUEST: resuming names the version that is ended; nothing was resumed' USING ERRCODE = 'LG004';
+    END IF;
+    PERFORM FROM ledger.halt h WHERE h.scope = p_scope AND h.scope_id = v_scope_id AND h.cleared_at IS NULL
+    ORDER BY h.halt_id FOR UPDATE;
+    SELECT max(h.halt_id) INTO v_newest FROM ledger.halt h
+    WHERE h.scope = p_scope AND h.scope_id = v_scope_id AND h.cleared_at IS NULL;
+    IF v_newest IS NULL OR v_newest < p_version THEN
+        RAISE EXCEPTION 'STALE_VERSION: no halt of this scope with version % stands; nothing was resumed', p_version
+            USING ERRCODE = 'LG005', HINT = 'ledger-worker status lists the standing halts with their versions.';
+    ELSIF v_newest > p_version THEN
+        RAISE EXCEPTION 'STALE_VERSION: a newer halt (version %) of this scope stands; nothing was resumed', v_newest
+            USING ERRCODE = 'LG005', HINT = 'Read its reason with ledger-worker status, then name that version.';
+    END IF;
+    WITH cleared AS (
+        UPDATE ledger.halt SET cleared_at = ledger.clock(), cleared_by = session_user,
+                               cleared_as = left(p_as, 200), cleared_why = left(p_why, 500)
+        -- By version: one that was committed since the look above stands.
+        WHERE scope = p_scope AND scope_id = v_scope_id AND cleared_at IS NULL AND halt_id <= p_version
+        RETURNING *)
+    INSERT INTO ledger.halt_change (halt_id, change, scope, scope_id, why, changed_by, changed_as, changed_at)
+    SELECT c.halt_id, 'cleared', c.scope, c.scope_id, c.cleared_why, c.cleared_by, c.cleared_as, c.cleared_at FROM cleared c;
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    RETURN v_count;
+END $$;
+
+
+-- file: ledger/sql/functions/settle.sql
+-- purpose: the one place where an order changes: state, reservation, counters, balances, outbox, journal, breach check.
+-- locks:   the caller holds exposure, account_state and the order (see _lock_lanes); nothing further is locked first.
+-- index:   primary keys.
+-- fence:   ledger.transition; a refused event changes nothing but the journal.
+-- Everything an order contributes to a counter or balance is a function of its row, so each change books the
+-- difference between what it contributed before and after: nothing is counted twice or not at all.
+
+CREATE OR REPLACE FUNCTION ledger._lock_lanes(
+    p_order_ids bigint[], p_accounts text[] DEFAULT '{}', p_mending boolean DEFAULT false) RETURNS bigint[]
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_ids bigint[];
+BEGIN
+    PERFORM ledger._enter();
+    -- What the caller may not touch is not locked either: naming other people's orders must not hold them up.
+    v_ids := array(SELECT o.order_id FROM ledger.orders o
+                   WHERE o.order_id = ANY (p_order_ids) AND (p_mending OR ledger._may_act_for(o.account_id)));
+    PERFORM FROM ledger.exposure e
+    WHERE (e.account_id, e.market_id) IN (
+        SELECT o.account_id, o.market_id FROM ledger.orders o WHERE o.order_id = ANY (v_ids))
+    ORDER BY e.account_id, e.market_id FOR UPDATE;
+    PERFORM FROM ledger.account_state s
+    WHERE s.account_id IN (SELECT o.account_id FROM ledger.orders o WHERE o.order_id = ANY (v_ids)
+                           UNION SELECT a.account_id FROM ledger.account a WHERE a.name = ANY (p_accounts))
+    ORDER BY s.account_id FOR UPDATE;
+    PERFORM FROM ledger.orders o WHERE o.order_id = ANY (v_ids)
+    ORDER BY o.account_id, o.order_id FOR UPDATE;
+    RETURN v_ids;
+END $$;
+COMMENT ON FUNCTION ledger._lock_lanes(bigint[], text[], boolean) IS
+    'Takes every lock a set of orders (and of accounts by name) needs, in the fixed order, before anything is decided. '
+    'Returns the orders it locked: one that is committed a moment later is visible then, and must be left alone.';
+
+CREATE OR REPLACE FUNCTION ledger._order(p_order_id bigint, p_locked bigint[]) RETURNS ledger.orders
+LANGUAGE sql VOLATILE
+AS $$ SELECT o FROM ledger.orders o WHERE o.order_id = p_order_id AND p_order_id = ANY (p_locked) $$;
+
+CREATE OR REPLACE FUNCTION ledger._no_order(p_item integer, p_order_id bigint) RETURNS jsonb
+LANGUAGE sql VOLATILE
+AS $$
+    SELECT CASE WHEN EXISTS (SELECT FROM ledger.orders o WHERE o.order_id = p_order_id
+                             AND NOT ledger._may_act_for(o.account_id))
+        THEN ledger._refusal(p_item, 'NOT_GRANTED', 'this login was not granted the account')
+        ELSE ledger._refusal(p_item, 'UNKNOWN_ORDER', 'there is no such order') END
+$$;
+
+CREATE OR REPLACE FUNCTION ledger._lane_time(p_account_id bigint, p_market_id bigint) RETURNS timestamptz
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_now timestamptz;
+BEGIN
+    -- Read after the lock; never behind a time already used here, should the machine's clock step back.
+    UPDATE ledger.exposure SET clock_at = greatest(clock_at, ledger.clock())
+    WHERE account_id = p_account_id AND market_id = p_market_id
+    RETURNING clock_at INTO v_now;
+    RETURN v_now;
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger._book(
+    p_account_id bigint, p_asset text, p_available bigint, p_locked bigint, p_cause text, p_key text,
+    p_at timestamptz, p_order_id bigint DEFAULT NULL, p_trade_id text DEFAULT NULL, p_note text DEFAULT NULL)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_seq bigint;
+    v_available bigint;
+BEGIN
+    IF p_available = 0 AND p_locked = 0 THEN
+        RETURN;
+    END IF;
+    INSERT INTO ledger.balance AS b (account_id, asset, available, locked)
+    VALUES (p_account_id, p_asset, p_available, p_locked)
+    ON CONFLICT (account_id, asset) DO UPDATE
+        SET available = b.available + excluded.available, locked = b.locked + excluded.locked
+    RETURNING available INTO v_available;
+    UPDATE ledger.account_state SET entry_seq = entry_seq + 1
+    WHERE account_id = p_account_id RETURNING entry_seq INTO v_seq;
+    INSERT INTO ledger.balance_entry (account_id, entry_seq, asset, cause, entry_key, available_delta,
+                                      locked_delta, order_id, trade_id, note, at)
+    VALUES (p_account_id, v_seq, p_asset, p_cause, p_key, p_available, p_locked, p_order_id, p_trade_id, p_note, p_at);
+    IF v_available < 0 AND p_available < 0 THEN
+        -- Holds are checked before they are taken, so only a fact leads here: it is booked, and trading stops.
+        PERFORM ledger._halt_once('account', p_account_id::text,
+            format('NEGATIVE_BALANCE: %s of %s after %s', v_available, p_asset, p_cause), p_at);
+    END IF;
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger._settle(
+    o ledger.orders, p_event text, p_cause text, p_now timestamptz, p_detail jsonb DEFAULT '{}',
+    p_provisional bigint DEFAULT 0, p_confirmed bigint DEFAULT 0, p_cash bigint DEFAULT 0,
+    p_attempt integer DEFAULT NULL, p_trade_id text DEFAULT NULL) RETURNS text
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_from text := o.state;
+    v_to text;
+    v_old ledger.reservation;
+    v_new ledger.reservation;
+    v_matched bigint := greatest(o.size_matched_micros, o.traded_micros);
+    v_held bigint;
+    v_key text;
+BEGIN
+    SELECT t.to_state INTO v_to FROM ledger.transition t WHERE t.from_state = o.state AND t.event = p_event;
+    IF v_to IS NULL THEN
+        PERFORM ledger._journal(o.account_id, o.market_id, p_now, 'ILLEGAL_TRANSITION', o.order_id, p_attempt,
+                                o.state, NULL, p_detail || jsonb_build_object('event', p_event));
+        RETURN NULL;
+    END IF;
+    IF v_to <> v_from THEN
+        o.state := v_to;
+        o.state_at := p_now;
+        o.cause := p_cause;
+    END IF;
+    IF v_to NOT IN ('SENDING', 'UNKNOWN', 'RESERVED', 'PREPARED', 'HELD_BACK') THEN
+        o.fate_open := false;
+    END IF;
+
+    SELECT * INTO v_old FROM ledger.reservation r WHERE r.account_id = o.account_id AND r.order_id = o.order_id;
+    v_new := v_old;
+    v_new.shares_micros := CASE WHEN ledger._ended(v_to) THEN 0 ELSE greatest(o.size_micros - v_matched, 0) END;
+    v_new.awaiting_micros := v_matched - o.traded_micros;
+    v_new.held_micros := ledger._held_by(o, v_new.shares_micros, v_new.awaiting_micros);
+    v_new.phase := CASE
+        WHEN v_to IN ('LIVE', 'DELAYED') THEN 'open'
+        WHEN NOT ledger._ended(v_to) THEN 'pending'
+        WHEN v_new.awaiting_micros > 0 OR v_new.held_micros > 0 THEN 'settling'
+        ELSE 'released' END;
+    v_new.released_at := CASE v_new.phase WHEN 'released' THEN coalesce(v_old.released_at, p_now) END;
+    v_new.awaiting_since := CASE WHEN v_new.awaiting_micros > 0 THEN coalesce(v_old.awaiting_since, p_now) END;
+
+    UPDATE ledger.orders SET
+        state = o.state, state_at = o.state_at, cause = o.cause, venue_order_id = o.venue_order_id,
+        size_matched_micros = o.size_matched_micros, traded_micros = o.traded_micros,
+        confirmed_micros = o.confirmed_micros, failed_micros = o.failed_micros, attempts = o.attempts,
+        fate_open = o.fate_open, seen_at_venue = o.seen_at_venue, last_deadline = o.last_deadline,
+        cancel_asked_at = o.cancel_asked_at, cancel_reason = o.cancel_reason
+    WHERE account_id = o.account_id AND order_id = o.order_id;
+
+    IF v_new IS DISTINCT FROM v_old THEN
+        UPDATE ledger.reservation SET
+            phase = v_new.phase, shares_micros = v_new.shares_micros, awaiting_micros = v_new.awaiting_micros,
+            held_micros = v_new.held_micros, awaiting_since = v_new.awaiting_since, released_at = v_new.released_at
+        WHERE account_id = o.account_id AND order_id = o.order_id;
+    END IF;
+    PERFORM ledger._shift_exposure(o, v_old, v_new, p_provisional, p_confirmed);
+
+    v_held := v_new.held_micros - v_old.held_micros;
+    v_key := format('order:%s:%s', o.order_id,
+        (SELECT journal_seq + 1 FROM ledger.account_state s WHERE s.account_id = o.account_id));
+    IF o.side = 'BUY' THEN
+        PERFORM ledger._book(o.account_id, 'collateral', p_cash - v_held, v_held, p_event, v_key || ':c',
+                             p_now, o.order_id, p_trade_id);
+        PERFORM ledger._book(o.account_id, o.token_id, p_confirmed, 0, p_event, v_key || ':t',
+                             p_now, o.order_id, p_trade_id);
+    ELSE
+        PERFORM ledger._book(o.account_id, o.token_id, -v_held - p_confirmed, v_held, p_event, v_key || ':t',
+                             p_now, o.order_id, p_trade_id);
+        PERFORM ledger._book(o.account_id, 'collateral', p_cash, 0, p_event, v_key || ':c',
+                             p_now, o.order_id, p_trade_id);
+    END IF;
+
+    PERFORM ledger._follow_queues(o, v_from, p_now);
+    PERFORM ledger._journal(o.account_id, o.market_id, p_now, p_event, o.order_id, p_attempt, v_from, v_to,
+        CASE WHEN v_to <> v_from AND p_cause <> '' THEN p_detail || jsonb_build_object('cause', p_cause) ELSE p_detail END);
+    IF p_event IN ('SEE', 'FILL_PART', 'FILL_ALL', 'END_CANCELLED', 'END_EXPIRED', 'REOPEN') THEN
+        PERFORM ledger._check_breach(o.account_id, o.market_id, p_now, v_matched > o.size_micros);
+    END IF;
+    IF ledger._ended(v_to) AND NOT ledger._ended(v_from) THEN
+        PERFORM ledger._finish_replacement(o, p_now);
+    END IF;
+    RETURN v_to;
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger._shift_exposure(
+    o ledger.orders, p_old ledger.reservation, p_new ledger.reservation, p_provisional bigint, p_confirmed bigint)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    i integer := o.outcome + 1;
+    v_pending bigint := CASE p_new.phase WHEN 'pending' THEN p_new.shares_micros ELSE 0 END
+                      - CASE p_old.phase WHEN 'pending' THEN p_old.shares_micros ELSE 0 END;
+    v_open bigint := CASE p_new.phase WHEN 'open' THEN p_new.shares_micros ELSE 0 END
+                   - CASE p_old.phase WHEN 'open' THEN p_old.shares_micros ELSE 0 END;
+    v_awaiting bigint := p_new.awaiting_micros - p_old.awaiting_micros;
+BEGIN
+    IF v_pending = 0 AND v_open = 0 AND v_awaiting = 0 AND p_provisional = 0 AND p_confirmed = 0 THEN
+        RETURN;
+    END IF;
+    IF o.side = 'BUY' THEN
+        UPDATE ledger.exposure e SET
+            pending_buy[i] = e.pending_buy[i] + v_pending, open_buy[i] = e.open_buy[i] + v_open,
+            awaiting_buy[i] = e.awaiting_buy[i] + v_awaiting,
+            provisional_buy[i] = e.provisional_buy[i] + p_provisional,
+            confirmed[i] = e.confirmed[i] + p_confirmed
+        WHERE e.account_id = o.account_id AND e.market_id = o.market_id;
+    ELSE
+        UPDATE ledger.exposure e SET
+            pending_sell[i] = e.pending_sell[i] + v_pending, open_sell[i] = e.open_sell[i] + v_open,
+            awaiting_sell[i] = e.awaiting_sell[i] + v_awaiting,
+            provisional_sell[i] = e.provisional_sell[i] + p_provisional,
+            confirmed[i] = e.confirmed[i] - p_confirmed
+        WHERE e.account_id = o.account_id AND e.market_id = o.market_id;
+    END IF;
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger._follow_queues(o ledger.orders, p_from text, p_now timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    IF o.state = p_from THEN
+        RETURN;
+    END IF;
+    IF o.state = 'UNKNOWN' THEN
+        UPDATE ledger.outbox SET claimed_by = NULL, claimed_until = NULL,
+            status = CASE WHEN released_at IS NULL THEN 'blocked' ELSE 'released' END
+        WHERE account_id = o.account_id AND order_id = o.order_id;
+    ELSIF o.state IN ('LIVE', 'DELAYED') OR ledger._ended(o.state) THEN
+        -- Evidence cancels a retry that is still scheduled.
+        UPDATE ledger.outbox SET status = 'done', claimed_by = NULL, claimed_until = NULL
+        WHERE account_id = o.account_id AND order_id = o.order_id;
+    END IF;
+    IF ledger._ended(o.state) THEN
+        UPDATE ledger.cancel_request SET status = 'done', claimed_by = NULL
+        WHERE account_id = o.account_id AND order_id = o.order_id AND status = 'due';
+    ELSIF ledger._ended(p_from) THEN
+        PERFORM ledger._queue_cancel(o, 'reopened: seen alive after it was believed ended', p_now);
+    END IF;
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger._queue_cancel(o ledger.orders, p_reason text, p_now timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    INSERT INTO ledger.cancel_request AS c
+        (account_id, order_id, market_id, reason, asked_by, asked_at, status, next_at)
+    -- Due by the clock that claims go by: the market's time may be ahead of it, and a cancel waits for nothing.
+    VALUES (o.account_id, o.order_id, o.market_id, left(p_reason, 500), session_user, p_now, 'due', least(p_now, ledger.clock()))
+    ON CONFLICT (account_id, order_id) DO UPDATE
+        SET status = 'due', next_at = CASE WHEN c.status = 'due' THEN least(c.next_at, excluded.next_at)
+                                           ELSE excluded.next_at END;
+    UPDATE ledger.orders SET cancel_asked_at = coalesce(cancel_asked_at, p_now),
+                             cancel_reason = coalesce(cancel_reason, left(p_reason, 500))
+    WHERE account_id = o.account_id AND order_id = o.order_id;
+END $$;
+
+
+-- file: ledger/sql/functions/attempts.sql
+-- purpose: the send path: sign, open an attempt, record how it ended.
+-- locks:   exposure, account_state, orders of the batch (_lock_lanes), then attempt and outbox rows.
+-- index:   orders_by_id, attempt and outbox by primary or unique key.
+-- fence:   prepare and open_attempt need the live claim (incarnation, claim_no); a completion needs the open attempt
+--          of that incarnation. No row updated means: I am the zombie. Its answer is kept as evidence only.
+
+CREATE OR REPLACE FUNCTION ledger._claim_holds(o ledger.orders, p_incarnation uuid, p_claim_no bigint) RETURNS boolean
+LANGUAGE sql VOLATILE
+AS $$
+    SELECT EXISTS (SELECT FROM ledger.outbox b WHERE b.account_id = o.account_id AND b.order_id = o.order_id
+        AND b.status IN ('claimed', 'blocked', 'released') AND b.claimed_by = p_incarnation AND b.claim_no = p_claim_no
+        AND b.claimed_until > ledger.clock())
+$$;
+
+CREATE OR REPLACE FUNCTION ledger._ids(p_items jsonb) RETURNS bigint[]
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+BEGIN
+    IF jsonb_typeof(p_items) IS DISTINCT FROM 'array' OR jsonb_array_length(p_items) > 1024 THEN
+        RAISE EXCEPTION 'BAD_REQUEST: an array of at most 1024 items is needed; nothing was done' USING ERRCODE = 'LG004';
+    END IF;
+    RETURN array(SELECT ledger._whole(x -> 'order_id') FROM jsonb_array_elements(p_items) x
+                 WHERE ledger._whole(x -> 'order_id') IS NOT NULL);
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger._ok(p_item integer, o ledger.orders, p_state text) RETURNS jsonb
+LANGUAGE sql IMMUTABLE
+AS $$ SELECT jsonb_build_object('item', p_item, 'status', 'ok', 'order_id', o.order_id, 'state', p_state) $$;
+
+CREATE OR REPLACE FUNCTION ledger.prepare(p_items jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_locked bigint[];
+    x jsonb;
+    o ledger.orders;
+    s ledger.signed_order;
+    v_answers jsonb := '[]';
+    v_answer jsonb;
+    i integer := 0;
+BEGIN
+    v_locked := ledger._lock_lanes(ledger._ids(p_items));
+    FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
+        o := ledger._order(ledger._whole(x -> 'order_id'), v_locked);
+        IF o.order_id IS NULL THEN
+            v_answer := ledger._no_order(i, ledger._whole(x -> 'order_id'));
+        ELSIF NOT ledger._claim_holds(o, (x ->> 'incarnation')::uuid, ledger._whole(x -> 'claim_no')) THEN
+            v_answer := ledger._refusal(i, 'STALE_ATTEMPT', 'the claim is not this worker''s any more; nothing was stored');
+        ELSIF o.state <> 'RESERVED' THEN
+            -- The transition table refuses it and journals that; nothing else changes.
+            PERFORM ledger._settle(o, 'PREPARE', '', ledger._lane_time(o.account_id, o.market_id));
+            v_answer := ledger._refusal(i, 'ILLEGAL_TRANSITION', format('order %s is %s', o.order_id, o.state));
+        ELSE
+            INSERT INTO ledger.signed_order (account_id, order_id, venue_order_id, body, fields, signed_at, signed_by)
+            VALUES (o.account_id, o.order_id, x ->> 'venue_order_id', decode(x ->> 'body', 'base64'),
+                    x -> 'fields', ledger._lane_time(o.account_id, o.market_id), (x ->> 'incarnation')::uuid)
+            RETURNING * INTO s;
+            o.venue_order_id := s.venue_order_id;
+            v_answer := ledger._ok(i, o, ledger._settle(o, 'PREPARE', '', s.signed_at,
+                jsonb_build_object('venue_order_id', s.venue_order_id, 'signed_by', s.signed_by,
+                    'body', encode(sha256(s.body), 'hex'),
+                    'fields', encode(sha256(convert_to(s.fields::text, 'UTF8')), 'hex'))));
+        END IF;
+        v_answers := v_answers || v_answer;
+        i := i + 1;
+    END LOOP;
+    RETURN v_answers;
+END $$;
+COMMENT ON FUNCTION ledger.prepare(jsonb) IS
+    'Items {order_id, incarnation, claim_no, venue_order_id, body (base64), fields}: RESERVED to PREPARED.';
+
+CREATE OR REPLACE FUNCTION ledger.open_attempt(p_items jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_locked bigint[];
+    x jsonb;
+    o ledger.orders;
+    e ledger.exposure;
+    v_now timestamptz;
+    v_left interval;
+    v_code text;
+    v_answers jsonb := '[]';
+    v_answer jsonb;
+    i integer := 0;
+BEGIN
+    v_locked := ledger._lock_lanes(ledger._ids(p_items));
+    FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
+        o := ledger._order(ledger._whole(x -> 'order_id'), v_locked);
+        IF o.order_id IS NULL THEN
+            v_answer := ledger._no_order(i, ledger._whole(x -> 'order_id'));
+        ELSIF NOT ledger._claim_holds(o, (x ->> 'incarnation')::uuid, ledger._whole(x -> 'claim_no')) THEN
+            v_answer := ledger._refusal(i, 'STALE_ATTEMPT', 'the claim is not this worker''s any more; send nothing');
+        ELSIF o.state NOT IN ('PREPARED', 'HELD_BACK', 'UNKNOWN') THEN
+            PERFORM ledger._settle(o, 'OPEN', '', ledger._lane_time(o.account_id, o.market_id));
+            v_answer := ledger._refusal(i, 'ILLEGAL_TRANSITION', format('order %s is %s; send nothing', o.order_id, o.state));
+        ELSE
+            v_now := ledger._lane_time(o.account_id, o.market_id);
+            SELECT * INTO e FROM ledger.exposure q WHERE q.account_id = o.account_id AND q.market_id = o.market_id;
+            v_left := ledger._validity_left(o);
+            v_code := ledger._no_longer_wanted(o, e, v_left, v_now);
+            IF v_code IS NULL AND ledger._gate(o.account_id, o.post_only) IS NOT NULL THEN
+                -- Wanted, and not now: back to its lane. A resend of an unknown order keeps its place.
+                UPDATE ledger.outbox b SET status = 'ready', claimed_by = NULL, claimed_until = NULL,
+                    not_before = greatest(b.not_before, ledger.clock() + interval '500 milliseconds')
+                WHERE b.account_id = o.account_id AND b.order_id = o.order_id AND b.status = 'claimed';
+                v_answer := ledger._refusal(i, 'VENUE_MODE', format('the venue is %s; nothing was sent, it goes later',
+                    ledger._gate(o.account_id, o.post_only)));
+            ELSIF v_code IS NULL THEN
+                v_answer := ledger._open(i, o, x, v_left, v_now);
+            ELSIF o.state = 'UNKNOWN' THEN
+                -- A copy may live: only look-ups and DELETE from here on.
+                PERFORM ledger._queue_cancel(o, v_code, v_now);
+                v_answer := ledger._refusal(i, v_code, 'the order is not wanted any more; it is not sent again');
+            ELSE
+                PERFORM ledger._settle(o, 'WITHDRAW', v_code, v_now);
+                v_answer := ledger._refusal(i, v_code, 'the order is not wanted any more; it was never placed');
+            END IF;
+        END IF;
+        v_answers := v_answers || v_answer;
+        i := i + 1;
+    END LOOP;
+    RETURN v_answers;
+END $$;
+COMMENT ON FUNCTION ledger.open_attempt(jsonb) IS
+    'Items {order_id, incarnation, claim_no, owner, request_timeout_ms}. Bytes may leave only after this has returned '
+    'ok, and only until send_within_ms after a monotonic clock reading taken before the call (2 s, or what remains of '
+    'valid_until).';
+
+CREATE OR REPLACE FUNCTION ledger._no_longer_wanted(
+    o ledger.orders, e ledger.exposure, p_left interval, p_now timestamptz) RETURNS text
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    RETURN CASE
+        WHEN o.cancel_asked_at IS NOT NULL THEN 'CANCEL_ASKED'
+        WHEN p_left <= interval '0' THEN 'EXPIRED'
+        WHEN e.suspended_until > p_now THEN 'SUSPENDED'
+        WHEN ledger._halted_by(o.account_id, o.market_id) IS NOT NULL THEN 'HALTED' END;
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger._validity_left(o ledger.orders) RETURNS interval
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    -- Not the market's time, which stands still while the clock is behind it: standing still, it would lengthen validity.
+    v_clock timestamptz := ledger.clock();
+BEGIN
+    IF v_clock < o.created_at OR o.order_id <= (SELECT max(s.last_order_id) FROM ledger.clock_step s) THEN
+        RETURN interval '0';
+    END IF;
+    RETURN least(o.valid_until, CASE WHEN o.expires_at_s > 0 THEN to_timestamp(o.expires_at_s) END) - v_clock;
+END $$;
+COMMENT ON FUNCTION ledger._validity_left(ledger.orders) IS
+    'How long the order may still be sent; nothing once the clock is known to have gone back since it was reserved: how '
+    'long ago that was cannot be told then, and an intent is not sent late.';
+
+CREATE OR REPLACE FUNCTION ledger._open(p_item integer, o ledger.orders, x jsonb, p_left interval, p_now timestamptz) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    -- An intent is not sent late: what remains of its validity may be less than the two seconds.
+    v_within interval := least(interval '2 seconds', p_left);
+    v_send_by timestamptz := p_now + v_within;
+BEGIN
+    o.attempts := o.attempts + 1;
+    o.last_deadline := greatest(o.last_deadline,
+        v_send_by + make_interval(secs => coalesce(ledger._whole(x -> 'request_timeout_ms'), 10000) / 1000.0));
+    INSERT INTO ledger.attempt (account_id, order_id, attempt, incarnation, owner, opened_at, send_by, deadline)
+    VALUES (o.account_id, o.order_id, o.attempts, (x ->> 'incarnation')::uuid, coalesce(x ->> 'owner', ''),
+            p_now, v_send_by, o.last_deadline);
+    UPDATE ledger.outbox SET status = 'claimed' WHERE account_id = o.account_id AND order_id = o.order_id;
+    RETURN ledger._ok(p_item, o, ledger._settle(o, 'OPEN', '', p_now, jsonb_build_object('send_by', v_send_by,
+            'deadline', o.last_deadline,            'incarnation', x ->> 'incarnation', 'owner', coalesce(x ->> 'owner', '')), p_attempt => o.attempts))
+        || jsonb_build_object('attempt', o.attempts,
+            'send_within_ms', floor(extract(epoch FROM v_within) * 1000)::bigint);
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger._answer(p_outcome text, p_code text, p_raw text) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT jsonb_build_object('outcome', p_outcome, 'code', p_code,
+                              'answer', encode(sha256(convert_to(left(p_raw, 8192), 'UTF8')), 'hex'))
+$$;
+COMMENT ON FUNCTION ledger._answer(text, text, text) IS 'How an attempt ended, for the journal; of the venue''s answer its digest.';
+
+CREATE OR REPLACE FUNCTION ledger._complete(
+    p_items jsonb, p_outcome text, p_event text) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_locked bigint[];
+    x jsonb;
+    o ledger.orders;
+    v_now timestamptz;
+    v_event text;
+    v_code text;
+    v_state text;
+    v_answers jsonb := '[]';
+    v_answer jsonb;
+    i integer := 0;
+BEGIN
+    v_locked := ledger._lock_lanes(ledger._ids(p_items));
+    FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
+        o := ledger._order(ledger._whole(x -> 'order_id'), v_locked);
+        v_code := left(coalesce(x ->> 'code', ''), 200);
+        IF o.order_id IS NULL THEN
+            v_answers := v_answers || ledger._no_order(i, ledger._whole(x -> 'order_id'));
+            i := i + 1;
+            CONTINUE;
+        END IF;
+        v_now := ledger._lane_time(o.account_id, o.market_id);
+        UPDATE ledger.attempt SET outcome = p_outcome, code = v_code, answer = left(x ->> 'raw', 8192), ended_at = v_now
+        WHERE account_id = o.account_id AND order_id = o.order_id AND attempt = ledger._whole(x -> 'attempt')
+          AND incarnation = (x ->> 'incarnation')::uuid AND outcome = 'open';
+        IF NOT FOUND THEN
+            PERFORM ledger._journal(o.account_id, o.market_id, v_now, 'REFUSED_COMPLETION', o.order_id,
+                ledger._whole(x -> 'attempt')::integer, o.state, NULL, jsonb_build_object('outcome', p_outcome, 'code', v_code)
+                || ledger._keep_evidence(o, 'refused_completion', v_now, v_now, (x ->> 'incarnation')::uuid, NULL,
+                    left(format('attempt %s: %s %s %s', x ->> 'attempt', p_outcome, v_code, x ->> 'raw'), 8192)));
+            IF p_outcome IN ('accepted', 'seen') THEN
+                PERFORM ledger._late_sighting(o, x, v_now);
+            END IF;
+            v_answer := ledger._refusal(i, 'STALE_ATTEMPT', 'this attempt is not open for this worker; kept as evidence');
+        ELSIF o.state <> 'SENDING' THEN
+            -- The stream was faster: the order already stands on better evidence than this answer.
+            PERFORM ledger._journal(o.account_id, o.market_id, v_now, 'ATTEMPT_ENDED', o.order_id,
+                ledger._whole(x -> 'attempt')::integer, o.state, o.state, ledger._answer(p_outcome, v_code, x ->> 'raw'));
+            v_answer := ledger._ok(i, o, o.state);
+        ELSE
+            v_event := p_event;
+            IF p_event IN ('REJECT', 'HOLD_BACK') AND (o.fate_open OR o.seen_at_venue) THEN
+                -- A refusal of this copy proves nothing about an earlier one.
+                v_event := 'LOSE';
+            END IF;
+            IF v_event = 'LOSE' THEN
+                o.fate_open := true;
+            END IF;
+            IF p_outcome IN ('accepted', 'seen') THEN
+                o.seen_at_venue := true;
+            END IF;
+            v_state := ledger._settle(o, v_event, v_code, v_now, ledger._answer(p_outcome, v_code, x ->> 'raw'),
+                                      p_attempt => ledger._whole(x -> 'attempt')::integer);
+            IF v_state = 'HELD_BACK' THEN
+                UPDATE ledger.outbox SET status = 'ready', claimed_by = NULL, claimed_until = NULL,
+                    -- By the clock that claims go by: the market's time may be ahead of it, and this would wait for that.
+                    not_before = ledger.clock() + make_interval(secs => coalesce(ledger._whole(x -> 'retry_after_ms'), 1000) / 1000.0)
+                WHERE account_id = o.account_id AND order_id = o.order_id AND status = 'claimed';
+                IF o.cancel_asked_at IS NOT NULL THEN
+                    -- Known unsent again: the cancel that had to wait for this answer ends it here.
+                    v_state := ledger._settle(ledger._order(o.order_id, v_locked), 'WITHDRAW', 'CANCEL_ASKED', v_now);
+                END IF;
+            END IF;
+            v_answer := ledger._ok(i, o, v_state);
+        END IF;
+        v_answers := v_answers || v_answer;
+        i := i + 1;
+    END LOOP;
+    RETURN v_answers;
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger._sighted(o ledger.orders, p_now timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    UPDATE ledger.orders SET seen_at_venue = true
+    WHERE account_id = o.account_id AND order_id = o.order_id AND NOT seen_at_venue;
+    IF FOUND THEN
+        PERFORM ledger._journal(o.account_id, o.market_id, p_now, 'SIGHTED', o.order_id, NULL, o.state, o.state);
+    END IF;
+END $$;
+COMMENT ON FUNCTION ledger._sighted(ledger.orders, timestamptz) IS
+    'The venue knows the id, and nothing else follows from it: from now on the order is never absent.';
+
+CREATE OR REPLACE FUNCTION ledger._late_sighting(o ledger.orders, x jsonb, p_now timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    -- Refused as a completion, but the venue did tell the zombie that it knows the id.
+    IF NOT EXISTS (SELECT FROM ledger.attempt t WHERE t.account_id = o.account_id AND t.order_id = o.order_id
+                   AND t.attempt = ledger._whole(x -> 'attempt') AND t.incarnation = (x ->> 'incarnation')::uuid) THEN
+        RETURN;
+    END IF;
+    o.seen_at_venue := true;
+    IF o.state IN ('REJECTED', 'NOT_PLACED') THEN
+        PERFORM ledger._settle(o, 'SEE', 'LATE_ANSWER', p_now);
+    ELSE
+        PERFORM ledger._sighted(o, p_now);
+    END IF;
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger.acknowledge(p_items jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$ BEGIN RETURN ledger._complete(p_items, 'accepted', 'ACCEPT'); END $$;
+COMMENT ON FUNCTION ledger.acknowledge(jsonb) IS
+    'Items {order_id, attempt, incarnation, code (raw status), raw}: pending becomes open in this commit.';
+
+CREATE OR REPLACE FUNCTION ledger.acknowledge_delayed(p_items jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$ BEGIN RETURN ledger._complete(p_items, 'accepted', 'DELAY'); END $$;
+
+CREATE OR REPLACE FUNCTION ledger.reject(p_items jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$ BEGIN RETURN ledger._complete(p_items, 'rejected', 'REJECT'); END $$;
+COMMENT ON FUNCTION ledger.reject(jsonb) IS
+    'A definite refusal. Ends the order only if no earlier attempt of it is unknown and the id was never seen.';
+
+CREATE OR REPLACE FUNCTION ledger.hold_back(p_items jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$ BEGIN RETURN ledger._complete(p_items, 'held_back', 'HOLD_BACK'); END $$;
+COMMENT ON FUNCTION ledger.hold_back(jsonb) IS
+    'Known not processed (425, 429, 503, not ready, dropped before sending): the same bytes go again after retry_after_ms.';
+
+CREATE OR REPLACE FUNCTION ledger.mark_seen(p_items jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$ BEGIN RETURN ledger._complete(p_items, 'seen', 'LOSE'); END $$;
+COMMENT ON FUNCTION ledger.mark_seen(jsonb) IS
+    'Duplicated: the venue knows the id. Neither live nor filled nor dead: UNKNOWN until a read, and never absent.';
+
+CREATE OR REPLACE FUNCTION ledger.mark_unknown(p_items jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$ BEGIN RETURN ledger._complete(p_items, 'unknown', 'LOSE'); END $$;
+
+CREATE OR REPLACE FUNCTION ledger.release_pending(p_items jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_locked bigint[];
+    x jsonb;
+    o ledger.orders;
+    v_answers jsonb := '[]';
+    v_answer jsonb;
+    i integer := 0;
+BEGIN
+    v_locked := ledger._lock_lanes(ledger._ids(p_items));
+    FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
+        o := ledger._order(ledger._whole(x -> 'order_id'), v_locked);
+        v_answer := CASE
+            WHEN o.order_id IS NULL THEN ledger._no_order(i, ledger._whole(x -> 'order_id'))
+            WHEN ledger._ended(o.state) THEN ledger._ok(i, o, o.state) || '{"replay": true}'
+            WHEN o.state IN ('RESERVED', 'PREPARED', 'HELD_BACK') THEN ledger._ok(i, o, ledger._settle(o, 'WITHDRAW',
+                left(coalesce(x ->> 'cause', 'RELEASED'), 200), ledger._lane_time(o.account_id, o.market_id)))
+            ELSE ledger._refusal(i, 'NOT_PROVEN', format('order %s is %s: a copy may be at the venue, so its hold stays; '
+                'ask for a cancel instead', o.order_id, o.state)) END;
+        v_answers := v_answers || v_answer;
+        i := i + 1;
+    END LOOP;
+    RETURN v_answers;
+END $$;
+COMMENT ON FUNCTION ledger.release_pending(jsonb) IS
+    'Items {order_id, cause}. Releases what was never sent; repeating it changes nothing; refuses what may be at the venue.';
+
+
+-- file: ledger/sql/functions/facts.sql
+-- purpose: book what happened at the venue: what an order looks like there, and our part of each trade.
+-- locks:   exposure, account_state, orders (_lock_lanes), then the fill row. Facts about ids nobody knows lock only account_state.
+-- index:   orders_by_venue_id, fill by primary key.
+-- fence:   matched size is a monotone maximum, settlement and fee have a rank: any order of arrival gives the same rows.
+
+CREATE OR REPLACE FUNCTION ledger._orders_of_facts(p_items jsonb) RETURNS bigint[]
+LANGUAGE sql VOLATILE
+AS $$
+    SELECT coalesce(array_agg(DISTINCT o.order_id), '{}') FROM jsonb_array_elements(p_items) x
+    JOIN ledger.account a ON a.name = x ->> 'account'
+    JOIN ledger.orders o ON o.account_id = a.account_id AND o.venue_order_id = lower(x ->> 'venue_order_id')
+$$;
+
+CREATE OR REPLACE FUNCTION ledger._named_accounts(p_items jsonb) RETURNS text[]
+LANGUAGE sql IMMUTABLE
+AS $$ SELECT array_agg(DISTINCT x ->> 'account') FROM jsonb_array_elements(p_items) x $$;
+
+CREATE OR REPLACE FUNCTION ledger._unplaceable(x jsonb) RETURNS boolean
+LANGUAGE sql STABLE
+AS $$
+    SELECT coalesce(x ->> 'venue_order_id', '') = '' OR NOT EXISTS (SELECT FROM ledger.account a WHERE a.name = x ->> 'account')
+$$;
+COMMENT ON FUNCTION ledger._unplaceable(jsonb) IS
+    'Whether a fact names no order of a known account. One unreadable item must not void the rest of a batch.';
+
+CREATE OR REPLACE FUNCTION ledger._foreign(p_account text, p_venue_order_id text, p_detail jsonb) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_account_id bigint;
+    v_now timestamptz := ledger.clock();
+    v_new boolean;
+BEGIN
+    SELECT a.account_id INTO STRICT v_account_id FROM ledger.account a WHERE a.name = p_account;
+    PERFORM FROM ledger.account_state s WHERE s.account_id = v_account_id FOR UPDATE;
+    INSERT INTO ledger.foreign_order AS f (account_id, venue_order_id, first_seen_at, last_seen_at, detail)
+    VALUES (v_account_id, p_venue_order_id, v_now, v_now, p_detail)
+    ON CONFLICT (account_id, venue_order_id) DO UPDATE SET last_seen_at = v_now, detail = f.detail || excluded.detail
+    RETURNING first_seen_at = v_now INTO v_new;
+    IF v_new THEN
+        PERFORM ledger._journal(v_account_id, NULL, v_now, 'FOREIGN_ORDER', NULL, NULL, NULL, NULL,
+                                p_detail || jsonb_build_object('venue_order_id', p_venue_order_id));
+        -- What is at the venue under our account and not in the ledger means that something else trades here.
+        PERFORM ledger._halt_once('account', v_account_id::text, 'FOREIGN_ORDER: ' || p_venue_order_id, v_now);
+    END IF;
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger.observe_orders(p_items jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_locked bigint[];
+    x jsonb;
+    o ledger.orders;
+    v_now timestamptz;
+    v_entered timestamptz := ledger.clock();
+    v_event text;
+    v_answers jsonb := '[]';
+    v_answer jsonb;
+    i integer := 0;
+BEGIN
+    PERFORM ledger._ids(p_items);
+    v_locked := ledger._lock_lanes(ledger._orders_of_facts(p_items), ledger._named_accounts(p_items));
+    FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
+        SELECT q.* INTO o FROM ledger.orders q JOIN ledger.account a USING (account_id)
+        WHERE a.name = x ->> 'account' AND q.venue_order_id = lower(x ->> 'venue_order_id');
+        IF o.order_id IS NOT NULL AND o.order_id <> ALL (v_locked) THEN
+            -- Its id was stored after the locks were taken: neither a stranger nor ours to touch without them.
+            RAISE EXCEPTION 'order % appeared meanwhile; nothing was booked', o.order_id USING ERRCODE = '40001';
+        END IF;
+        IF ledger._unplaceable(x) THEN
+            v_answer := ledger._refusal(i, 'BAD_REQUEST', 'an observation names a known account and an order');
+        ELSIF o.order_id IS NULL THEN
+            PERFORM ledger._foreign(x ->> 'account', lower(x ->> 'venue_order_id'), x - 'account');
+            v_answer := ledger._refusal(i, 'UNKNOWN_ORDER', 'no intent explains this order; the account is halted');
+        ELSIF coalesce(ledger._whole(x -> 'size_matched_micros'), -1) < 0 THEN
+            -- Taken for nothing matched, it would free a hold that is spent.
+            v_answer := ledger._refusal(i, 'BAD_REQUEST', 'size_matched_micros must be a whole number; nothing was changed');
+        ELSE
+            v_now := ledger._lane_time(o.account_id, o.market_id);
+            o.size_matched_micros := greatest(o.size_matched_micros, coalesce(ledger._whole(x -> 'size_matched_micros'), 0));
+            o.seen_at_venue := true;
+            v_event := ledger._event_of(o, x, v_entered);
+            IF v_event IS NULL THEN
+                IF x ->> 'status' <> 'REJECTED' THEN
+                    PERFORM ledger._sighted(o, v_now);
+                END IF;
+                v_answer := ledger._ok(i, o, o.state);
+            ELSE
+                v_answer := ledger._ok(i, o, ledger._settle(o, v_event, coalesce(x ->> 'raw_status', ''), v_now,
+                    jsonb_build_object('source', x ->> 'source', 'status', x ->> 'raw_status', 'matched', o.size_matched_micros)));
+            END IF;
+        END IF;
+        v_answers := v_answers || v_answer;
+        i := i + 1;
+    END LOOP;
+    RETURN v_answers;
+END $$;
+COMMENT ON FUNCTION ledger.observe_orders(jsonb) IS
+    'Items {account, venue_order_id, status (LIVE, DELAYED, MATCHED, CANCELLED, EXPIRED, REJECTED, OTHER), raw_status, '
+    'size_matched_micros, source (read, stream), took_ms (of a read)}. Only a read by id ends an order; the stream only shows that it lives or fills.';
+
+CREATE OR REPLACE FUNCTION ledger._event_of(o ledger.orders, x jsonb, p_entered timestamptz) RETURNS text
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_status text := x ->> 'status';
+    v_read boolean := x ->> 'source' = 'read';
+    v_matched bigint := greatest(o.size_matched_micros, o.traded_micros);
+    v_before ledger.orders := ledger._order(o.order_id, ARRAY[o.order_id]);
+    v_news boolean;
+    v_dead boolean := x ->> 'status' IN ('CANCELLED', 'EXPIRED', 'REJECTED');
+    -- From before the wait for the lock: a read that queued does not grow younger by it.
+    v_since timestamptz := p_entered - make_interval(secs => ledger._whole(x -> 'took_ms') / 1000.0);
+BEGIN
+    v_news := o.size_matched_micros <> v_before.size_matched_micros OR NOT v_before.seen_at_venue
+              OR o.state IN ('PREPARED', 'SENDING', 'HELD_BACK', 'UNKNOWN', 'REJECTED', 'NOT_PLACED');
+    RETURN CASE
+        -- Refused, and the venue shows it as dead: the same thing said twice.
+        WHEN o.state = 'REJECTED' AND v_dead AND v_matched = 0 THEN NULL
+        WHEN v_matched >= o.size_micros THEN CASE WHEN v_news OR o.state <> 'FILLED' THEN 'FILL_ALL' END
+        -- 99.997714 of 100 was reported MATCHED: dust below a hundredth of a share ends as filled, more as cancelled.
+        WHEN v_read AND v_status = 'MATCHED' AND o.size_micros - v_matched < 10000
+            THEN CASE WHEN v_news OR o.state <> 'FILLED' THEN 'FILL_ALL' END
+        WHEN v_read AND v_status IN ('CANCELLED', 'REJECTED', 'MATCHED')
+            THEN CASE WHEN v_news OR o.state NOT IN ('CANCELLED', 'EXPIRED', 'FILLED') THEN 'END_CANCELLED' END
+        WHEN v_read AND v_status = 'EXPIRED'
+            THEN CASE WHEN v_news OR o.state NOT IN ('CANCELLED', 'EXPIRED', 'FILLED') THEN 'END_EXPIRED' END
+        -- Only a look-up that began after the end was recorded may contradict it; an older one is merely late.
+        WHEN v_read AND v_status = 'LIVE' AND o.state IN ('CANCELLED', 'EXPIRED') AND v_since > o.state_at THEN 'REOPEN'
+        -- The stream says it is over: no proof of the final size, and no sign of life either. A read follows.
+        WHEN NOT v_read AND v_dead AND o.size_matched_micros = v_before.size_matched_micros THEN NULL
+        WHEN v_news THEN 'SEE'
+        WHEN v_status = 'LIVE' AND o.state = 'DELAYED' THEN 'SEE' END;
+END $$;
+COMMENT ON FUNCTION ledger._event_of(ledger.orders, jsonb, timestamptz) IS
+    'Which event an observation is, or NULL if it says nothing new: repeating a read changes no row.';
+
+CREATE OR REPLACE FUNCTION ledger.record_fills(p_items jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_locked bigint[];
+    x jsonb;
+    o ledger.orders;
+    v_answers jsonb := '[]';
+    v_answer jsonb;
+    i integer := 0;
+BEGIN
+    PERFORM ledger._ids(p_items);
+    v_locked := ledger._lock_lanes(ledger._orders_of_facts(p_items), ledger._named_accounts(p_items));
+    FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
+        SELECT q.* INTO o FROM ledger.orders q JOIN ledger.account a USING (account_id)
+        WHERE a.name = x ->> 'account' AND q.venue_order_id = lower(x ->> 'venue_order_id');
+        IF o.order_id IS NOT NULL AND o.order_id <> ALL (v_locked) THEN
+            -- Its id was stored after the locks were taken: neither a stranger nor ours to touch without them.
+            RAISE EXCEPTION 'order % appeared meanwhile; nothing was booked', o.order_id USING ERRCODE = '40001';
+        END IF;
+        IF ledger._unplaceable(x) THEN
+            v_answer := ledger._refusal(i, 'BAD_REQUEST', 'a trade names a known account and an order');
+        ELSIF o.order_id IS NULL THEN
+            PERFORM ledger._foreign(x ->> 'account', lower(x ->> 'venue_order_id'), x - 'account');
+            v_answer := ledger._refusal(i, 'UNKNOWN_ORDER', 'no intent explains this trade; the account is halted');
+        ELSIF NOT ledger._bookable(x) THEN
+            v_answer := ledger._refusal(i, 'BAD_REQUEST', 'a trade has an id, a size, a price of 0 to 1000000 and a fee, '
+                'whole numbers; nothing was booked');
+        ELSE
+            v_answer := ledger._fill(i, o, x);
+        END IF;
+        v_answers := v_answers || v_answer;
+        i := i + 1;
+    END LOOP;
+    RETURN v_answers;
+END $$;
+COMMENT ON FUNCTION ledger.record_fills(jsonb) IS
+    'Items {account, trade_id, venue_order_id, size_micros, price_micros, fee_micros, status (MATCHED, MINED, RETRYING, '
+    'CONFIRMED, FAILED), raw_status, is_maker, matched_at_ms}. Side and token come from our own order, never from the trade.';
+
+CREATE OR REPLACE FUNCTION ledger._bookable(x jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT coalesce(octet_length(x ->> 'trade_id') BETWEEN 1 AND 200 AND ledger._whole(x -> 'size_micros') > 0
+        AND ledger._whole(x -> 'price_micros') BETWEEN 0 AND 1000000
+        AND CASE WHEN coalesce(x -> 'fee_micros', 'null') = 'null' THEN 0 ELSE ledger._whole(x -> 'fee_micros') END >= 0, false)
+$$;
+COMMENT ON FUNCTION ledger._bookable(jsonb) IS
+    'Whether the numbers of a trade can be read. What else is missing or unheard of (its time, its status) never keeps one out.';
+
+CREATE OR REPLACE FUNCTION ledger._cash_of(f ledger.fill) RETURNS bigint
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+BEGIN
+    -- A BUY pays when matched and gets it back when failed; a SELL is paid when confirmed.
+    RETURN CASE WHEN f.side = 'BUY' AND f.settlement <> 'failed' THEN -(f.cash_micros + f.fee_micros)
+                WHEN f.side = 'SELL' AND f.settlement = 'confirmed' THEN f.cash_micros - f.fee_micros ELSE 0 END;
+END $$;
+COMMENT ON FUNCTION ledger._cash_of(ledger.fill) IS
+    'What a fill moves in collateral: a function of its row, so that each change books the difference, once.';
+
+CREATE OR REPLACE FUNCTION ledger._new_fill(o ledger.orders, x jsonb, p_now timestamptz) RETURNS ledger.fill
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    f ledger.fill;
+BEGIN
+    f.account_id := o.account_id; f.trade_id := x ->> 'trade_id'; f.order_id := o.order_id;
+    f.market_id := o.market_id; f.outcome := o.outcome; f.side := o.side;
+    f.size_micros := ledger._whole(x -> 'size_micros'); f.price_micros := ledger._whole(x -> 'price_micros');
+    f.fee_micros := 0; f.fee_rank := 0;
+    f.cash_micros := CASE o.side WHEN 'BUY' THEN ledger.cost_of(f.price_micros, f.size_micros)
+        ELSE floor(f.price_micros::numeric * f.size_micros / 1000000)::bigint END;
+    f.is_maker := coalesce(x -> 'is_maker' = 'true', false);
+    f.matched_at := coalesce(CASE WHEN ledger._whole(x -> 'matched_at_ms') BETWEEN 0 AND 4102444800000
+        THEN to_timestamp(ledger._whole(x -> 'matched_at_ms') / 1000.0) END, p_now);
+    f.settlement := 'provisional';
+    f.raw_status := coalesce(x ->> 'raw_status', x ->> 'status', '');
+    RETURN f;
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger._hear(INOUT f ledger.fill, x jsonb, p_now timestamptz)
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_status text := coalesce(x ->> 'status', '');
+    v_fee bigint := coalesce(ledger._whole(x -> 'fee_micros'), 0);
+    v_rank smallint := CASE v_status WHEN 'CONFIRMED' THEN 4 WHEN 'FAILED' THEN 3
+        WHEN 'MINED' THEN 2 WHEN 'RETRYING' THEN 2 ELSE 1 END;
+BEGIN
+    -- No fee may mean that it was not said: it takes back none that was.
+    IF v_fee > 0 AND (v_rank > f.fee_rank OR v_rank = f.fee_rank AND v_fee > f.fee_micros) THEN
+        f.fee_micros := v_fee;
+        f.fee_rank := v_rank;
+    END IF;
+    IF v_status = 'CONFIRMED' AND f.settlement = 'failed' OR v_status = 'FAILED' AND f.settlement = 'confirmed' THEN
+        f.contradicted_at := coalesce(f.contradicted_at, p_now);
+    END IF;
+    -- Confirmed outranks failed: tokens moved.
+    IF v_status = 'CONFIRMED' AND f.settlement <> 'confirmed' THEN
+        f.settlement := 'confirmed';
+        f.raw_status := coalesce(x ->> 'raw_status', v_status);
+    ELSIF v_status = 'FAILED' AND f.settlement = 'provisional' THEN
+        f.settlement := 'failed';
+        f.raw_status := coalesce(x ->> 'raw_status', v_status);
+    END IF;
+END $$;
+COMMENT ON FUNCTION ledger._hear(ledger.fill, jsonb, timestamptz) IS
+    'The fill after one more report of its trade. Reports may come in any order and any number: the last state is the same.';
+
+CREATE OR REPLACE FUNCTION ledger._contradicted(o ledger.orders, f ledger.fill, p_ours text, p_theirs text, p_now timestamptz)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    PERFORM ledger._journal(o.account_id, o.market_id, p_now, 'SETTLEMENT_CONTRADICTED', o.order_id, NULL, o.state, o.state,
+        ledger._told(f) || jsonb_build_object('ours', p_ours, 'theirs', p_theirs));
+    INSERT INTO ledger.drift (account_id, kind, subject, ours, theirs, action, found_at)
+    VALUES (o.account_id, 'settlement_contradicted', f.trade_id || '/' || o.venue_order_id, p_ours, p_theirs,
+            format('booked as %s; the market is halted', f.settlement), p_now);
+    PERFORM ledger._halt_once('market', o.market_id::text, 'CONFIRMED_AFTER_FAILED: ' || f.trade_id, p_now);
+END $$;
+COMMENT ON FUNCTION ledger._contradicted(ledger.orders, ledger.fill, text, text, timestamptz) IS
+    'A trade that was final has ended the other way: tokens moved and did not. Whatever is booked, a person has to look.';
+
+CREATE OR REPLACE FUNCTION ledger._told(f ledger.fill) RETURNS jsonb
+LANGUAGE plpgsql STABLE
+AS $$
+BEGIN
+    RETURN jsonb_build_object('trade', f.trade_id, 'size', f.size_micros, 'price', f.price_micros, 'fee', f.fee_micros,
+                              'settlement', f.settlement, 'status', f.raw_status, 'maker', f.is_maker,
+                              'matched_at', f.matched_at, 'contradicted_at', f.contradicted_at);
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger._fill(p_item integer, o ledger.orders, x jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    f ledger.fill;
+    v_old ledger.fill;
+    v_now timestamptz := ledger._lane_time(o.account_id, o.market_id);
+    v_new boolean;
+    v_cash bigint := 0;
+    v_provisional bigint := 0;
+    v_confirmed bigint;
+    v_failed bigint;
+BEGIN
+    SELECT * INTO v_old FROM ledger.fill q
+    WHERE q.account_id = o.account_id AND q.trade_id = x ->> 'trade_id' AND q.order_id = o.order_id;
+    v_new := NOT FOUND;
+    IF v_new THEN
+        v_old := ledger._new_fill(o, x, v_now);
+        o.traded_micros := o.traded_micros + v_old.size_micros;
+    ELSE
+        v_cash := -ledger._cash_of(v_old);
+        v_provisional := CASE v_old.settlement WHEN 'provisional' THEN -v_old.size_micros ELSE 0 END;
+        IF v_old.size_micros <> ledger._whole(x -> 'size_micros') OR v_old.price_micros <> ledger._whole(x -> 'price_micros') THEN
+            -- The first booking stands; a trade that changes its numbers is for a person to look at.
+            PERFORM ledger._halt_once('market', o.market_id::text, 'TRADE_CHANGED: ' || v_old.trade_id, v_now);
+        END IF;
+    END IF;
+    f := ledger._hear(v_old, x, v_now);
+    IF f.contradicted_at IS DISTINCT FROM v_old.contradicted_at THEN
+        PERFORM ledger._contradicted(o, f, v_old.settlement, lower(x ->> 'status'), v_now);
+    END IF;
+    IF v_new THEN
+        INSERT INTO ledger.fill SELECT f.*;
+    ELSIF f IS DISTINCT FROM v_old THEN
+        UPDATE ledger.fill SET settlement = f.settlement, raw_status = f.raw_status, fee_micros = f.fee_micros,
+            fee_rank = f.fee_rank, contradicted_at = f.contradicted_at
+        WHERE account_id = f.account_id AND trade_id = f.trade_id AND order_id = f.order_id;
+    END IF;
+    IF NOT v_new AND f.settlement = v_old.settlement AND f.fee_micros = v_old.fee_micros THEN
+        RETURN ledger._ok(p_item, o, o.state) || '{"replay": true}';
+    END IF;
+
+    v_cash := v_cash + ledger._cash_of(f);
+    v_provisional := v_provisional + CASE f.settlement WHEN 'provisional' THEN f.size_micros ELSE 0 END;
+    v_confirmed := CASE WHEN f.settlement = 'confirmed' AND v_old.settlement <> 'confirmed' THEN f.size_micros ELSE 0 END;
+    v_failed := CASE f.settlement WHEN 'failed' THEN f.size_micros ELSE 0 END
+              - CASE v_old.settlement WHEN 'failed' THEN f.size_micros ELSE 0 END;
+    o.confirmed_micros := o.confirmed_micros + v_confirmed;
+    o.failed_micros := o.failed_micros + v_failed;
+    o.seen_at_venue := true;
+    RETURN ledger._ok(p_item, o, ledger._settle(o,
+        CASE WHEN greatest(o.size_matched_micros, o.traded_micros) >= o.size_micros THEN 'FILL_ALL' ELSE 'FILL_PART' END,
+        f.raw_status, v_now, ledger._told(f), v_provisional, v_confirmed, v_cash, NULL, f.trade_id));
+END $$;
+
+
+-- file: ledger/sql/functions/evidence.sql
+-- purpose: what may be concluded about an order whose fate is unknown, and from what.
+-- locks:   exposure, account_state, orders (_lock_lanes), then evidence rows.
+-- index:   evidence_of_order.
+-- fence:   absence needs every kind of evidence, begun after the quarantine; the ledger checks, not the caller.
+
+CREATE OR REPLACE FUNCTION ledger._keep_evidence(
+    o ledger.orders, p_kind text, p_started_at timestamptz, p_at timestamptz, p_incarnation uuid, p_owner text, p_detail text)
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v ledger.evidence;
+BEGIN
+    INSERT INTO ledger.evidence (account_id, order_id, kind, started_at, at, incarnation, owner, detail)
+    VALUES (o.account_id, o.order_id, p_kind, p_started_at, p_at, p_incarnation, coalesce(p_owner, ''), coalesce(p_detail, ''))
+    RETURNING * INTO v;
+    RETURN jsonb_build_object('evidence', encode(sha256(convert_to(ledger._evidence_text(v), 'UTF8')), 'hex'));
+END $$;
+COMMENT ON FUNCTION ledger._keep_evidence(ledger.orders, text, timestamptz, timestamptz, uuid, text, text) IS
+    'Stores a piece of evidence and returns its digest, for the journal.';
+
+CREATE OR REPLACE FUNCTION ledger._evidence_text(v ledger.evidence) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT jsonb_build_array(v.evidence_id, v.kind, extract(epoch FROM v.started_at), extract(epoch FROM v.at),
+                             v.incarnation, v.owner, v.detail)::text
+$$;
+COMMENT ON FUNCTION ledger._evidence_text(ledger.evidence) IS 'A piece of evidence as it is digested.';
+
+CREATE OR REPLACE FUNCTION ledger.record_evidence(p_items jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_entered timestamptz := ledger.clock();
+    v_locked bigint[];
+    x jsonb;
+    o ledger.orders;
+    v_kept jsonb;
+    v_answers jsonb := '[]';
+    i integer := 0;
+BEGIN
+    -- Each row checks that its order exists, which locks the order: without the fixed order first, two batches deadlock.
+    v_locked := ledger._lock_lanes(ledger._ids(p_items));
+    FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
+        o := ledger._order(ledger._whole(x -> 'order_id'), v_locked);
+        IF o.order_id IS NULL OR coalesce(x ->> 'kind', '') NOT IN ('order_absent', 'trades_absent', 'late_answer', 'sighting') THEN
+            v_answers := v_answers || ledger._refusal(i, 'BAD_REQUEST', 'unknown order or kind of evidence');
+        ELSE
+            v_kept := ledger._keep_evidence(o, x ->> 'kind',
+                -- The look-up's own duration is subtracted on the database's clock: no other clock is compared with it.
+                v_entered - make_interval(secs => greatest(coalesce(ledger._whole(x -> 'took_ms'), 0), 0) / 1000.0),
+                ledger.clock(), (x ->> 'incarnation')::uuid, x ->> 'owner', left(x ->> 'detail', 2000));
+            IF x ->> 'kind' IN ('late_answer', 'sighting') THEN
+                -- Look-ups that find nothing are many; their digest is taken when absence is concluded from them.
+                PERFORM ledger._journal(o.account_id, o.market_id, ledger._lane_time(o.account_id, o.market_id), 'EVIDENCE',
+                    o.order_id, NULL, o.state, o.state, v_kept || jsonb_build_object('kind', x ->> 'kind'));
+            END IF;
+            v_answers := v_answers || ledger._ok(i, o, o.state);
+        END IF;
+        i := i + 1;
+    END LOOP;
+    RETURN v_answers;
+END $$;
+COMMENT ON FUNCTION ledger.record_evidence(jsonb) IS
+    'Items {order_id, kind (order_absent, trades_absent, late_answer, sighting), took_ms, incarnation, owner, detail}.';
+
+CREATE OR REPLACE FUNCTION ledger._missing_proof(o ledger.orders, p_now timestamptz) RETURNS text
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_quarantine_end timestamptz;
+BEGIN
+    SELECT o.last_deadline + make_interval(secs => a.quarantine_ms / 1000.0) INTO v_quarantine_end
+    FROM ledger.account a WHERE a.account_id = o.account_id;
+    RETURN CASE
+        WHEN o.state <> 'UNKNOWN' THEN 'the order is ' || o.state
+        WHEN o.seen_at_venue OR EXISTS (SELECT FROM ledger.evidence v WHERE v.account_id = o.account_id
+                 AND v.order_id = o.order_id AND v.kind IN ('sighting', 'duplicated')) THEN 'the venue has shown that it knows the id'
+        WHEN EXISTS (SELECT FROM ledger.attempt t WHERE t.account_id = o.account_id AND t.order_id = o.order_id
+                     AND t.outcome = 'open') THEN 'an attempt is open'
+        WHEN p_now <= v_quarantine_end THEN 'the quarantine lasts until ' || v_quarantine_end::text
+        WHEN NOT EXISTS (SELECT FROM ledger.evidence v WHERE v.account_id = o.account_id AND v.order_id = o.order_id
+                         AND v.kind = 'delete_answered' AND v.started_at > o.last_deadline)
+            THEN 'no DELETE was answered since the last attempt could have arrived'
+        WHEN EXISTS (
+            SELECT FROM ledger.attempt t CROSS JOIN (VALUES ('order_absent'), ('trades_absent')) k (kind)
+            WHERE t.account_id = o.account_id AND t.order_id = o.order_id AND t.outcome IN ('unknown', 'lapsed')
+              AND NOT EXISTS (SELECT FROM ledger.evidence v WHERE v.account_id = o.account_id AND v.order_id = o.order_id
+                              AND v.kind = k.kind AND v.owner = t.owner AND v.started_at > v_quarantine_end))
+            THEN 'no complete look-up of order and trades, with the attempt''s own key, was begun after the quarantine'
+        END;
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger._proof(o ledger.orders) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    RETURN (SELECT jsonb_build_object('deadline', o.last_deadline, 'quarantine_ms', a.quarantine_ms,
+        'pieces', count(*), 'through', max(v.evidence_id),
+        'digest', encode(sha256(convert_to(string_agg(ledger._evidence_text(v), E'\n' ORDER BY v.evidence_id), 'UTF8')), 'hex'))
+        FROM ledger.account a LEFT JOIN ledger.evidence v ON v.account_id = o.account_id AND v.order_id = o.order_id
+        WHERE a.account_id = o.account_id GROUP BY a.quarantine_ms);
+END $$;
+COMMENT ON FUNCTION ledger._proof(ledger.orders) IS
+    'From what absence is concluded, for the journal: the quarantine, and count, last id and digest of the evidence.';
+
+CREATE OR REPLACE FUNCTION ledger.prove_absent(p_items jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_locked bigint[];
+    x jsonb;
+    o ledger.orders;
+    v_now timestamptz;
+    v_missing text;
+    v_answers jsonb := '[]';
+    i integer := 0;
+BEGIN
+    v_locked := ledger._lock_lanes(ledger._ids(p_items));
+    FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
+        o := ledger._order(ledger._whole(x -> 'order_id'), v_locked);
+        IF o.order_id IS NULL THEN
+            v_answers := v_answers || ledger._no_order(i, ledger._whole(x -> 'order_id'));
+        ELSE
+            v_now := ledger._lane_time(o.account_id, o.market_id);
+            v_missing := ledger._missing_proof(o, v_now);
+            v_answers := v_answers || CASE WHEN v_missing IS NOT NULL THEN ledger._refusal(i, 'NOT_PROVEN', v_missing)
+                ELSE ledger._ok(i, o, ledger._settle(o, 'ABSENT', 'PROVEN_ABSENT', v_now, ledger._proof(o))) END;
+        END IF;
+        i := i + 1;
+    END LOOP;
+    RETURN v_answers;
+END $$;
+COMMENT ON FUNCTION ledger.prove_absent(jsonb) IS
+    'Items {order_id}. Ends an unknown order as NOT_PLACED if, and only if, the stored evidence proves absence.';
+
+CREATE OR REPLACE FUNCTION ledger.resolve_order(p_order_id bigint, p_as text, p_final_size_micros bigint, p_why text, p_operator text)
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_locked bigint[];
+    o ledger.orders;
+    v_now timestamptz;
+    v_kept jsonb;
+    v_event text := CASE p_as WHEN 'not_placed' THEN 'ABSENT' WHEN 'cancelled' THEN 'END_CANCELLED' WHEN 'live' THEN 'SEE' END;
+BEGIN
+    -- Only risk may call this at all, and it mends the orders of every account.
+    v_locked := ledger._lock_lanes(ARRAY[p_order_id], p_mending => true);
+    o := ledger._order(p_order_id, v_locked);
+    IF o.order_id IS NULL THEN
+        RETURN ledger._no_order(0, p_order_id);
+    ELSIF v_event IS NULL OR coalesce(p_why, '') = '' THEN
+        RETURN ledger._refusal(0, 'BAD_REQUEST', 'resolve as not_placed, cancelled or live, and say why; nothing was changed');
+    ELSIF p_final_size_micros IS NOT NULL AND (p_as <> 'cancelled' OR p_final_size_micros NOT BETWEEN 0 AND o.size_micros) THEN
+        RETURN ledger._refusal(0, 'BAD_SIZE', 'a final size goes with cancelled and lies within the order; nothing was changed');
+    ELSIF o.state <> 'UNKNOWN' AND NOT (o.state IN ('LIVE', 'DELAYED') AND p_as = 'cancelled') THEN
+        RETURN ledger._refusal(0, 'ILLEGAL_TRANSITION', format('order %s is %s; nothing was changed', o.order_id, o.state));
+    ELSIF p_as = 'not_placed' AND (o.seen_at_venue OR o.traded_micros > 0) THEN
+        RETURN ledger._refusal(0, 'NOT_PROVEN', 'the venue has shown this order: resolve it as cancelled or live');
+    END IF;
+    v_now := ledger._lane_time(o.account_id, o.market_id);
+    v_kept := ledger._keep_evidence(o, 'operator', v_now, v_now, NULL, NULL, left(format('%s: %s', p_operator, p_why), 2000));
+    UPDATE ledger.attempt SET outcome = 'lapsed', ended_at = v_now
+    WHERE account_id = o.account_id AND order_id = o.order_id AND outcome = 'open';
+    IF FOUND THEN
+        PERFORM ledger._journal(o.account_id, o.market_id, v_now, 'ATTEMPT_ENDED', o.order_id, o.attempts, o.state, o.state);
+    END IF;
+    o.size_matched_micros := greatest(o.size_matched_micros, coalesce(p_final_size_micros, 0));
+    o.seen_at_venue := o.seen_at_venue OR p_as = 'live';
+    RETURN ledger._ok(0, o, ledger._settle(o, v_event, 'OPERATOR', v_now,
+        v_kept || jsonb_build_object('as', p_as, 'why', left(p_why, 500), 'operator', left(p_operator, 200),
+                           'matched', o.size_matched_micros)));
+END $$;
+
+
+-- file: ledger/sql/functions/cancel.sql
+-- purpose: the cancel path: ask, claim, record the answer, sweep by standing condition.
+-- locks:   request and record: exposure, account_state, orders (_lock_lanes), then cancel_request. claim: cancel_request only.
+-- index:   cancel_due, orders_not_ended.
+-- fence:   none needed: a cancel may be repeated freely. Nothing of ours delays one: no mutex, halt, pause or lane is asked.
+
+CREATE OR REPLACE FUNCTION ledger._cancel_one(o ledger.orders, p_reason text, p_now timestamptz) RETURNS text
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    IF ledger._ended(o.state) THEN
+        RETURN o.state;
+    ELSIF o.state IN ('RESERVED', 'PREPARED', 'HELD_BACK') THEN
+        -- Never at the venue: it ends here, under the same lock that open_attempt needs.
+        o.cancel_asked_at := coalesce(o.cancel_asked_at, p_now);
+        o.cancel_reason := coalesce(o.cancel_reason, left(p_reason, 500));
+        RETURN ledger._settle(o, 'WITHDRAW', 'CANCEL_ASKED', p_now, jsonb_build_object('reason', left(p_reason, 500)));
+    END IF;
+    IF o.cancel_asked_at IS NULL THEN
+        PERFORM ledger._journal(o.account_id, o.market_id, p_now, 'CANCEL_ASKED', o.order_id, NULL, o.state, o.state,
+                                jsonb_build_object('reason', left(p_reason, 500)));
+    END IF;
+    PERFORM ledger._queue_cancel(o, p_reason, p_now);
+    RETURN o.state;
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger.request_cancel(p_items jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_locked bigint[];
+    x jsonb;
+    o ledger.orders;
+    e ledger.exposure;
+    v_answers jsonb := '[]';
+    v_answer jsonb;
+    i integer := 0;
+BEGIN
+    v_locked := ledger._lock_lanes(ledger._ids(p_items));
+    FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
+        o := ledger._order(ledger._whole(x -> 'order_id'), v_locked);
+        SELECT * INTO e FROM ledger.exposure q WHERE q.account_id = o.account_id AND q.market_id = o.market_id;
+        IF o.order_id IS NULL THEN
+            v_answer := ledger._no_order(i, ledger._whole(x -> 'order_id'));
+        ELSIF x ? 'mutex_term' AND (ledger._whole(x -> 'mutex_term') IS DISTINCT FROM e.mutex_term
+              OR e.mutex_holder IS NULL OR e.mutex_until <= ledger.clock()) THEN
+            -- Only a cancel that belongs to an evaluation names a term; a protective one never does.
+            v_answer := ledger._refusal(i, 'MUTEX_LOST', 'the evaluation lost its market; nothing was cancelled');
+        ELSE
+            v_answer := ledger._ok(i, o, ledger._cancel_one(o, coalesce(x ->> 'reason', 'asked'),
+                                                            ledger._lane_time(o.account_id, o.market_id)));
+        END IF;
+        v_answers := v_answers || v_answer;
+        i := i + 1;
+    END LOOP;
+    RETURN v_answers;
+END $$;
+COMMENT ON FUNCTION ledger.request_cancel(jsonb) IS
+    'Items {order_id, reason, mutex_term (only inside an evaluation)}. What was never sent ends at once; the rest is queued.';
+
+CREATE OR REPLACE FUNCTION ledger.request_cancel_all(p_account text, p_market text, p_reason text) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_market_id bigint := ledger._market_id(p_market);
+    v_account_id bigint;
+BEGIN
+    SELECT a.account_id INTO v_account_id FROM ledger.account a WHERE a.name = p_account;
+    IF v_account_id IS NULL OR NOT ledger._may_act_for(v_account_id) THEN
+        -- One answer for both: a login learns nothing about accounts it was not granted.
+        RAISE EXCEPTION 'UNKNOWN_ACCOUNT: % is not an account of this login; nothing was cancelled', p_account
+            USING ERRCODE = 'LG004';
+    ELSIF p_market IS NOT NULL AND v_market_id IS NULL THEN
+        RAISE EXCEPTION 'UNKNOWN_MARKET: %; nothing was cancelled', p_market USING ERRCODE = 'LG004';
+    END IF;
+    RETURN ledger.request_cancel((
+        SELECT coalesce(jsonb_agg(jsonb_build_object('order_id', q.order_id, 'reason', p_reason)), '[]')
+        FROM (SELECT o.order_id FROM ledger.orders o
+              WHERE o.account_id = v_account_id AND (v_market_id IS NULL OR o.market_id = v_market_id)
+                AND o.state NOT IN ('FILLED', 'CANCELLED', 'EXPIRED', 'REJECTED', 'NOT_PLACED')
+                AND o.cancel_asked_at IS NULL
+              ORDER BY o.order_id LIMIT 500) q));
+END $$;
+COMMENT ON FUNCTION ledger.request_cancel_all(text, text, text) IS
+    'At most 500 orders a call; repeat until it answers an empty array.';
+
+CREATE OR REPLACE FUNCTION ledger.sweep_cancels() RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_locked bigint[];
+    o ledger.orders;
+    v_ids bigint[];
+    v_now timestamptz;
+    v_count integer := 0;
+BEGIN
+    PERFORM ledger._enter();
+    -- By condition, not by event: a reservation that raced the halt is found by the next pass.
+    SELECT array_agg(q.order_id) INTO v_ids FROM (
+        SELECT n.order_id FROM ledger.orders n
+        JOIN ledger.exposure e ON e.account_id = n.account_id AND e.market_id = n.market_id
+        WHERE n.state NOT IN ('FILLED', 'CANCELLED', 'EXPIRED', 'REJECTED', 'NOT_PLACED')
+          AND n.cancel_asked_at IS NULL
+          AND (e.suspended_until > ledger.clock() OR ledger._halted_by(n.account_id, n.market_id) IS NOT NULL)
+        LIMIT 200) q;
+    IF v_ids IS NULL THEN
+        RETURN 0;
+    END IF;
+    v_locked := ledger._lock_lanes(v_ids);
+    FOR o IN SELECT * FROM ledger.orders q WHERE q.order_id = ANY (v_ids) AND q.cancel_asked_at IS NULL LOOP
+        v_now := ledger._lane_time(o.account_id, o.market_id);
+        PERFORM ledger._cancel_one(o, coalesce('halted: ' || ledger._halted_by(o.account_id, o.market_id), 'suspended'), v_now);
+        v_count := v_count + 1;
+    END LOOP;
+    RETURN v_count;
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger.claim_cancels(p_incarnation uuid, p_accounts text[], p_limit integer) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_out jsonb;
+BEGIN
+    PERFORM ledger._enter();
+    WITH due AS (
+        SELECT c.account_id, c.order_id FROM ledger.cancel_request c
+        WHERE c.status = 'due'
+          -- Further ahead than any pause reaches, it was set before the clock went back.
+          AND (c.next_at <= ledger.clock() OR c.next_at > ledger.clock() + interval '5 minutes')
+          AND c.account_id IN (SELECT a.account_id FROM ledger.account a WHERE a.name = ANY (p_accounts))
+        ORDER BY c.next_at LIMIT least(p_limit, 100) FOR UPDATE SKIP LOCKED
+    ), claimed AS (
+        UPDATE ledger.cancel_request c SET next_at = ledger.clock() + interval '3 seconds', tries = c.tries + 1,
+                                           claimed_by = p_incarnation
+        FROM due WHERE c.account_id = due.account_id AND c.order_id = due.order_id
+        RETURNING c.account_id, c.order_id, c.tries, c.reason, c.unanswered)
+    SELECT coalesce(jsonb_agg(jsonb_build_object('account', a.name, 'order_id', k.order_id,
+        'venue_order_id', o.venue_order_id, 'state', o.state, 'tries', k.tries, 'reason', k.reason, 'condition_id', m.condition_id,
+        'unanswered', k.unanswered) ORDER BY k.order_id), '[]') INTO v_out
+    FROM claimed k JOIN ledger.account a USING (account_id)
+    JOIN ledger.orders o ON o.account_id = k.account_id AND o.order_id = k.order_id
+    JOIN ledger.market m ON m.market_id = o.market_id
+    WHERE o.venue_order_id IS NOT NULL;
+    RETURN v_out;
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger.record_cancel_answers(p_items jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_entered timestamptz := ledger.clock();
+    v_locked bigint[];
+    x jsonb;
+    o ledger.orders;
+    v_now timestamptz;
+    v_kept jsonb;
+    v_answers jsonb := '[]';
+    i integer := 0;
+BEGIN
+    v_locked := ledger._lock_lanes(ledger._ids(p_items));
+    FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
+        o := ledger._order(ledger._whole(x -> 'order_id'), v_locked);
+        IF o.order_id IS NULL OR coalesce(x ->> 'answer', '') NOT IN ('accepted', 'refused', 'not_sent', 'unknown') THEN
+            v_answers := v_answers || ledger._refusal(i, 'BAD_REQUEST', 'unknown order or answer');
+            i := i + 1;
+            CONTINUE;
+        END IF;
+        v_now := ledger._lane_time(o.account_id, o.market_id);
+        UPDATE ledger.cancel_request SET last_answer = left(format('%s: %s', x ->> 'answer', x ->> 'raw'), 2000),
+            answered_at = v_now,
+            unanswered = CASE WHEN x ->> 'answer' = 'unknown' THEN unanswered + 1 ELSE 0 END,
+            -- At the time the venue states. Where it states none, soon, and then not so soon: a key or an address that
+            -- hammers is shut out, and then no cancel arrives at all.
+            next_at = ledger.clock() + make_interval(secs => CASE WHEN x ->> 'answer' = 'not_sent'
+                THEN least(greatest(coalesce(ledger._whole(x -> 'retry_after_ms'), 0),
+                    CASE WHEN coalesce(ledger._whole(x -> 'retry_after_ms'), 0) = 0 THEN least(50 * 2 ^ least(tries, 6), 2000) ELSE 0 END), 300000)
+                ELSE 1000 END / 1000.0)
+        WHERE account_id = o.account_id AND order_id = o.order_id AND status = 'due';
+        v_kept := '{}';
+        IF x ->> 'answer' = 'accepted' THEN
+            -- It can list as cancelled only what it knows: such an id is never absent.
+            UPDATE ledger.orders SET seen_at_venue = true
+            WHERE account_id = o.account_id AND order_id = o.order_id AND NOT seen_at_venue;
+        END IF;
+        IF x ->> 'answer' IN ('accepted', 'refused') THEN
+            v_kept := ledger._keep_evidence(o, 'delete_answered',
+                v_entered - make_interval(secs => greatest(coalesce(ledger._whole(x -> 'took_ms'), 0), 0) / 1000.0),
+                v_now, (x ->> 'incarnation')::uuid, x ->> 'owner', left(x ->> 'raw', 2000));
+        END IF;
+        PERFORM ledger._journal(o.account_id, o.market_id, v_now, 'CANCEL_ANSWERED', o.order_id, NULL, o.state, o.state,
+            v_kept || jsonb_build_object('answer', x ->> 'answer', 'raw', left(x ->> 'raw', 500)));
+        v_answers := v_answers || ledger._ok(i, o, o.state);
+        i := i + 1;
+    END LOOP;
+    RETURN v_answers;
+END $$;
+COMMENT ON FUNCTION ledger.record_cancel_answers(jsonb) IS
+    'Items {order_id, incarnation, answer (accepted, refused, not_sent, unknown), retry_after_ms, took_ms, raw}. '
+    'No answer ends an order: a read does. Until then the cancel is repeated.';
+
+
+-- file: ledger/sql/functions/replace.sql
+-- purpose: replace an order: cancel the old one, wait for its proven final size, then reserve the new one in the same commit.
+-- locks:   exposure, account_state, orders (_lock_lanes), then key, replacement and cancel rows.
+-- index:   replacement_waiting, idempotency_key.
+-- fence:   one waiting replacement per order. Two live orders would be two holds; here there is never more than one.
+
+CREATE OR REPLACE FUNCTION ledger.replace_order(p_order_id bigint, p_request jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_locked bigint[];
+    o ledger.orders;
+    r ledger.request;
+    e ledger.exposure;
+    v_now timestamptz;
+    v_id bigint;
+BEGIN
+    v_locked := ledger._lock_lanes(ARRAY[p_order_id]);
+    o := ledger._order(p_order_id, v_locked);
+    IF o.order_id IS NULL THEN
+        RETURN ledger._no_order(0, p_order_id);
+    END IF;
+    r := ledger._parse_request(p_request || jsonb_build_object('replaces_order_id', p_order_id), 0);
+    -- Sets belong to reserve_pending, which numbers them itself; a caller's own number would escape the gap.
+    r.set_id := NULL;
+    IF r.answer IS NULL THEN
+        r.answer := ledger._replay(r);
+    END IF;
+    IF r.answer IS NOT NULL THEN
+        RETURN r.answer;
+    END IF;
+    SELECT * INTO e FROM ledger.exposure q WHERE q.account_id = o.account_id AND q.market_id = o.market_id;
+    v_now := greatest(ledger.clock(), e.clock_at);
+    IF (r.account_id, r.market_id, r.outcome, r.side) <> (o.account_id, o.market_id, o.outcome, o.side) THEN
+        RETURN ledger._refusal(0, 'BAD_REQUEST', 'a replacement keeps account, market, outcome and side; nothing was changed');
+    ELSIF ledger._ended(o.state) THEN
+        RETURN ledger._refusal(0, 'ALREADY_ENDED', format('order %s is %s; place a new one', o.order_id, o.state));
+    ELSIF EXISTS (SELECT FROM ledger.replacement q WHERE q.account_id = o.account_id
+                  AND q.old_order_id = o.order_id AND q.state = 'waiting') THEN
+        RETURN ledger._refusal(0, 'BUSY', 'a replacement of this order is already waiting; nothing was changed');
+    ELSIF r.mutex_term IS NOT NULL AND (r.mutex_term <> e.mutex_term OR e.mutex_holder IS NULL OR e.mutex_until <= v_now) THEN
+        RETURN ledger._refusal(0, 'MUTEX_LOST', 'the evaluation lost its market; nothing was changed');
+    ELSIF r.mutex_term IS NULL AND e.mutex_holder IS NOT NULL AND e.mutex_until > v_now THEN
+        RETURN ledger._refusal(0, 'LOCKED', 'another evaluation of this market is under way');
+    END IF;
+    -- Judged now, while refusing costs nothing: once the old order is gone it is too late.
+    r.answer := CASE
+        WHEN ledger._halted_by(o.account_id, o.market_id) IS NOT NULL THEN ledger._refusal(0, 'HALTED',
+            'halted: ' || ledger._halted_by(o.account_id, o.market_id) || '; the order was left alone')
+        WHEN e.suspended_until > v_now THEN ledger._refusal(0, 'SUSPENDED', e.suspended_why || '; the order was left alone')
+        ELSE coalesce(ledger._market_refusal(r), ledger._limiter_refusal(r, e,
+            ledger._effective_limits(r.account_id, r.market_id), v_now)) END;
+    IF r.answer IS NOT NULL THEN
+        RETURN r.answer;
+    END IF;
+    PERFORM ledger._count_admission(r, v_now);
+    v_id := nextval('ledger.order_id_seq');
+    INSERT INTO ledger.replacement (account_id, replacement_id, old_order_id, request, filled_at_ask, state, asked_at)
+    VALUES (o.account_id, v_id, o.order_id,
+            -- By identity, not by the name that was used: a slug may mean another market by the time the old order ends.
+            (p_request - 'mutex_term' - 'set_id') || jsonb_build_object('outcome', o.outcome::text,
+                'market', (SELECT m.condition_id FROM ledger.market m WHERE m.market_id = o.market_id)),
+            greatest(o.size_matched_micros, o.traded_micros), 'waiting', v_now);
+    INSERT INTO ledger.idempotency_key (account_id, key, fingerprint, kind, subject_id, bound_at)
+    VALUES (o.account_id, r.key, r.fingerprint, 'replacement', v_id, v_now);
+    PERFORM ledger._journal(o.account_id, o.market_id, v_now, 'REPLACE_ASKED', o.order_id, NULL, o.state, o.state,
+                            jsonb_build_object('replacement', v_id, 'key', r.key,
+                                'filled', greatest(o.size_matched_micros, o.traded_micros),
+                                'request', (SELECT encode(sha256(convert_to(q.request::text, 'UTF8')), 'hex')
+                                            FROM ledger.replacement q
+                                            WHERE q.account_id = o.account_id AND q.replacement_id = v_id)));
+    PERFORM ledger._cancel_one(ledger._order(p_order_id, v_locked), 'replaced', v_now);
+    RETURN jsonb_build_object('item', 0, 'status', 'asked', 'replay', false, 'replacement_id', v_id);
+END $$;
+COMMENT ON FUNCTION ledger.replace_order(bigint, jsonb) IS
+    'Asks for the replacement. The new order is reserved in the commit that books the old one''s proven end, reduced by '
+    'what the old one filled meanwhile; ledger.replacement shows what became of it.';
+
+CREATE OR REPLACE FUNCTION ledger._finish_replacement(o ledger.orders, p_now timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    q ledger.replacement;
+    r ledger.request;
+    e ledger.exposure;
+    v_filled bigint;
+    v_asked bigint;
+    v_answer jsonb;
+BEGIN
+    SELECT * INTO q FROM ledger.replacement x
+    WHERE x.account_id = o.account_id AND x.old_order_id = o.order_id AND x.state = 'waiting';
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    r := ledger._parse_request(q.request || jsonb_build_object('replaces_order_id', o.order_id), 0);
+    v_answer := CASE WHEN r.answer ->> 'code' = 'NOT_GRANTED' THEN NULL ELSE r.answer END;
+    -- Who asked was granted the account; whoever books the end (an operator, say) need not be.
+    r.answer := NULL;
+    r.account_id := o.account_id; r.market_id := o.market_id; r.outcome := o.outcome; r.token_id := o.token_id;
+    v_filled := greatest(o.size_matched_micros, o.traded_micros) - q.filled_at_ask;
+    v_asked := r.size_micros;
+    IF v_answer IS NULL AND o.state <> 'FILLED' THEN
+        r.size_micros := (r.size_micros - v_filled) / 10000 * 10000;
+        IF r.size_micros <= 0 THEN
+            v_answer := ledger._refusal(0, 'ALREADY_ENDED', 'the old order filled what the new one asked for');
+        ELSE
+            SELECT * INTO e FROM ledger.exposure x WHERE x.account_id = o.account_id AND x.market_id = o.market_id;
+            BEGIN
+                r.answer := ledger._market_refusal(r);
+                IF r.answer IS NULL THEN
+                    r := ledger._judge(r, e, p_now);
+                END IF;
+                v_answer := coalesce(r.answer, ledger._admit(r, v_asked, p_now));
+            EXCEPTION WHEN OTHERS THEN
+                -- The old order's end is a fact and must be booked whatever is wrong with what should follow it.
+                v_answer := ledger._refusal(0, 'BAD_REQUEST', 'the new order could not be reserved: ' || SQLERRM);
+            END;
+        END IF;
+    ELSIF v_answer IS NULL THEN
+        v_answer := ledger._refusal(0, 'ALREADY_ENDED', 'the old order was filled');
+    END IF;
+    UPDATE ledger.replacement SET ended_at = p_now, code = coalesce(v_answer ->> 'code', ''),
+        state = CASE v_answer ->> 'status' WHEN 'admitted' THEN 'done' ELSE 'refused' END,
+        new_order_id = (v_answer ->> 'order_id')::bigint
+    WHERE account_id = q.account_id AND replacement_id = q.replacement_id;
+    PERFORM ledger._journal(o.account_id, o.market_id, p_now, 'REPLACE_ENDED', o.order_id, NULL, NULL, NULL,
+                            v_answer || jsonb_build_object('replacement', q.replacement_id));
+END $$;
+
+
+-- file: ledger/sql/functions/venue.sql
+-- purpose: the venue's condition: note and end its modes, spend its rate budget, keep what must be alive, store exchanges.
+-- locks:   note_mode and end_mode: account_state. spend and *_pulse: their own row only, and nothing after it.
+-- index:   primary keys.
+-- fence:   beat_pulse needs the term of the holder's lease.
+
+CREATE OR REPLACE FUNCTION ledger._account_id(p_name text) RETURNS bigint
+LANGUAGE plpgsql STABLE
+AS $$
+DECLARE
+    v_id bigint;
+BEGIN
+    SELECT a.account_id INTO v_id FROM ledger.account a WHERE a.name = p_name;
+    IF v_id IS NULL THEN
+        RAISE EXCEPTION 'UNKNOWN_ACCOUNT: %; nothing was done', p_name USING ERRCODE = 'LG004';
+    END IF;
+    RETURN v_id;
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger.note_mode(p_account text, p_mode text, p_for_ms bigint, p_detail text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_account_id bigint := ledger._account_id(p_account);
+    v_now timestamptz;
+    v_until timestamptz;
+    m ledger.venue_mode;
+BEGIN
+    PERFORM ledger._enter();
+    PERFORM FROM ledger.account_state s WHERE s.account_id = v_account_id FOR UPDATE;
+    v_now := ledger.clock();
+    v_until := v_now + make_interval(secs => p_for_ms / 1000.0);
+    SELECT * INTO m FROM ledger.venue_mode q WHERE q.account_id = v_account_id AND q.mode = p_mode;
+    IF m.mode IS NOT NULL AND m.ended_at IS NULL AND (m.until IS NULL OR m.until > v_now) THEN
+        UPDATE ledger.venue_mode SET seen_at = v_now, signs = signs + 1, detail = left(p_detail, 500),
+            until = CASE WHEN p_for_ms IS NULL OR m.until IS NULL THEN NULL ELSE greatest(m.until, v_until) END
+        WHERE account_id = v_account_id AND mode = p_mode;
+        RETURN false;
+    END IF;
+    INSERT INTO ledger.venue_mode AS q (account_id, mode, since, until, seen_at, detail)
+    VALUES (v_account_id, p_mode, v_now, v_until, v_now, left(p_detail, 500))
+    ON CONFLICT (account_id, mode) DO UPDATE SET since = v_now, until = v_until, seen_at = v_now, signs = q.signs + 1,
+        detail = excluded.detail, ended_at = NULL;
+    IF p_mode IN ('BANNED', 'BAD_CREDENTIALS') THEN
+        -- Not a condition of the venue but of our account: a person must look. In this very commit, or a death would lose it.
+        PERFORM ledger._halt_once('account', v_account_id::text, p_mode || ': the venue answered ' || left(p_detail, 200), v_now);
+    END IF;
+    PERFORM ledger._journal(v_account_id, NULL, v_now, 'VENUE_MODE_BEGAN', p_detail => jsonb_build_object(
+        'mode', p_mode, 'until', v_until, 'detail', left(p_detail, 500)));
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION ledger.note_mode(text, text, bigint, text) IS
+    'A sign of a mode was seen. p_for_ms NULL: it stands until end_mode. True if this begins an episode.';
+
+CREATE OR REPLACE FUNCTION ledger.end_mode(p_account text, p_mode text, p_detail text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_account_id bigint := ledger._account_id(p_account);
+    v_now timestamptz;
+BEGIN
+    PERFORM ledger._enter();
+    IF NOT EXISTS (SELECT FROM ledger.venue_mode q WHERE q.account_id = v_account_id AND q.mode = p_mode AND q.ended_at IS NULL) THEN
+        RETURN false;
+    END IF;
+    PERFORM FROM ledger.account_state s WHERE s.account_id = v_account_id FOR UPDATE;
+    v_now := ledger.clock();
+    UPDATE ledger.venue_mode SET ended_at = v_now
+    WHERE account_id = v_account_id AND mode = p_mode AND ended_at IS NULL;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM ledger._journal(v_account_id, NULL, v_now, 'VENUE_MODE_ENDED', p_detail => jsonb_build_object(
+        'mode', p_mode, 'detail', left(p_detail, 500)));
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION ledger.end_mode(text, text, text) IS 'The mode was seen to be over. True if it stood.';
+
+CREATE OR REPLACE FUNCTION ledger.end_lapsed_modes(p_account text) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_account_id bigint := ledger._account_id(p_account);
+    v_mode text;
+    v_ended jsonb := '[]';
+BEGIN
+    FOR v_mode IN SELECT q.mode FROM ledger.venue_mode q
+        WHERE q.account_id = v_account_id AND q.ended_at IS NULL AND q.until <= ledger.clock() ORDER BY q.mode LOOP
+        IF ledger.end_mode(p_account, v_mode, 'its time was over') THEN
+            v_ended := v_ended || to_jsonb(v_mode);
+        END IF;
+    END LOOP;
+    RETURN v_ended;
+END $$;
+COMMENT ON FUNCTION ledger.end_lapsed_modes(text) IS
+    'Writes down what ended by its time and names it: after an episode the account is compared with the venue.';
+
+CREATE OR REPLACE FUNCTION ledger._gate(p_account_id bigint, p_post_only boolean) RETURNS text
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_mode text;
+BEGIN
+    SELECT q.mode INTO v_mode FROM ledger.venue_mode q
+    WHERE q.account_id = p_account_id AND q.ended_at IS NULL AND (q.until IS NULL OR q.until > ledger.clock())
+      AND (q.mode <> 'POST_ONLY' OR NOT p_post_only)
+    ORDER BY q.mode LIMIT 1;
+    IF v_mode IS NULL THEN
+        SELECT CASE h.kind WHEN 'heartbeat' THEN 'HEARTBEAT_LOST' ELSE 'BLIND_STREAM' END INTO v_mode
+        FROM ledger.pulse h WHERE h.account_id = p_account_id AND h.required
+          AND (h.ok_at IS NULL OR h.ok_at <= ledger.clock() - make_interval(secs => h.grace_ms / 1000.0)
+               -- Said before the clock went back: how old it is, nobody knows.
+               OR h.ok_at > ledger.clock() + interval '1 second')
+        ORDER BY h.kind LIMIT 1;
+    END IF;
+    RETURN v_mode;
+END $$;
+COMMENT ON FUNCTION ledger._gate(bigint, boolean) IS
+    'The venue mode that keeps an order of this account from being sent now, or NULL. Never asked for cancels.';
+
+CREATE OR REPLACE FUNCTION ledger.spend(
+    p_signer text, p_kind text, p_count integer, p_per_second integer, p_burst integer) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_now timestamptz;
+    v_have bigint;
+    v_need bigint := p_count::bigint * 1000000;
+    b ledger.venue_budget;
+BEGIN
+    PERFORM ledger._enter();
+    IF p_count NOT BETWEEN 1 AND p_burst OR p_per_second < 1 THEN
+        RAISE EXCEPTION 'BAD_REQUEST: % of at most % per request; nothing was spent', p_count, p_burst USING ERRCODE = 'LG004';
+    END IF;
+    INSERT INTO ledger.venue_budget (signer, kind, tokens_micros, filled_at)
+    VALUES (lower(p_signer), p_kind, p_burst::bigint * 1000000, ledger.clock()) ON CONFLICT DO NOTHING;
+    SELECT * INTO b FROM ledger.venue_budget q WHERE q.signer = lower(p_signer) AND q.kind = p_kind FOR UPDATE;
+    v_now := ledger.clock();
+    -- Further ahead than any pause reaches, it was set before the clock went back.
+    IF b.paused_until > v_now AND b.paused_until <= v_now + interval '5 minutes' THEN
+        RETURN ceil(extract(epoch FROM b.paused_until - v_now) * 1000)::bigint;
+    END IF;
+    v_have := least(p_burst::bigint * 1000000, b.tokens_micros
+        + greatest(floor(extract(epoch FROM v_now - b.filled_at) * 1000000)::bigint, 0) * p_per_second);
+    UPDATE ledger.venue_budget SET filled_at = v_now,
+        tokens_micros = CASE WHEN v_have >= v_need THEN v_have - v_need ELSE v_have END
+    WHERE signer = b.signer AND kind = b.kind;
+    RETURN CASE WHEN v_have >= v_need THEN 0 ELSE ceil((v_need - v_have) / 1000.0 / p_per_second)::bigint END;
+END $$;
+COMMENT ON FUNCTION ledger.spend(text, text, integer, integer, integer) IS
+    'Takes p_count from the signer''s bucket: 0 if taken, else how many milliseconds until that many will be there.';
+
+CREATE OR REPLACE FUNCTION ledger.pause_budget(p_signer text, p_kind text, p_for_ms bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+BEGIN
+    PERFORM ledger._enter();
+    INSERT INTO ledger.venue_budget AS b (signer, kind, tokens_micros, filled_at, paused_until)
+    VALUES (lower(p_signer), p_kind, 0, ledger.clock(), ledger.clock() + make_interval(secs => least(p_for_ms, 300000) / 1000.0))
+    ON CONFLICT (signer, kind) DO UPDATE SET tokens_micros = least(b.tokens_micros, 0),
+        paused_until = CASE WHEN b.paused_until > ledger.clock() + interval '5 minutes' THEN excluded.paused_until
+            ELSE greatest(b.paused_until, excluded.paused_until) END;
+END $$;
+COMMENT ON FUNCTION ledger.pause_budget(text, text, bigint) IS 'After a 429: nothing of this kind is sent before then, by no worker.';
+
+CREATE OR REPLACE FUNCTION ledger.require_pulse(p_account text, p_kind text, p_required boolean, p_grace_ms integer) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+BEGIN
+    PERFORM ledger._enter();
+    INSERT INTO ledger.pulse AS h (account_id, kind, required, grace_ms)
+    VALUES (ledger._account_id(p_account), p_kind, p_required, p_grace_ms)
+    -- A worker that does not ask for it must not take it from one that keeps it.
+    ON CONFLICT (account_id, kind) DO UPDATE SET grace_ms = excluded.grace_ms,
+        required = excluded.required OR h.required AND coalesce(h.ok_at > ledger.clock() - interval '1 minute', false);
+END $$;
+COMMENT ON FUNCTION ledger.require_pulse(text, text, boolean, integer) IS
+    'From now on (not) a condition for placing. Written before the first order, so that none leaves without it.';
+
+CREATE OR REPLACE FUNCTION ledger.take_pulse(p_account text, p_kind text, p_term bigint) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_chain text;
+BEGIN
+    PERFORM ledger._enter();
+    UPDATE ledger.pulse SET term = greatest(term, p_term)
+    WHERE account_id = ledger._account_id(p_account) AND kind = p_kind RETURNING chain_id INTO v_chain;
+    RETURN jsonb_build_object('chain_id', v_chain);
+END $$;
+COMMENT ON FUNCTION ledger.take_pulse(text, text, bigint) IS 'For the holder of the lease with this term: where the chain goes on.';
+
+CREATE OR REPLACE FUNCTION ledger.beat_pulse(
+    p_account text, p_kind text, p_term bigint, p_chain_id text, p_age_ms bigint, p_problem text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+BEGIN
+    PERFORM ledger._enter();
+    -- p_age_ms: since just before it was tried. The venue's own ten seconds may count from then.
+    UPDATE ledger.pulse h SET chain_id = coalesce(p_chain_id, h.chain_id), problem = left(p_problem, 500),
+        ok_at = CASE WHEN p_problem IS NULL
+            THEN ledger.clock() - make_interval(secs => greatest(p_age_ms, 0) / 1000.0) ELSE h.ok_at END
+    WHERE h.account_id = ledger._account_id(p_account) AND h.kind = p_kind AND h.term = p_term;
+    RETURN FOUND;
+END $$;
+COMMENT ON FUNCTION ledger.beat_pulse(text, text, bigint, text, bigint, text) IS
+    'Alive p_age_ms ago (p_problem NULL), or not, with the reason. False: another holder has taken over.';
+
+CREATE OR REPLACE FUNCTION ledger.untold_orders(p_account text, p_open_ms bigint, p_after_ms bigint) RETURNS bigint
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+    -- Of the newest orders, in whatever state they are by now: one that was placed and cancelled was to be told of, too.
+    SELECT count(*) FROM (
+        SELECT q.* FROM ledger.orders q JOIN ledger.account a USING (account_id)
+        WHERE a.name = p_account ORDER BY q.account_id DESC, q.order_id DESC LIMIT 3000) o
+    -- One that was filled at once may have been told of by its trade alone.
+    WHERE o.state <> 'FILLED' AND EXISTS (SELECT FROM ledger.attempt t WHERE t.account_id = o.account_id AND t.order_id = o.order_id
+                  AND t.outcome = 'accepted' AND t.ended_at < ledger.clock() - make_interval(secs => p_after_ms / 1000.0)
+                  AND t.opened_at > ledger.clock() - make_interval(secs => p_open_ms / 1000.0))
+      AND NOT EXISTS (SELECT FROM ledger.venue_event v WHERE v.account_id = o.account_id
+                      AND v.event_id >= 'o:' || o.venue_order_id || ':' AND v.event_id < 'o:' || o.venue_order_id || ';')
+$$;
+COMMENT ON FUNCTION ledger.untold_orders(text, bigint, bigint) IS
+    'Orders accepted since a stream opened p_open_ms ago, and longer than p_after_ms ago, of which it has not told. '
+    'A stream may be silent because nothing happens; this is how it is found to be silent though something did.';
+
+CREATE OR REPLACE FUNCTION ledger.record_exchanges(p_items jsonb) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_count integer;
+BEGIN
+    PERFORM ledger._enter();
+    INSERT INTO ledger.venue_exchange (account_id, at, incarnation, method, path, query, request, phase, status, headers,
+                                       answer, problem, took_ms)
+    SELECT a.account_id, ledger.clock() - make_interval(secs => coalesce(ledger._whole(x -> 'age_ms'), 0) / 1000.0),
+        (x ->> 'incarnation')::uuid, x ->> 'method', left(x ->> 'path', 300), left(x ->> 'query', 1000),
+        left(x ->> 'request', 16384), x ->> 'phase', ledger._whole(x -> 'status')::integer, coalesce(x -> 'headers', '{}'),
+        left(x ->> 'answer', 16384), left(x ->> 'problem', 500), ledger._whole(x -> 'took_ms')
+    FROM jsonb_array_elements(p_items) x JOIN ledger.account a ON a.name = x ->> 'account';
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    RETURN v_count;
+END $$;
+COMMENT ON FUNCTION ledger.record_exchanges(jsonb) IS
+    'Items {account, age_ms, incarnation, method, path, query, request, phase, status, headers, answer, problem, took_ms}.';
+
+CREATE OR REPLACE FUNCTION ledger.prune_exchanges(p_keep_hours integer) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_count integer;
+BEGIN
+    PERFORM ledger._enter();
+    DELETE FROM ledger.venue_exchange WHERE (account_id, exchange_id) IN (
+        SELECT q.account_id, q.exchange_id FROM ledger.venue_exchange q
+        WHERE q.at < ledger.clock() - make_interval(hours => p_keep_hours) ORDER BY q.at LIMIT 5000);
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    RETURN v_count;
+END $$;
+
+
+-- file: ledger/sql/functions/holdings.sql
+-- purpose: compare what the venue says is owned with our rows; foreign orders resolved by a person; rewards; old unsettled fills.
+-- locks:   resolve_foreign: account_state. allocate_reward: the reward row. The rest read.
+-- index:   fill_unsettled, balance and foreign_order by primary key.
+-- fence:   a foreign order is resolved once; an allocation cannot exceed its reward.
+
+CREATE OR REPLACE FUNCTION ledger.compare_holdings(p_account text, p_collateral bigint, p_tokens jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_account_id bigint := ledger._account_id(p_account);
+    v_now timestamptz := ledger.clock();
+    -- The venue's balances are a cache of the chain: what was settled just now may not be in it.
+    v_lag interval := interval '10 minutes';
+    v_out jsonb;
+BEGIN
+    PERFORM ledger._enter();
+    INSERT INTO ledger.holding_seen (account_id, asset, theirs, ours, unsettled, seen_at)
+    SELECT v_account_id, t.asset, t.theirs, coalesce(b.available + b.locked, 0),
+        CASE WHEN t.asset = 'collateral' THEN
+            -- Buys were taken off at once and sells are added when final: the venue may have moved either, or not yet.
+            coalesce((SELECT sum(f.cash_micros + f.fee_micros) FROM ledger.fill f WHERE f.account_id = v_account_id
+                      AND (f.settlement = 'provisional' OR f.matched_at > v_now - v_lag)), 0)
+            -- And what stands may have filled unseen.
+            + coalesce((SELECT sum(CASE o.side WHEN 'BUY' THEN r.held_micros ELSE ledger.cost_of(1000000, r.held_micros) END)
+                        FROM ledger.reservation r JOIN ledger.orders o USING (account_id, order_id)
+                        WHERE r.account_id = v_account_id AND r.phase <> 'released'), 0)
+        ELSE
+            coalesce((SELECT sum(f.size_micros) FROM ledger.fill f JOIN ledger.orders o USING (account_id, order_id)
+                      WHERE f.account_id = v_account_id AND o.token_id = t.asset
+                        AND (f.settlement = 'provisional' OR f.matched_at > v_now - v_lag)), 0)
+            + coalesce((SELECT sum(r.awaiting_micros + r.shares_micros) FROM ledger.reservation r JOIN ledger.orders o USING (account_id, order_id)
+                        WHERE r.account_id = v_account_id AND r.phase <> 'released' AND o.token_id = t.asset), 0) END,
+        v_now
+    FROM (SELECT 'collateral'::text AS asset, p_collateral AS theirs
+          UNION ALL SELECT k, ledger._whole(v) FROM jsonb_each(p_tokens) q (k, v)) t
+    LEFT JOIN ledger.balance b ON b.account_id = v_account_id AND b.asset = t.asset
+    WHERE t.theirs IS NOT NULL ORDER BY t.asset
+    ON CONFLICT (account_id, asset) DO UPDATE SET theirs = excluded.theirs, ours = excluded.ours,
+        unsettled = excluded.unsettled, seen_at = excluded.seen_at;
+    SELECT coalesce(jsonb_agg(jsonb_build_object('asset', h.asset, 'ours', h.ours, 'theirs', h.theirs, 'unsettled', h.unsettled)
+                              ORDER BY h.asset), '[]') INTO v_out
+    FROM ledger.holding_seen h WHERE h.account_id = v_account_id AND h.seen_at = v_now AND abs(h.theirs - h.ours) > h.unsettled;
+    RETURN v_out;
+END $$;
+COMMENT ON FUNCTION ledger.compare_holdings(text, bigint, jsonb) IS
+    'Stores the comparison and returns what differs by more than is unsettled. Tokens as {token id: micros}.';
+
+CREATE OR REPLACE FUNCTION ledger.held_tokens(p_account text) RETURNS text[]
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+    SELECT coalesce(array_agg(DISTINCT q.asset ORDER BY q.asset), '{}') FROM (
+        SELECT b.asset FROM ledger.balance b JOIN ledger.account a USING (account_id)
+        WHERE a.name = p_account AND b.asset <> 'collateral' AND (b.available <> 0 OR b.locked <> 0)
+        UNION ALL
+        SELECT o.token_id FROM ledger.fill f JOIN ledger.orders o USING (account_id, order_id) JOIN ledger.account a USING (account_id)
+        WHERE a.name = p_account AND f.settlement = 'provisional') q
+$$;
+COMMENT ON FUNCTION ledger.held_tokens(text) IS 'Tokens that our rows say are owned or on their way.';
+
+CREATE OR REPLACE FUNCTION ledger.resolve_foreign(p_account text, p_venue_order_id text, p_as text, p_why text, p_operator text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_account_id bigint := ledger._account_id(p_account);
+    v_now timestamptz;
+BEGIN
+    PERFORM ledger._enter();
+    IF coalesce(p_as, '') NOT IN ('cancelled', 'filled', 'not_ours') OR coalesce(p_why, '') = '' THEN
+        RAISE EXCEPTION 'BAD_REQUEST: resolve as cancelled, filled or not_ours, and say why; nothing was changed' USING ERRCODE = 'LG004';
+    END IF;
+    PERFORM FROM ledger.account_state s WHERE s.account_id = v_account_id FOR UPDATE;
+    v_now := ledger.clock();
+    UPDATE ledger.foreign_order SET resolution = left(p_as || ': ' || p_why, 500), resolved_by = session_user, resolved_at = v_now
+    WHERE account_id = v_account_id AND venue_order_id = lower(p_venue_order_id) AND resolved_at IS NULL;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM ledger._journal(v_account_id, NULL, v_now, 'FOREIGN_ORDER_RESOLVED', p_detail => jsonb_build_object(
+        'venue_order_id', lower(p_venue_order_id), 'as', p_as, 'why', left(p_why, 500), 'operator', left(p_operator, 200)));
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION ledger.resolve_foreign(text, text, text, text, text) IS
+    'A person says what became of an order that no intent explains. What it traded is booked as movements, by the same person.';
+
+CREATE OR REPLACE FUNCTION ledger.sweep_unconfirmed(p_accounts text[], p_alarm_s bigint, p_halt_s bigint) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_now timestamptz := ledger.clock();
+    v_row record;
+    v_old bigint[] := '{}';
+    v_halted integer := 0;
+BEGIN
+    PERFORM ledger._enter();
+    FOR v_row IN
+        -- The oldest of each market: no market stands behind another's.
+        SELECT DISTINCT ON (f.account_id, f.market_id) f.market_id, f.trade_id, f.order_id, f.matched_at
+        FROM ledger.fill f JOIN ledger.account a USING (account_id)
+        WHERE a.name = ANY (p_accounts) AND f.settlement = 'provisional'
+          AND f.matched_at <= v_now - make_interval(secs => p_alarm_s) ORDER BY f.account_id, f.market_id, f.matched_at, f.trade_id
+    LOOP
+        v_old := v_old || v_row.order_id;
+        -- Once per trade: a person who resumed knows of it.
+        IF v_row.matched_at <= v_now - make_interval(secs => p_halt_s) AND NOT EXISTS (
+            SELECT FROM ledger.halt h WHERE h.scope = 'market' AND h.scope_id = v_row.market_id::text
+            AND h.why = 'UNCONFIRMED_TOO_LONG: ' || v_row.trade_id) THEN
+            PERFORM ledger._halt_once('market', v_row.market_id::text, 'UNCONFIRMED_TOO_LONG: ' || v_row.trade_id, v_now);
+            v_halted := v_halted + 1;
+        END IF;
+    END LOOP;
+    RETURN jsonb_build_object('old', to_jsonb(array(SELECT DISTINCT x FROM unnest(v_old) x ORDER BY x)), 'halted', v_halted);
+END $$;
+COMMENT ON FUNCTION ledger.sweep_unconfirmed(text[], bigint, bigint) IS
+    'The oldest fill of each market that is not settled after p_alarm_s; one older than p_halt_s halts it, once per trade.';
+
+CREATE OR REPLACE FUNCTION ledger.record_rewards(p_account text, p_items jsonb) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_count integer;
+BEGIN
+    PERFORM ledger._enter();
+    INSERT INTO ledger.reward (account_id, reward_key, condition_id, earned_on, amount_micros, detail, recorded_at)
+    SELECT ledger._account_id(p_account), x ->> 'reward_key', x ->> 'condition_id', (x ->> 'earned_on')::date,
+        ledger._whole(x -> 'amount_micros'), coalesce(x -> 'detail', '{}'), ledger.clock()
+    FROM jsonb_array_elements(p_items) x ORDER BY x ->> 'reward_key' ON CONFLICT DO NOTHING;
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    RETURN v_count;
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger.allocate_reward(p_account text, p_reward_key text, p_strategy text, p_amount bigint) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    r ledger.reward;
+    v_used bigint;
+BEGIN
+    PERFORM ledger._enter();
+    SELECT * INTO r FROM ledger.reward q
+    WHERE q.account_id = ledger._account_id(p_account) AND q.reward_key = p_reward_key FOR UPDATE;
+    IF r.reward_key IS NULL OR coalesce(p_amount, 0) <= 0 THEN
+        RAISE EXCEPTION 'BAD_REQUEST: a known reward and an amount above zero are needed; nothing was allocated' USING ERRCODE = 'LG004';
+    END IF;
+    SELECT coalesce(sum(x.amount_micros), 0) INTO v_used FROM ledger.reward_allocation x
+    WHERE x.account_id = r.account_id AND x.reward_key = r.reward_key AND x.strategy <> p_strategy;
+    IF v_used + p_amount > r.amount_micros THEN
+        RAISE EXCEPTION 'OVER_ALLOCATED: % of % micros are allocated already; nothing was allocated', v_used, r.amount_micros
+            USING ERRCODE = 'LG004';
+    END IF;
+    INSERT INTO ledger.reward_allocation (account_id, reward_key, strategy, amount_micros, allocated_by, allocated_at)
+    VALUES (r.account_id, r.reward_key, p_strategy, p_amount, session_user, ledger.clock()) ON CONFLICT DO NOTHING;
+    RETURN FOUND;
+END $$;
+COMMENT ON FUNCTION ledger.allocate_reward(text, text, text, bigint) IS
+    'A part of a reward for a strategy, once. Refused where the parts would exceed the whole.';
+
+
+-- file: ledger/sql/functions/outbox.sql
+-- purpose: claim placements lane by lane, claim look-ups of unresolved orders, take back what a dead worker held.
+-- locks:   claims lock outbox rows only (SKIP LOCKED); sweeps take the full order of locks through _lock_lanes.
+-- index:   outbox_lane (lane heads by loose index scan: an anti-join fell from 29 k/s to 592/s with one blocked lane),
+--          outbox_passing, outbox_released, outbox_looks, outbox_claimed.
+-- fence:   a claim is (claimed_by, claim_no, claimed_until); prepare and open_attempt check all three.
+
+CREATE OR REPLACE FUNCTION ledger.claim_placements(p_incarnation uuid, p_accounts text[], p_lease_ms integer, p_limit integer)
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_account record;
+    v_out jsonb := '[]';
+    v_some jsonb;
+BEGIN
+    PERFORM ledger._enter();
+    FOR v_account IN SELECT a.account_id, a.name FROM ledger.account a WHERE a.name = ANY (p_accounts) ORDER BY 1 LOOP
+        -- Nothing may leave now: claimed, it would only be given back. What passes some modes is told by open_attempt.
+        CONTINUE WHEN ledger._gate(v_account.account_id, true) IS NOT NULL;
+        WITH RECURSIVE lane AS (
+            (SELECT b.market_id, b.outbox_id, b.status, b.not_before, b.set_id FROM ledger.outbox b
+             WHERE b.account_id = v_account.account_id AND b.status IN ('ready', 'claimed', 'blocked', 'dead')
+               AND b.released_at IS NULL
+             ORDER BY b.account_id, b.market_id, b.outbox_id LIMIT 1)
+            UNION ALL
+            SELECT n.* FROM lane l CROSS JOIN LATERAL (
+                SELECT b.market_id, b.outbox_id, b.status, b.not_before, b.set_id FROM ledger.outbox b
+                WHERE b.account_id = v_account.account_id AND b.status IN ('ready', 'claimed', 'blocked', 'dead')
+                  AND b.released_at IS NULL AND b.market_id > l.market_id
+                ORDER BY b.account_id, b.market_id, b.outbox_id LIMIT 1) n
+        ), head AS (
+            SELECT * FROM lane WHERE status = 'ready' AND not_before <= ledger.clock() LIMIT least(p_limit, 100)
+        ), wanted AS (
+            SELECT h.outbox_id FROM head h
+            UNION
+            -- The rest of a desired set travels with its head.
+            SELECT b.outbox_id FROM head h JOIN ledger.outbox b ON b.account_id = v_account.account_id
+                AND b.market_id = h.market_id AND b.outbox_id > h.outbox_id AND b.set_id = h.set_id
+            WHERE h.set_id IS NOT NULL AND b.status = 'ready' AND b.not_before <= ledger.clock()
+            UNION
+            -- Hedges and unwinds pass a blocked head: their own hold limits them.
+            SELECT b.outbox_id FROM ledger.outbox b JOIN lane l ON l.market_id = b.market_id
+            WHERE b.account_id = v_account.account_id AND b.passes_block AND b.status = 'ready'
+              AND b.not_before <= ledger.clock() AND l.status IN ('blocked', 'dead')
+            UNION
+            -- An operator let the lane go on without them: they are nobody's head, and wait for none.
+            SELECT b.outbox_id FROM ledger.outbox b
+            WHERE b.account_id = v_account.account_id AND b.status = 'ready' AND b.released_at IS NOT NULL
+              AND b.not_before <= ledger.clock()
+        ), locked AS (
+            SELECT b.account_id, b.outbox_id FROM ledger.outbox b
+            WHERE b.account_id = v_account.account_id AND b.outbox_id IN (SELECT w.outbox_id FROM wanted w)
+              AND b.status = 'ready'
+            ORDER BY b.outbox_id LIMIT least(p_limit, 100) FOR UPDATE SKIP LOCKED
+        ), claimed AS (
+            UPDATE ledger.outbox b SET status = 'claimed', claimed_by = p_incarnation, claim_no = b.claim_no + 1,
+                claimed_until = ledger.clock() + make_interval(secs => p_lease_ms / 1000.0)
+            FROM locked k WHERE b.account_id = k.account_id AND b.outbox_id = k.outbox_id
+            RETURNING b.account_id, b.outbox_id, b.order_id, b.claim_no)
+        SELECT coalesce(jsonb_agg(ledger._work(v_account.name, o, c.claim_no) ORDER BY c.outbox_id), '[]') INTO v_some
+        FROM claimed c JOIN ledger.orders o ON o.account_id = c.account_id AND o.order_id = c.order_id;
+        v_out := v_out || v_some;
+    END LOOP;
+    RETURN v_out;
+END $$;
+COMMENT ON FUNCTION ledger.claim_placements(uuid, text[], integer, integer) IS
+    'The ready heads of lanes, the rest of their sets, what may pass a blocked head, and what an operator has released; '
+    'claimed for p_lease_ms.';
+
+CREATE OR REPLACE FUNCTION ledger._work(p_account text, o ledger.orders, p_claim_no integer) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_left interval := ledger._validity_left(o);
+BEGIN
+    RETURN (SELECT jsonb_build_object('account', p_account, 'order_id', o.order_id, 'claim_no', p_claim_no, 'state', o.state,
+        'market_id', o.market_id, 'token_id', o.token_id, 'side', o.side, 'price_micros', o.price_micros,
+        'size_micros', o.size_micros, 'tick_micros', o.tick_micros, 'order_type', o.order_type,
+        'post_only', o.post_only, 'expires_at_s', o.expires_at_s, 'salt', o.salt, 'signed_at_ms', o.signed_at_ms,
+        'neg_risk', m.neg_risk, 'venue_order_id', o.venue_order_id, 'cancel_asked', o.cancel_asked_at IS NOT NULL,
+        'wanted', o.cancel_asked_at IS NULL AND v_left > interval '0',
+        'valid_for_ms', greatest(floor(extract(epoch FROM v_left) * 1000)::bigint, 0),
+        'last_matched_ms', floor(extract(epoch FROM o.created_at) * 1000)::bigint,
+        'fate_age_ms', floor(extract(epoch FROM ledger.clock() - o.state_at) * 1000)::bigint,
+        'body', (SELECT encode(s.body, 'base64') FROM ledger.signed_order s
+                 WHERE s.account_id = o.account_id AND s.order_id = o.order_id))
+    FROM ledger.market m WHERE m.market_id = o.market_id);
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger.claim_look_ups(p_incarnation uuid, p_accounts text[], p_lease_ms integer, p_limit integer)
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_out jsonb;
+BEGIN
+    PERFORM ledger._enter();
+    WITH due AS (
+        SELECT b.account_id, b.outbox_id FROM ledger.outbox b
+        WHERE b.status IN ('blocked', 'released')
+          -- Further ahead than any pause reaches, it was set before the clock went back.
+          AND (b.not_before <= ledger.clock() OR b.not_before > ledger.clock() + interval '5 minutes')
+          AND EXISTS (SELECT FROM ledger.orders o WHERE o.account_id = b.account_id AND o.order_id = b.order_id
+                      AND o.state = 'UNKNOWN')
+          AND (b.claimed_until IS NULL OR b.claimed_until <= ledger.clock())
+          AND b.account_id IN (SELECT a.account_id FROM ledger.account a WHERE a.name = ANY (p_accounts))
+        ORDER BY b.not_before LIMIT least(p_limit, 100) FOR UPDATE SKIP LOCKED
+    ), claimed AS (
+        UPDATE ledger.outbox b SET claimed_by = p_incarnation, claim_no = b.claim_no + 1,
+            claimed_until = ledger.clock() + make_interval(secs => p_lease_ms / 1000.0),
+            not_before = ledger.clock() + interval '1 second'
+        FROM due WHERE b.account_id = due.account_id AND b.outbox_id = due.outbox_id
+        RETURNING b.account_id, b.order_id, b.claim_no)
+    SELECT coalesce(jsonb_agg(ledger._work(a.name, o, c.claim_no) ORDER BY o.order_id), '[]') INTO v_out
+    FROM claimed c JOIN ledger.account a USING (account_id)
+    JOIN ledger.orders o ON o.account_id = c.account_id AND o.order_id = c.order_id;
+    RETURN v_out;
+END $$;
+COMMENT ON FUNCTION ledger.claim_look_ups(uuid, text[], integer, integer) IS
+    'Orders whose fate is unknown and that are due for a look-up. The lane stays blocked meanwhile.';
+
+CREATE OR REPLACE FUNCTION ledger.renew_claims(p_incarnation uuid, p_lease_ms integer, p_order_ids bigint[]) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_count integer;
+BEGIN
+    PERFORM ledger._enter();
+    -- A lapsed claim is not revived: somebody may already have judged the order by its lapse.
+    -- Rows that somebody is just changing are left for the next beat: waiting for them, while holding others, deadlocked.
+    WITH held AS (
+        SELECT b.account_id, b.outbox_id FROM ledger.outbox b
+        WHERE b.status = 'claimed' AND b.claimed_by = p_incarnation AND b.claimed_until > ledger.clock()
+          AND b.order_id = ANY (p_order_ids) FOR UPDATE SKIP LOCKED)
+    UPDATE ledger.outbox b SET claimed_until = ledger.clock() + make_interval(secs => p_lease_ms / 1000.0)
+    FROM held h WHERE b.account_id = h.account_id AND b.outbox_id = h.outbox_id;
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    RETURN v_count;
+END $$;
+COMMENT ON FUNCTION ledger.renew_claims(uuid, integer, bigint[]) IS
+    'Only the orders that are really being worked on: a claim whose task has gone must lapse, though its process lives.';
+
+CREATE OR REPLACE FUNCTION ledger.drop_claims(p_items jsonb) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_locked bigint[];
+    v_count integer;
+BEGIN
+    -- The full locks: an attempt opened meanwhile must be seen, or a claim on the wire would be given away.
+    v_locked := ledger._lock_lanes(ledger._ids(p_items));
+    UPDATE ledger.outbox b SET claimed_by = NULL, claimed_until = NULL,
+        status = CASE b.status WHEN 'claimed' THEN 'ready' ELSE b.status END,
+        not_before = greatest(b.not_before,
+            ledger.clock() + make_interval(secs => coalesce(ledger._whole(x -> 'after_ms'), 0) / 1000.0))
+    FROM jsonb_array_elements(p_items) x
+    WHERE b.order_id = ledger._whole(x -> 'order_id') AND b.order_id = ANY (v_locked)
+      AND b.claimed_by = (x ->> 'incarnation')::uuid
+      AND b.claim_no = ledger._whole(x -> 'claim_no')
+      AND EXISTS (SELECT FROM ledger.orders o WHERE o.account_id = b.account_id AND o.order_id = b.order_id
+                  AND o.state <> 'SENDING');
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    RETURN v_count;
+END $$;
+COMMENT ON FUNCTION ledger.drop_claims(jsonb) IS
+    'Items {order_id, incarnation, claim_no, after_ms}: gives back claims of orders that are not being sent.';
+
+CREATE OR REPLACE FUNCTION ledger.sweep_lapsed() RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_locked bigint[];
+    o ledger.orders;
+    b ledger.outbox;
+    v_ids bigint[];
+    v_now timestamptz;
+    v_lost bigint[] := '{}';
+    v_taken_back bigint[] := '{}';
+BEGIN
+    PERFORM ledger._enter();
+    SELECT array_agg(q.order_id) INTO v_ids FROM (
+        (SELECT c.order_id FROM ledger.outbox c WHERE c.status = 'claimed' AND c.claimed_until <= ledger.clock() LIMIT 200)
+        UNION
+        -- Evidence was faster than the sender, who then died: its attempt would stand open for ever.
+        (SELECT t.order_id FROM ledger.attempt t JOIN ledger.orders n USING (account_id, order_id)
+         WHERE t.outcome = 'open' AND t.deadline <= ledger.clock() AND n.state <> 'SENDING' LIMIT 200)) q;
+    IF v_ids IS NOT NULL THEN
+        v_locked := ledger._lock_lanes(v_ids);
+        FOR o IN SELECT * FROM ledger.orders q WHERE q.order_id = ANY (v_ids) ORDER BY q.order_id LOOP
+            SELECT * INTO b FROM ledger.outbox c WHERE c.account_id = o.account_id AND c.order_id = o.order_id FOR UPDATE;
+            v_now := ledger._lane_time(o.account_id, o.market_id);
+            UPDATE ledger.attempt SET outcome = 'lapsed', ended_at = v_now
+            WHERE account_id = o.account_id AND order_id = o.order_id AND outcome = 'open'
+              AND (b.status = 'claimed' AND b.claimed_until <= v_now OR o.state <> 'SENDING' AND deadline <= v_now);
+            IF FOUND AND o.state <> 'SENDING' THEN
+                PERFORM ledger._journal(o.account_id, o.market_id, v_now, 'ATTEMPT_ENDED', o.order_id, o.attempts, o.state, o.state);
+            END IF;
+            CONTINUE WHEN b.status <> 'claimed' OR b.claimed_until > v_now;
+            IF o.state = 'SENDING' THEN
+                o.fate_open := true;
+                PERFORM ledger._settle(o, 'LOSE', 'LEASE_LAPSED', v_now, p_attempt => o.attempts);
+                v_lost := v_lost || o.order_id;
+            ELSE
+                UPDATE ledger.outbox SET status = 'ready', claimed_by = NULL, claimed_until = NULL
+                WHERE account_id = o.account_id AND order_id = o.order_id;
+                v_taken_back := v_taken_back || o.order_id;
+            END IF;
+        END LOOP;
+    END IF;
+    RETURN jsonb_build_object('lost', to_jsonb(v_lost), 'taken_back', to_jsonb(v_taken_back));
+END $$;
+COMMENT ON FUNCTION ledger.sweep_lapsed() IS
+    'Claims whose lease ran out: what was being sent becomes UNKNOWN, the rest is ready again. Live claims are left alone.';
+
+CREATE OR REPLACE FUNCTION ledger.sweep_expired() RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_locked bigint[];
+    o ledger.orders;
+    v_ids bigint[];
+    v_step bigint := (SELECT max(s.last_order_id) FROM ledger.clock_step s);
+    v_count integer := 0;
+BEGIN
+    PERFORM ledger._enter();
+    SELECT array_agg(q.order_id) INTO v_ids FROM (
+        SELECT n.order_id FROM ledger.orders n
+        WHERE n.state NOT IN ('FILLED', 'CANCELLED', 'EXPIRED', 'REJECTED', 'NOT_PLACED')
+          AND n.state IN ('RESERVED', 'PREPARED', 'HELD_BACK')
+          -- As ledger._validity_left judges, which is asked again under the locks.
+          AND (n.valid_until <= ledger.clock() OR n.created_at > ledger.clock() OR n.order_id <= v_step) LIMIT 200) q;
+    IF v_ids IS NULL THEN
+        RETURN 0;
+    END IF;
+    v_locked := ledger._lock_lanes(v_ids);
+    FOR o IN SELECT * FROM ledger.orders q WHERE q.order_id = ANY (v_ids)
+             AND q.state IN ('RESERVED', 'PREPARED', 'HELD_BACK') ORDER BY q.order_id LOOP
+        CONTINUE WHEN ledger._validity_left(o) > interval '0';
+        PERFORM ledger._settle(o, 'WITHDRAW', 'EXPIRED', ledger._lane_time(o.account_id, o.market_id));
+        v_count := v_count + 1;
+    END LOOP;
+    RETURN v_count;
+END $$;
+COMMENT ON FUNCTION ledger.sweep_expired() IS 'Intents whose time ran out before anything was sent end as NOT_PLACED.';
+
+CREATE OR REPLACE FUNCTION ledger.fail_placement(p_order_id bigint, p_incarnation uuid, p_claim_no integer, p_problem text)
+RETURNS text
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_locked bigint[];
+    b ledger.outbox;
+BEGIN
+    v_locked := ledger._lock_lanes(ARRAY[p_order_id]);
+    UPDATE ledger.outbox c SET failures = c.failures + 1, claimed_by = NULL, claimed_until = NULL,
+        status = CASE WHEN c.failures + 1 < 5 THEN 'ready' WHEN c.released_at IS NULL THEN 'dead' ELSE 'released' END,
+        not_before = ledger.clock() + make_interval(secs => least(power(2, c.failures), 30))
+    WHERE c.order_id = p_order_id AND c.status = 'claimed' AND c.claimed_by = p_incarnation AND c.claim_no = p_claim_no
+      AND (ledger._order(p_order_id, v_locked)).state <> 'SENDING'
+    RETURNING * INTO b;
+    IF b.status IN ('dead', 'released') THEN
+        INSERT INTO ledger.dead_letter (account_id, source, subject, problem, failures, at)
+        VALUES (b.account_id, 'outbox', b.order_id::text, left(p_problem, 2000), b.failures, ledger.clock());
+    END IF;
+    RETURN b.status;
+END $$;
+COMMENT ON FUNCTION ledger.fail_placement(bigint, uuid, integer, text) IS
+    'Our own side could not prepare it (signing failed, say). Retried with growing pauses; the fifth failure is a dead letter, '
+    'which blocks the lane unless an operator has released it.';
+
+CREATE OR REPLACE FUNCTION ledger.retry_dead_letter(p_dead_letter_id bigint) RETURNS text
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    d ledger.dead_letter;
+BEGIN
+    PERFORM ledger._enter();
+    UPDATE ledger.dead_letter x SET retried_by = session_user, retried_at = ledger.clock()
+    WHERE x.dead_letter_id = p_dead_letter_id AND x.retried_at IS NULL RETURNING * INTO d;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    IF d.source = 'outbox' THEN
+        UPDATE ledger.outbox SET status = 'ready', failures = 0, not_before = ledger.clock()
+        WHERE account_id = d.account_id AND order_id = d.subject::bigint AND status IN ('dead', 'released')
+          AND EXISTS (SELECT FROM ledger.orders o WHERE o.account_id = d.account_id AND o.order_id = d.subject::bigint
+                      AND o.state IN ('RESERVED', 'PREPARED', 'HELD_BACK'));
+    ELSE
+        UPDATE ledger.venue_event SET problem = NULL WHERE account_id = d.account_id AND event_id = d.subject;
+    END IF;
+    RETURN d.source || ':' || d.subject;
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger.release_lane(p_account text, p_market text, p_why text, p_operator text) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_account_id bigint;
+    v_market_id bigint := ledger._market_id(p_market);
+    v_now timestamptz;
+    v_ids bigint[];
+BEGIN
+    PERFORM ledger._enter();
+    SELECT a.account_id INTO v_account_id FROM ledger.account a WHERE a.name = p_account;
+    IF v_account_id IS NULL THEN
+        RAISE EXCEPTION 'UNKNOWN_ACCOUNT: %; nothing was released', p_account USING ERRCODE = 'LG004';
+    ELSIF v_market_id IS NULL THEN
+        RAISE EXCEPTION 'UNKNOWN_MARKET: %; nothing was released', p_market USING ERRCODE = 'LG004';
+    ELSIF coalesce(p_why, '') = '' THEN
+        RAISE EXCEPTION 'BAD_REQUEST: releasing a lane needs a reason; nothing was released' USING ERRCODE = 'LG004';
+    END IF;
+    PERFORM FROM ledger.exposure e WHERE e.account_id = v_account_id AND e.market_id = v_market_id FOR UPDATE;
+    PERFORM FROM ledger.account_state s WHERE s.account_id = v_account_id FOR UPDATE;
+    WITH blocking AS (
+        SELECT b.account_id, b.outbox_id FROM ledger.outbox b JOIN ledger.orders o USING (account_id, order_id)
+        WHERE b.account_id = v_account_id AND b.market_id = v_market_id AND b.released_at IS NULL
+          -- An unknown order that is just being sent again blocks as it did a moment ago, and may do so in a moment.
+          AND (b.status IN ('blocked', 'dead') OR b.status = 'claimed' AND o.state = 'SENDING' AND o.fate_open)
+    ), released AS (
+        UPDATE ledger.outbox b SET released_at = ledger.clock(),
+            status = CASE b.status WHEN 'claimed' THEN 'claimed' ELSE 'released' END
+        FROM blocking k WHERE b.account_id = k.account_id AND b.outbox_id = k.outbox_id
+        RETURNING b.order_id)
+    SELECT coalesce(array_agg(r.order_id ORDER BY r.order_id), '{}') INTO v_ids FROM released r;
+    IF v_ids <> '{}' THEN
+        v_now := ledger._lane_time(v_account_id, v_market_id);
+        PERFORM ledger._journal(v_account_id, v_market_id, v_now, 'LANE_RELEASED', NULL, NULL, NULL, NULL,
+            jsonb_build_object('rows', cardinality(v_ids), 'orders', to_jsonb(v_ids), 'why', left(p_why, 500),
+                               'operator', left(p_operator, 200)));
+    END IF;
+    RETURN cardinality(v_ids);
+END $$;
+COMMENT ON FUNCTION ledger.release_lane(text, text, text, text) IS
+    'Lets placements behind an unknown or dead head go on. The head keeps its hold and is looked up as before, and never '
+    'blocks again, whatever becomes of it.';
+
+
+-- file: ledger/sql/functions/mutex.sql
+-- purpose: the market mutex and other leases: one holder at a time, with a term that grows.
+-- locks:   the exposure row (mutex) or the lease row.
+-- index:   primary keys.
+-- fence:   the term: whoever lost the lease holds an old one and is refused by reserve_pending.
+
+CREATE OR REPLACE FUNCTION ledger.take_mutex(p_account text, p_market text, p_holder uuid, p_ttl_ms integer, p_remember boolean DEFAULT false)
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_account_id bigint;
+    v_market_id bigint := ledger._market_id(p_market);
+    e ledger.exposure;
+    v_now timestamptz;
+BEGIN
+    PERFORM ledger._enter();
+    SELECT a.account_id INTO v_account_id FROM ledger.account a WHERE a.name = p_account;
+    IF v_account_id IS NULL OR v_market_id IS NULL THEN
+        RETURN ledger._refusal(0, CASE WHEN v_account_id IS NULL THEN 'UNKNOWN_ACCOUNT' ELSE 'UNKNOWN_MARKET' END, 'there is none');
+    ELSIF NOT ledger._may_act_for(v_account_id) THEN
+        RETURN ledger._refusal(0, 'NOT_GRANTED', 'this login was not granted the account');
+    ELSIF p_ttl_ms IS NULL OR p_ttl_ms NOT BETWEEN 10 AND 60000 THEN
+        RETURN ledger._refusal(0, 'BAD_REQUEST', 'a market mutex is held for 10 to 60000 ms at a time');
+    END IF;
+    INSERT INTO ledger.exposure (account_id, market_id, clock_at) VALUES (v_account_id, v_market_id, ledger.clock())
+    ON CONFLICT DO NOTHING;
+    SELECT * INTO e FROM ledger.exposure x WHERE x.account_id = v_account_id AND x.market_id = v_market_id FOR UPDATE;
+    v_now := ledger._lane_time(v_account_id, v_market_id);
+    IF e.mutex_holder IS NOT NULL AND e.mutex_until > v_now THEN
+        IF p_remember AND NOT e.mutex_again THEN
+            UPDATE ledger.exposure SET mutex_again = true WHERE account_id = v_account_id AND market_id = v_market_id;
+        END IF;
+        RETURN ledger._refusal(0, 'LOCKED', format('held until %s', e.mutex_until));
+    END IF;
+    UPDATE ledger.exposure SET mutex_holder = p_holder, mutex_term = e.mutex_term + 1, mutex_again = false,
+        mutex_until = v_now + make_interval(secs => p_ttl_ms / 1000.0)
+    WHERE account_id = v_account_id AND market_id = v_market_id;
+    RETURN jsonb_build_object('item', 0, 'status', 'ok', 'term', e.mutex_term + 1);
+END $$;
+COMMENT ON FUNCTION ledger.take_mutex(text, text, uuid, integer, boolean) IS
+    'ok with the term, or LOCKED. p_remember asks the holder to run once more after it unlocks (one run, however often asked).';
+
+CREATE OR REPLACE FUNCTION ledger.renew_mutex(p_account text, p_market text, p_term bigint, p_ttl_ms integer) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+BEGIN
+    PERFORM ledger._enter();
+    UPDATE ledger.exposure e SET mutex_until = ledger.clock() + make_interval(secs => least(p_ttl_ms, 60000) / 1000.0)
+    FROM ledger.account a
+    WHERE a.name = p_account AND e.account_id = a.account_id AND e.market_id = ledger._market_id(p_market)
+      AND ledger._may_act_for(a.account_id)
+      AND e.mutex_term = p_term AND e.mutex_holder IS NOT NULL AND e.mutex_until > ledger.clock();
+    RETURN FOUND;
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger.release_mutex(p_account text, p_market text, p_term bigint) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_again boolean;
+BEGIN
+    PERFORM ledger._enter();
+    UPDATE ledger.exposure e SET mutex_holder = NULL, mutex_until = NULL, mutex_again = false
+    FROM (SELECT x.account_id, x.market_id, x.mutex_again FROM ledger.exposure x JOIN ledger.account a USING (account_id)
+          WHERE a.name = p_account AND x.market_id = ledger._market_id(p_market)
+            AND ledger._may_act_for(a.account_id) FOR UPDATE OF x) old
+    WHERE e.account_id = old.account_id AND e.market_id = old.market_id
+      AND e.mutex_term = p_term AND e.mutex_holder IS NOT NULL
+    RETURNING old.mutex_again INTO v_again;
+    RETURN jsonb_build_object('released', v_again IS NOT NULL, 'again', coalesce(v_again, false));
+END $$;
+COMMENT ON FUNCTION ledger.release_mutex(text, text, bigint) IS
+    'again: somebody found it locked and asked for one run after unlock.';
+
+CREATE OR REPLACE FUNCTION ledger.take_lease(p_name text, p_holder uuid, p_ttl_ms integer) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_term bigint;
+BEGIN
+    PERFORM ledger._enter();
+    INSERT INTO ledger.lease AS l (name, holder, term, until)
+    VALUES (p_name, p_holder, 1, ledger.clock() + make_interval(secs => p_ttl_ms / 1000.0))
+    ON CONFLICT (name) DO UPDATE SET
+        term = CASE WHEN l.holder = p_holder AND l.until > ledger.clock() THEN l.term ELSE l.term + 1 END,
+        holder = p_holder, until = ledger.clock() + make_interval(secs => p_ttl_ms / 1000.0)
+    WHERE l.holder IS NULL OR l.holder = p_holder OR l.until <= ledger.clock()
+    RETURNING l.term INTO v_term;
+    RETURN v_term;
+END $$;
+COMMENT ON FUNCTION ledger.take_lease(text, uuid, integer) IS
+    'Takes or renews. Returns the term, or NULL while another holds it.';
+
+CREATE OR REPLACE FUNCTION ledger.drop_leases(p_holder uuid) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_count integer;
+BEGIN
+    PERFORM ledger._enter();
+    UPDATE ledger.lease SET holder = NULL, until = ledger.clock() WHERE holder = p_holder;
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    RETURN v_count;
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger._note_clock_step(p_found_by uuid, p_lost interval, p_now timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    INSERT INTO ledger.clock_step (last_order_id, found_at, lost_ms, found_by)
+    SELECT s.last_value, p_now, ceil(extract(epoch FROM p_lost) * 1000)::bigint, p_found_by FROM ledger.order_id_seq s
+    -- Found by several, or again: no intent came in between.
+    ON CONFLICT DO NOTHING;
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger.worker_started(
+    p_incarnation uuid, p_name text, p_version text, p_lease_ms integer DEFAULT 5000) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    -- First the beats, then the clock: a beat that was committed before is not ahead of it.
+    v_last timestamptz := (SELECT max(w.seen_at) FROM ledger.worker w);
+    v_now timestamptz := ledger.clock();
+BEGIN
+    PERFORM ledger._enter();
+    IF v_now < v_last THEN
+        PERFORM ledger._note_clock_step(p_incarnation, v_last - v_now, v_now);
+    END IF;
+    INSERT INTO ledger.worker (incarnation, name, version, started_at, seen_at, not_ready_why, alive_until)
+    VALUES (p_incarnation, p_name, p_version, v_now, v_now, 'starting',
+            v_now + 3 * make_interval(secs => p_lease_ms / 1000.0));
+    PERFORM ledger._close_runs(NULL, p_incarnation);
+END $$;
+COMMENT ON FUNCTION ledger.worker_started(uuid, text, text, integer) IS
+    'A worker''s row, from which on it beats. Ends the comparisons of workers that do not beat any more, and notes whether '
+    'the clock is behind the last beat of anybody.';
+
+CREATE OR REPLACE FUNCTION ledger.beat(p_incarnation uuid, p_lease_ms integer, p_last_us bigint, p_since_ms bigint) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_now timestamptz := ledger.clock();
+    v_now_us bigint := floor(extract(epoch FROM v_now) * 1000000)::bigint;
+    v_lost interval := make_interval(secs => (p_last_us - v_now_us) / 1000000.0 + p_since_ms / 1000.0);
+BEGIN
+    PERFORM ledger._enter();
+    UPDATE ledger.worker SET seen_at = v_now, alive_until = v_now + 3 * make_interval(secs => p_lease_ms / 1000.0)
+    WHERE incarnation = p_incarnation;
+    IF v_lost > interval '1 second' THEN
+        PERFORM ledger._note_clock_step(p_incarnation, v_lost, v_now);
+    END IF;
+    RETURN jsonb_build_object('at_us', v_now_us,
+        'lost_ms', CASE WHEN v_lost > interval '1 second' THEN ceil(extract(epoch FROM v_lost) * 1000)::bigint ELSE 0 END);
+END $$;
+COMMENT ON FUNCTION ledger.beat(uuid, integer, bigint, bigint) IS
+    'A worker lives. p_last_us: what its last beat answered as at_us; p_since_ms: how much time has passed since, at least, by '
+    'its monotonic clock (both NULL at first). Where the database''s clock went on by a second less than that, what was '
+    'reserved is not sent any more (lost_ms > 0).';
+
+CREATE OR REPLACE FUNCTION ledger.worker_ready(p_incarnation uuid, p_not_ready_why text DEFAULT NULL) RETURNS void
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+    UPDATE ledger.worker SET ready = p_not_ready_why IS NULL, not_ready_why = p_not_ready_why, seen_at = ledger.clock()
+    WHERE incarnation = p_incarnation
+$$;
+
+CREATE OR REPLACE FUNCTION ledger.worker_stopped(p_incarnation uuid) RETURNS void
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+    UPDATE ledger.worker SET ready = false, not_ready_why = 'stopped', stopped_at = ledger.clock(), seen_at = ledger.clock()
+    WHERE incarnation = p_incarnation
+$$;
+
+CREATE OR REPLACE FUNCTION ledger.end_lock_holders(p_longer_than_ms integer DEFAULT 500) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_pid integer;
+    v_count integer := 0;
+BEGIN
+    -- A trader's session that sits in a transaction with a ledger row locked would stop everybody else.
+    FOR v_pid IN SELECT s.pid FROM pg_stat_activity s
+    WHERE s.datname = current_database() AND s.pid <> pg_backend_pid()
+      AND (s.state LIKE 'idle in transaction%'
+               AND s.state_change < clock_timestamp() - make_interval(secs => p_longer_than_ms / 1000.0)
+           -- A trader may also sit on a lock while busy (pg_sleep, an advisory lock of its own second session). Only one
+           -- that waits for a row, as every writer does now and then, is left alone: who holds that row is ended.
+           OR s.state = 'active'
+               AND NOT (s.wait_event_type = 'Lock' AND s.wait_event IN ('transactionid', 'tuple'))
+               AND NOT pg_has_role(s.usesysid, '${role_worker}', 'MEMBER')
+               AND s.xact_start < clock_timestamp() - make_interval(secs => p_longer_than_ms / 1000.0))
+      AND EXISTS (SELECT FROM pg_locks k JOIN pg_class c ON c.oid = k.relation
+                  JOIN pg_namespace n ON n.oid = c.relnamespace
+                  WHERE k.pid = s.pid AND n.nspname = 'ledger' AND k.granted
+                    AND k.mode IN ('RowShareLock', 'RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'))
+    LOOP
+        BEGIN
+            v_count := v_count + pg_terminate_backend(v_pid)::integer;
+        EXCEPTION WHEN insufficient_privilege THEN
+            -- A superuser's session is a person's to end; the others are ended all the same.
+            CONTINUE;
+        END;
+    END LOOP;
+    RETURN v_count;
+END $$;
+
+
+-- file: ledger/sql/functions/setup.sql
+-- purpose: accounts, grants, markets, movements with a cause: what a person or an importer sets up.
+-- locks:   book_movement takes exposure (for tokens), then account_state.
+-- index:   primary keys, market by condition id.
+-- fence:   every movement has its own key and is booked once.
+
+CREATE OR REPLACE FUNCTION ledger.open_account(
+    p_name text, p_venue text, p_maker text DEFAULT NULL, p_signer text DEFAULT NULL,
+    p_signature_type integer DEFAULT 0, p_quarantine_ms bigint DEFAULT 120000) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_id bigint;
+    v_venue text;
+    v_new boolean;
+BEGIN
+    PERFORM ledger._enter();
+    INSERT INTO ledger.account (name, venue, maker, signer, signature_type, quarantine_ms, created_at)
+    VALUES (p_name, p_venue, p_maker, p_signer, p_signature_type, p_quarantine_ms, ledger.clock())
+    ON CONFLICT (name) DO NOTHING;
+    v_new := FOUND;
+    SELECT a.account_id, a.venue INTO v_id, v_venue FROM ledger.account a WHERE a.name = p_name;
+    IF v_venue <> p_venue THEN
+        RAISE EXCEPTION 'BAD_REQUEST: account % trades on %; paper and live never mix. Nothing was changed', p_name, v_venue
+            USING ERRCODE = 'LG004', HINT = 'Open another account for the other venue.';
+    END IF;
+    INSERT INTO ledger.account_state (account_id) VALUES (v_id) ON CONFLICT DO NOTHING;
+    IF v_new THEN
+        PERFORM ledger._journal(v_id, NULL, a.created_at, 'ACCOUNT_OPENED', p_detail => jsonb_build_object('name', a.name,
+            'venue', a.venue, 'maker', a.maker, 'signer', a.signer, 'signature_type', a.signature_type,
+            'quarantine_ms', a.quarantine_ms))
+        FROM ledger.account a WHERE a.account_id = v_id;
+    END IF;
+    RETURN v_id;
+END $$;
+COMMENT ON FUNCTION ledger.open_account(text, text, text, text, integer, bigint) IS 'Safe to repeat; returns the account id.';
+
+CREATE OR REPLACE FUNCTION ledger.open_paper_account(p_name text, p_collateral_micros bigint, p_quarantine_ms bigint) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_id bigint := ledger.open_account(p_name, 'paper', NULL, NULL, 0, p_quarantine_ms);
+BEGIN
+    IF p_collateral_micros > 0 THEN
+        PERFORM ledger.book_movement(p_name, 'collateral', p_collateral_micros, 'opening', 'opening', 'paper money');
+    END IF;
+    RETURN v_id;
+END $$;
+COMMENT ON FUNCTION ledger.open_paper_account(text, bigint, bigint) IS
+    'The only account a worker may open by itself, since nothing in it is worth anything. Safe to repeat.';
+
+CREATE OR REPLACE FUNCTION ledger.sign_as(p_account text, p_maker text, p_signer text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_id bigint;
+    v_maker text;
+    v_signer text;
+BEGIN
+    PERFORM ledger._enter();
+    WITH signing AS (
+        UPDATE ledger.account SET maker = coalesce(maker, p_maker), signer = coalesce(signer, p_signer)
+        WHERE name = p_account AND (maker IS NULL AND p_maker IS NOT NULL OR signer IS NULL AND p_signer IS NOT NULL)
+        RETURNING account_id, maker, signer)
+    SELECT s.account_id, s.maker, s.signer INTO v_id, v_maker, v_signer FROM signing s;
+    IF FOUND THEN
+        PERFORM ledger._journal(v_id, NULL, ledger.clock(), 'SIGNS_AS',
+            p_detail => jsonb_build_object('maker', v_maker, 'signer', v_signer));
+    END IF;
+    RETURN EXISTS (SELECT FROM ledger.account a WHERE a.name = p_account
+                   AND lower(a.maker) = lower(p_maker) AND lower(a.signer) = lower(p_signer));
+END $$;
+COMMENT ON FUNCTION ledger.sign_as(text, text, text) IS
+    'The first worker writes the account''s addresses; false later means: this key is not the account''s key.';
+
+CREATE OR REPLACE FUNCTION ledger.grant_account(p_account text, p_role name) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    g ledger.account_grant;
+BEGIN
+    IF NOT EXISTS (SELECT FROM ledger.account a WHERE a.name = p_account) THEN
+        RAISE EXCEPTION 'UNKNOWN_ACCOUNT: %; nothing was granted', p_account USING ERRCODE = 'LG004';
+    ELSIF NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = p_role) THEN
+        -- A grant to a misspelt name would wait for whoever makes a login of that name.
+        RAISE EXCEPTION 'UNKNOWN_ROLE: %; nothing was granted', p_role USING ERRCODE = 'LG004';
+    END IF;
+    INSERT INTO ledger.account_grant (account_id, role_name, granted_at)
+    SELECT a.account_id, p_role, ledger.clock() FROM ledger.account a WHERE a.name = p_account
+    ON CONFLICT DO NOTHING RETURNING * INTO g;
+    IF FOUND THEN
+        PERFORM ledger._journal(g.account_id, NULL, g.granted_at, 'GRANTED', p_detail => jsonb_build_object('role', g.role_name));
+    END IF;
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger.book_movement(
+    p_account text, p_asset text, p_amount bigint, p_cause text, p_key text, p_note text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_account_id bigint;
+    v_market_id bigint;
+    v_outcome smallint;
+    v_now timestamptz := ledger.clock();
+BEGIN
+    PERFORM ledger._enter();
+    SELECT a.account_id INTO v_account_id FROM ledger.account a WHERE a.name = p_account;
+    IF v_account_id IS NULL THEN
+        RAISE EXCEPTION 'UNKNOWN_ACCOUNT: %; nothing was booked', p_account USING ERRCODE = 'LG004';
+    ELSIF p_cause NOT IN ('opening', 'deposit', 'withdrawal', 'correction', 'resolution', 'redemption', 'split', 'merge',
+                          'conversion', 'transfer_in', 'transfer_out') OR coalesce(p_key, '') = '' OR p_amount = 0 THEN
+        RAISE EXCEPTION 'BAD_REQUEST: a movement needs a known cause, a key and an amount; nothing was booked' USING ERRCODE = 'LG004';
+    END IF;
+    IF p_asset <> 'collateral' THEN
+        SELECT x.market_id, x.outcome INTO v_market_id, v_outcome FROM ledger.outcome x WHERE x.token_id = p_asset;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'UNKNOWN_OUTCOME: token %; nothing was booked', left(p_asset, 80) USING ERRCODE = 'LG004';
+        END IF;
+        INSERT INTO ledger.exposure (account_id, market_id, clock_at)
+        VALUES (v_account_id, v_market_id, v_now) ON CONFLICT DO NOTHING;
+        PERFORM FROM ledger.exposure e WHERE e.account_id = v_account_id AND e.market_id = v_market_id FOR UPDATE;
+    END IF;
+    PERFORM FROM ledger.account_state s WHERE s.account_id = v_account_id FOR UPDATE;
+    IF EXISTS (SELECT FROM ledger.balance_entry b WHERE b.account_id = v_account_id AND b.entry_key = 'movement:' || p_key) THEN
+        RETURN false;
+    END IF;
+    PERFORM ledger._book(v_account_id, p_asset, p_amount, 0, p_cause, 'movement:' || p_key, v_now, NULL, NULL, left(p_note, 500));
+    IF p_asset <> 'collateral' THEN
+        UPDATE ledger.exposure e SET confirmed[v_outcome + 1] = e.confirmed[v_outcome + 1] + p_amount
+        WHERE e.account_id = v_account_id AND e.market_id = v_market_id;
+    END IF;
+    PERFORM ledger._journal(v_account_id, v_market_id, v_now, 'MOVEMENT',
+        NULL, NULL, NULL, NULL, jsonb_build_object('asset', p_asset, 'amount', p_amount, 'cause', p_cause, 'key', p_key,
+                                                   'note', left(p_note, 500)));
+    IF p_asset <> 'collateral' THEN
+        PERFORM ledger._check_breach(v_account_id, v_market_id, ledger._lane_time(v_account_id, v_market_id));
+    END IF;
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION ledger.book_movement(text, text, bigint, text, text, text) IS
+    'An entry with a cause; false if its key was booked before. asset is collateral or a token id; amount in micros.';
+
+CREATE OR REPLACE FUNCTION ledger.import_markets(p_rows jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    x jsonb;
+    v_id bigint;
+    v_new boolean;
+    v_now timestamptz := ledger.clock();
+    v_created integer := 0;
+    v_updated integer := 0;
+BEGIN
+    PERFORM ledger._enter();
+    FOR x IN SELECT q FROM jsonb_array_elements(p_rows) q ORDER BY q ->> 'condition_id' LOOP
+        INSERT INTO ledger.market AS m (condition_id, slug, question, event_id, event_title, category, group_key,
+            tick_micros, min_size_micros, fee_rate_micros, fee_exponent, fee_taker_only, neg_risk, neg_risk_augmented,
+            protocol_version, window_start, window_end, tradable, untradable_reasons, source_digest, created_at, updated_at)
+        VALUES (x ->> 'condition_id', x ->> 'slug', coalesce(x ->> 'question', ''), x ->> 'event_id', x ->> 'event_title',
+            x ->> 'category', x ->> 'group_key', ledger._whole(x -> 'tick_micros'), ledger._whole(x -> 'min_size_micros'),
+            coalesce(ledger._whole(x -> 'fee_rate_micros'), 0), coalesce(ledger._whole(x -> 'fee_exponent'), 1),
+            coalesce((x ->> 'fee_taker_only')::boolean, false), coalesce((x ->> 'neg_risk')::boolean, false),
+            coalesce((x ->> 'neg_risk_augmented')::boolean, false), coalesce(x ->> 'protocol_version', 'v1'),
+            to_timestamp(ledger._whole(x -> 'window_start_ms') / 1000.0), to_timestamp(ledger._whole(x -> 'window_end_ms') / 1000.0),
+            (x ->> 'tradable')::boolean, array(SELECT jsonb_array_elements_text(x -> 'untradable_reasons')),
+            x ->> 'raw_digest', v_now, v_now)
+        ON CONFLICT (condition_id) DO UPDATE SET
+            slug = excluded.slug, question = excluded.question, event_id = excluded.event_id,
+            event_title = excluded.event_title, category = excluded.category, group_key = excluded.group_key,
+            tick_micros = excluded.tick_micros, min_size_micros = excluded.min_size_micros,
+            fee_rate_micros = excluded.fee_rate_micros, fee_exponent = excluded.fee_exponent,
+            fee_taker_only = excluded.fee_taker_only, neg_risk = excluded.neg_risk,
+            neg_risk_augmented = excluded.neg_risk_augmented, protocol_version = excluded.protocol_version,
+            window_start = excluded.window_start, window_end = excluded.window_end, tradable = excluded.tradable,
+            untradable_reasons = excluded.untradable_reasons, source_digest = excluded.source_digest, updated_at = v_now
+        RETURNING m.market_id, m.xmax = 0 INTO v_id, v_new;
+        INSERT INTO ledger.outcome AS c (market_id, outcome, label, token_id)
+        SELECT v_id, ledger._whole(q -> 'index'), q ->> 'label', q ->> 'token_id'
+        FROM jsonb_array_elements(coalesce(x -> 'outcomes', '[]')) q
+        WHERE NOT EXISTS (SELECT FROM ledger.outcome d WHERE d.token_id = q ->> 'token_id' AND d.market_id <> v_id)
+        ON CONFLICT (market_id, outcome) DO UPDATE SET label = excluded.label WHERE c.token_id = excluded.token_id;
+        -- Orders refer to these tokens: a market whose tokens change, or belong to another, is not the market it was.
+        UPDATE ledger.market m SET tradable = false, untradable_reasons = array_append(m.untradable_reasons, 'OUTCOME_CONFLICT')
+        WHERE m.market_id = v_id AND EXISTS (
+            SELECT FROM jsonb_array_elements(coalesce(x -> 'outcomes', '[]')) q
+            WHERE NOT EXISTS (SELECT FROM ledger.outcome c WHERE c.market_id = v_id
+                AND c.outcome = ledger._whole(q -> 'index') AND c.token_id = q ->> 'token_id'));
+        IF v_new THEN v_created := v_created + 1; ELSE v_updated := v_updated + 1; END IF;
+    END LOOP;
+    RETURN jsonb_build_object('created', v_created, 'updated', v_updated);
+END $$;
+COMMENT ON FUNCTION ledger.import_markets(jsonb) IS
+    'Rows as app.markets.model writes them; all or nothing. Amounts in micros, times in unix milliseconds.';
+
+
+-- file: ledger/sql/functions/events.sql
+-- purpose: what comes from the venue is stored before it is applied; handlers leave receipts; readers keep cursors; runs and drift.
+-- locks:   none of the send path.
+-- index:   primary keys, venue_event_waiting.
+-- fence:   an event id is stored once; a receipt is taken once.
+
+CREATE OR REPLACE FUNCTION ledger.store_events(p_account text, p_events jsonb) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_count integer;
+BEGIN
+    PERFORM ledger._enter();
+    INSERT INTO ledger.venue_event (account_id, event_id, raw, received_at)
+    SELECT a.account_id, x ->> 'event_id', x ->> 'raw', ledger.clock()
+    FROM ledger.account a CROSS JOIN jsonb_array_elements(p_events) x
+    WHERE a.name = p_account ORDER BY x ->> 'event_id' ON CONFLICT DO NOTHING;
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    RETURN v_count;
+END $$;
+COMMENT ON FUNCTION ledger.store_events(text, jsonb) IS 'Items {event_id, raw}. Returns how many were new.';
+
+CREATE OR REPLACE FUNCTION ledger.mark_events(p_account text, p_event_ids text[], p_problem text DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+BEGIN
+    PERFORM ledger._enter();
+    PERFORM FROM ledger.venue_event v JOIN ledger.account a USING (account_id)
+    WHERE a.name = p_account AND v.event_id = ANY (p_event_ids) ORDER BY v.event_id FOR UPDATE OF v;
+    UPDATE ledger.venue_event v SET applied_at = CASE WHEN p_problem IS NULL THEN ledger.clock() END, problem = left(p_problem, 2000)
+    FROM ledger.account a
+    WHERE a.name = p_account AND v.account_id = a.account_id AND v.event_id = ANY (p_event_ids) AND v.applied_at IS NULL;
+    IF p_problem IS NOT NULL THEN
+        INSERT INTO ledger.dead_letter (account_id, source, subject, problem, failures, at)
+        SELECT a.account_id, 'venue_event', e, left(p_problem, 2000), 1, ledger.clock()
+        FROM ledger.account a CROSS JOIN unnest(p_event_ids) e
+        WHERE a.name = p_account AND NOT EXISTS (
+            SELECT FROM ledger.dead_letter d WHERE d.account_id = a.account_id AND d.source = 'venue_event'
+            AND d.subject = e AND d.retried_at IS NULL);
+    END IF;
+END $$;
+COMMENT ON FUNCTION ledger.mark_events(text, text[], text) IS
+    'Applied, or with a problem: then they stay stored, unapplied, and a dead letter names them.';
+
+CREATE OR REPLACE FUNCTION ledger.waiting_events(p_account text, p_limit integer, p_older_ms integer DEFAULT 0) RETURNS jsonb
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+    SELECT coalesce(jsonb_agg(jsonb_build_object('event_id', q.event_id, 'raw', q.raw) ORDER BY q.received_at, q.event_id), '[]')
+    FROM (SELECT v.event_id, v.raw, v.received_at FROM ledger.venue_event v JOIN ledger.account a USING (account_id)
+          WHERE a.name = p_account AND v.applied_at IS NULL AND v.problem IS NULL
+            AND v.received_at <= ledger.clock() - make_interval(secs => p_older_ms / 1000.0)
+          ORDER BY v.received_at, v.event_id LIMIT least(p_limit, 1000)) q
+$$;
+
+CREATE OR REPLACE FUNCTION ledger.take_receipt(p_account text, p_consumer text, p_key text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+BEGIN
+    PERFORM ledger._enter();
+    -- "Seen before" would make the caller skip its work: an account it may not use has to be an error.
+    IF NOT EXISTS (SELECT FROM ledger.account a WHERE a.name = p_account AND ledger._may_act_for(a.account_id)) THEN
+        RAISE EXCEPTION 'NOT_GRANTED: there is no account % for this login; no receipt was taken', p_account USING ERRCODE = 'LG004';
+    END IF;
+    INSERT INTO ledger.receipt (account_id, consumer, key, at)
+    SELECT a.account_id, p_consumer, p_key, ledger.clock() FROM ledger.account a
+    WHERE a.name = p_account AND ledger._may_act_for(a.account_id) ON CONFLICT DO NOTHING;
+    RETURN FOUND;
+END $$;
+COMMENT ON FUNCTION ledger.take_receipt(text, text, text) IS
+    'true the first time (consumer, key) is seen. In the caller''s transaction: its work and the receipt stand or fall together.';
+
+CREATE OR REPLACE FUNCTION ledger.move_cursor(p_account text, p_name text, p_position bigint) RETURNS bigint
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+    INSERT INTO ledger.cursor AS c (account_id, name, position, moved_at)
+    SELECT a.account_id, p_name, p_position, ledger.clock() FROM ledger.account a WHERE a.name = p_account
+    ON CONFLICT (account_id, name) DO UPDATE SET position = greatest(c.position, excluded.position), moved_at = excluded.moved_at
+    RETURNING position
+$$;
+COMMENT ON FUNCTION ledger.move_cursor(text, text, bigint) IS 'Only forward. Position 0 reads it.';
+
+CREATE OR REPLACE FUNCTION ledger._close_runs(p_account_id bigint, p_incarnation uuid) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_now timestamptz := ledger.clock();
+BEGIN
+    WITH gone AS (
+        SELECT r.account_id, r.run_id FROM ledger.reconcile_run r
+        WHERE r.ended_at IS NULL AND (p_account_id IS NULL OR r.account_id = p_account_id)
+          AND CASE WHEN r.kind = 'once' OR r.incarnation = p_incarnation THEN r.started_at < v_now - interval '15 minutes'
+              ELSE NOT EXISTS (SELECT FROM ledger.worker w WHERE w.incarnation = r.incarnation
+                               AND w.stopped_at IS NULL AND w.alive_until > v_now) END
+        FOR UPDATE SKIP LOCKED)
+    UPDATE ledger.reconcile_run r SET ended_at = v_now, result = 'incomplete',
+        detail = '{"reason": "whoever compared was gone before it had ended", "lapsed": true}'
+    FROM gone g WHERE r.account_id = g.account_id AND r.run_id = g.run_id;
+END $$;
+COMMENT ON FUNCTION ledger._close_runs(bigint, uuid) IS
+    'Ends comparisons that nobody will end: of workers that stopped beating, and, begun a quarter of an hour ago, of this '
+    'process itself and single ones (which do not beat). Whoever comes back all the same may still say how its own ended.';
+
+CREATE OR REPLACE FUNCTION ledger.start_run(p_account text, p_kind text, p_incarnation uuid) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_account_id bigint := (SELECT a.account_id FROM ledger.account a WHERE a.name = p_account);
+    v_run_id bigint;
+BEGIN
+    PERFORM ledger._enter();
+    PERFORM ledger._close_runs(v_account_id, p_incarnation);
+    INSERT INTO ledger.reconcile_run (account_id, kind, incarnation, started_at)
+    SELECT v_account_id, p_kind, p_incarnation, ledger.clock() WHERE v_account_id IS NOT NULL
+    RETURNING run_id INTO v_run_id;
+    RETURN v_run_id;
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger.end_run(p_run_id bigint, p_result text, p_detail jsonb, p_drift jsonb) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+BEGIN
+    PERFORM ledger._enter();
+    INSERT INTO ledger.drift (account_id, run_id, kind, subject, ours, theirs, action, found_at)
+    SELECT r.account_id, r.run_id, x ->> 'kind', x ->> 'subject', x ->> 'ours', x ->> 'theirs', x ->> 'action', ledger.clock()
+    FROM ledger.reconcile_run r CROSS JOIN jsonb_array_elements(p_drift) x WHERE r.run_id = p_run_id;
+    UPDATE ledger.reconcile_run SET ended_at = ledger.clock(), result = p_result, detail = p_detail
+    WHERE run_id = p_run_id AND (ended_at IS NULL OR detail ? 'lapsed');
+END $$;
+COMMENT ON FUNCTION ledger.end_run(bigint, text, jsonb, jsonb) IS
+    'result clean, drift or incomplete; drift items {kind, subject, ours, theirs, action}.';
+
+
+-- file: ledger/sql/functions/queries.sql
+-- purpose: what a bot or the worker may read through functions: its orders, its live orders, what a key became.
+-- locks:   none.
+-- index:   orders_by_id, orders_not_ended, idempotency_key, reservation by primary key.
+-- fence:   none; each checks that the caller may act for the account.
+
+CREATE OR REPLACE FUNCTION ledger._show(o ledger.orders) RETURNS jsonb
+LANGUAGE sql VOLATILE
+AS $$
+    SELECT jsonb_build_object('order_id', o.order_id, 'account', a.name, 'market', m.condition_id, 'slug', m.slug,
+        'outcome', o.outcome, 'outcome_label', c.label, 'token_id', o.token_id, 'side', o.side, 'price_micros', o.price_micros,
+        'size_micros', o.size_micros, 'order_type', o.order_type, 'post_only', o.post_only, 'class', o.class,
+        'key', o.key, 'state', o.state, 'cause', o.cause, 'ended', ledger._ended(o.state),
+        'settled', r.phase = 'released',
+        'venue_order_id', o.venue_order_id, 'matched_micros', greatest(o.size_matched_micros, o.traded_micros),
+        'traded_micros', o.traded_micros, 'confirmed_micros', o.confirmed_micros, 'failed_micros', o.failed_micros,
+        'held_micros', r.held_micros, 'attempts', o.attempts, 'cancel_asked', o.cancel_asked_at IS NOT NULL,
+        'seen_at_venue', o.seen_at_venue, 'valid_until', o.valid_until, 'created_at', o.created_at, 'state_at', o.state_at)
+    FROM ledger.account a, ledger.market m, ledger.outcome c, ledger.reservation r
+    WHERE a.account_id = o.account_id AND m.market_id = o.market_id
+      AND c.market_id = o.market_id AND c.outcome = o.outcome
+      AND r.account_id = o.account_id AND r.order_id = o.order_id
+$$;
+
+CREATE OR REPLACE FUNCTION ledger.get_orders(p_order_ids bigint[]) RETURNS jsonb
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+    SELECT coalesce(jsonb_agg(ledger._show(o) ORDER BY o.order_id), '[]') FROM ledger.orders o
+    WHERE o.order_id = ANY (p_order_ids) AND ledger._may_act_for(o.account_id)
+$$;
+
+CREATE OR REPLACE FUNCTION ledger.find_by_key(p_account text, p_key text) RETURNS jsonb
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+    SELECT CASE k.kind WHEN 'replacement' THEN (
+            SELECT jsonb_build_object('kind', 'replacement', 'replacement_id', q.replacement_id, 'state', q.state,
+                'old_order_id', q.old_order_id, 'new_order_id', q.new_order_id, 'code', q.code)
+            FROM ledger.replacement q WHERE q.account_id = k.account_id AND q.replacement_id = k.subject_id)
+        ELSE (SELECT ledger._show(o) || '{"kind": "order"}' FROM ledger.orders o
+              WHERE o.account_id = k.account_id AND o.order_id = k.subject_id) END
+    FROM ledger.account a JOIN ledger.idempotency_key k USING (account_id)
+    WHERE a.name = p_account AND k.key = p_key AND ledger._may_act_for(a.account_id)
+$$;
+
+CREATE OR REPLACE FUNCTION ledger.standing_orders(p_account text, p_market text DEFAULT NULL, p_after bigint DEFAULT 0) RETURNS jsonb
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+    SELECT coalesce(jsonb_agg(ledger._show(q) ORDER BY q.order_id), '[]') FROM (
+        SELECT o.* FROM ledger.orders o JOIN ledger.account a USING (account_id)
+        WHERE a.name = p_account AND ledger._may_act_for(a.account_id)
+          AND (p_market IS NULL OR o.market_id = ledger._market_id(p_market))
+          AND o.state NOT IN ('FILLED', 'CANCELLED', 'EXPIRED', 'REJECTED', 'NOT_PLACED')
+          AND o.order_id > p_after
+        ORDER BY o.order_id LIMIT 1000) q
+$$;
+COMMENT ON FUNCTION ledger.standing_orders(text, text, bigint) IS
+    'Orders not ended, at most 1000; continue after the last order_id.';
+
+
+-- file: ledger/sql/views/audit.sql
+-- purpose: what stands now, for people and scripts: limits, exposure, orders, what is unresolved, balances, fills, halts.
+-- locks:   none; every view only reads, each statement in one snapshot.
+-- index:   orders_not_ended, orders_unresolved, reservation_standing, fill_of_order, balance, exposure by primary key.
+-- fence:   views belong to the owner role and read with its rights: the auditor can see them and nothing under them.
+-- A function in a view runs with the reader's rights, so the only one used here is ledger.clock().
+-- Amounts end in _micros: millionths of a share, or of one unit of collateral. Outcomes are 0 and 1, with their labels.
+
+CREATE OR REPLACE VIEW audit.limits AS
+SELECT a.name AS account, m.condition_id AS market, m.slug,
+    coalesce(am.max_outcome_micros, ma.max_outcome_micros, ac.max_outcome_micros, d.max_outcome_micros) AS max_outcome_micros,
+    coalesce(am.max_market_micros, ma.max_market_micros, ac.max_market_micros, d.max_market_micros) AS max_market_micros,
+    coalesce(am.burst_per_minute, ma.burst_per_minute, ac.burst_per_minute, d.burst_per_minute) AS burst_per_minute,
+    coalesce(am.burst_gap_ms, ma.burst_gap_ms, ac.burst_gap_ms, d.burst_gap_ms) AS burst_gap_ms,
+    coalesce(am.burst_counts_sells, ma.burst_counts_sells, ac.burst_counts_sells, d.burst_counts_sells, false)
+        AS burst_counts_sells,
+    x.account_id, x.market_id
+FROM ledger.exposure x
+JOIN ledger.account a ON a.account_id = x.account_id
+JOIN ledger.market m ON m.market_id = x.market_id
+LEFT JOIN ledger.limits d ON d.account_id = 0 AND d.market_id = 0
+LEFT JOIN ledger.limits ac ON ac.account_id = x.account_id AND ac.market_id = 0
+LEFT JOIN ledger.limits ma ON ma.account_id = 0 AND ma.market_id = x.market_id
+LEFT JOIN ledger.limits am ON am.account_id = x.account_id AND am.market_id = x.market_id;
+COMMENT ON VIEW audit.limits IS
+    'The limits in force per account and market, after the most specific value that is set. NULL means no limit.';
+
+CREATE OR REPLACE VIEW audit.exposure AS
+SELECT a.name AS account, m.condition_id AS market, m.slug, c.outcome, c.label AS outcome_label, c.token_id,
+    e.confirmed[i.n] AS position_micros,
+    e.provisional_buy[i.n] AS provisional_buy_micros, e.awaiting_buy[i.n] AS awaiting_buy_micros,
+    e.open_buy[i.n] AS open_buy_micros, e.pending_buy[i.n] AS pending_buy_micros,
+    e.confirmed[i.n] + e.provisional_buy[i.n] + e.awaiting_buy[i.n] + e.open_buy[i.n] + e.pending_buy[i.n]
+        AS effective_micros,
+    l.max_outcome_micros AS cap_outcome_micros,
+    sum(e.confirmed[i.n] + e.provisional_buy[i.n] + e.awaiting_buy[i.n] + e.open_buy[i.n] + e.pending_buy[i.n])
+        OVER (PARTITION BY e.account_id, e.market_id)::bigint AS market_effective_micros,
+    l.max_market_micros AS cap_market_micros,
+    e.provisional_sell[i.n] AS provisional_sell_micros, e.awaiting_sell[i.n] AS awaiting_sell_micros,
+    e.open_sell[i.n] AS open_sell_micros, e.pending_sell[i.n] AS pending_sell_micros,
+    e.confirmed[i.n] - e.provisional_sell[i.n] - e.awaiting_sell[i.n] - e.open_sell[i.n] - e.pending_sell[i.n]
+        AS sellable_micros,
+    coalesce(e.suspended_until > ledger.clock(), false) AS suspended, e.suspended_until, e.suspended_why,
+    e.mutex_holder, e.mutex_term, e.mutex_until, e.last_admitted_at, e.account_id, e.market_id
+FROM ledger.exposure e
+JOIN ledger.account a ON a.account_id = e.account_id
+JOIN ledger.market m ON m.market_id = e.market_id
+JOIN ledger.outcome c ON c.market_id = e.market_id
+CROSS JOIN LATERAL (SELECT c.outcome + 1 AS n) i
+JOIN audit.limits l ON l.account_id = e.account_id AND l.market_id = e.market_id;
+COMMENT ON VIEW audit.exposure IS
+    'One row per account, market and outcome: position, what is bought, open and pending, what that comes to, and the caps.';
+
+CREATE OR REPLACE VIEW audit.orders AS
+SELECT a.name AS account, o.order_id, o.key, m.condition_id AS market, m.slug, o.outcome, c.label AS outcome_label,
+    o.token_id, o.side, o.price_micros, o.size_micros, o.order_type, o.post_only, o.expires_at_s, o.class, o.origin,
+    o.strategy, o.context, o.state, s.ended, o.cause, o.state_at, o.created_at, o.valid_until, o.venue_order_id,
+    greatest(o.size_matched_micros, o.traded_micros) AS matched_micros, o.traded_micros, o.confirmed_micros,
+    o.failed_micros, r.phase, r.shares_micros AS remaining_micros, r.awaiting_micros, r.asset AS held_asset,
+    r.held_micros, r.released_at, o.attempts, o.seen_at_venue, o.fate_open, o.cancel_asked_at, o.cancel_reason,
+    o.replaces_order_id, o.set_id, o.account_id, o.market_id
+FROM ledger.orders o
+JOIN ledger.account a ON a.account_id = o.account_id
+LEFT JOIN ledger.market m ON m.market_id = o.market_id
+LEFT JOIN ledger.outcome c ON c.market_id = o.market_id AND c.outcome = o.outcome
+LEFT JOIN ledger.order_state s ON s.state = o.state
+LEFT JOIN ledger.reservation r ON r.account_id = o.account_id AND r.order_id = o.order_id;
+COMMENT ON VIEW audit.orders IS 'Every intent with its state, its id at the venue, what it filled and what it still holds.';
+
+CREATE OR REPLACE VIEW audit.unresolved AS
+SELECT o.account, o.market, o.slug, o.outcome_label, o.side, o.order_id, o.key, o.state,
+    CASE WHEN o.ended THEN 'matched at the venue, its trades are not all seen'
+         WHEN o.state = 'SENDING' THEN 'an attempt is open'
+         WHEN o.state = 'UNKNOWN' THEN 'no definite answer; only evidence ends this'
+         WHEN o.state = 'DELAYED' THEN 'held by the venue''s matching delay'
+         ELSE 'matched at the venue, its trades are not all seen' END AS why,
+    floor(extract(epoch FROM ledger.clock() - coalesce(r.awaiting_since, o.state_at)) * 1000)::bigint AS age_ms,
+    o.venue_order_id, o.price_micros, o.size_micros, o.awaiting_micros, o.held_asset, o.held_micros, o.attempts,
+    t.outcome AS last_attempt, t.code AS last_code,
+    q.last_deadline + make_interval(secs => a.quarantine_ms / 1000.0) AS quarantine_until,
+    array(SELECT DISTINCT v.kind FROM ledger.evidence v
+          WHERE v.account_id = o.account_id AND v.order_id = o.order_id ORDER BY 1)::text[] AS evidence,
+    b.status AS lane_status, o.cancel_asked_at, k.tries AS cancel_tries, k.last_answer AS cancel_answer
+FROM audit.orders o
+JOIN ledger.orders q ON q.account_id = o.account_id AND q.order_id = o.order_id
+JOIN ledger.account a ON a.account_id = o.account_id
+LEFT JOIN ledger.reservation r ON r.account_id = o.account_id AND r.order_id = o.order_id
+LEFT JOIN ledger.attempt t ON t.account_id = o.account_id AND t.order_id = o.order_id AND t.attempt = o.attempts
+LEFT JOIN ledger.outbox b ON b.account_id = o.account_id AND b.order_id = o.order_id
+LEFT JOIN ledger.cancel_request k ON k.account_id = o.account_id AND k.order_id = o.order_id
+WHERE q.state IN ('SENDING', 'UNKNOWN', 'DELAYED') OR r.awaiting_micros > 0;
+COMMENT ON VIEW audit.unresolved IS
+    'Orders whose fate is open, or whose matched size is not yet explained by trades, with age and the evidence so far.';
+
+CREATE OR REPLACE VIEW audit.intents_without_order AS
+SELECT o.account, o.market, o.slug, 'order'::text AS kind, o.order_id, o.key, o.state, s.meaning AS why, false AS anomaly,
+    o.held_asset, o.held_micros, o.created_at AS since
+FROM audit.orders o JOIN ledger.order_state s ON s.state = o.state
+WHERE o.state IN ('RESERVED', 'PREPARED', 'HELD_BACK', 'SENDING', 'UNKNOWN') AND NOT o.seen_at_venue
+UNION ALL
+SELECT o.account, o.market, o.slug, 'replacement', q.old_order_id, k.key, q.state,
+    'Waits for the proven end of the order it replaces.', o.ended, NULL, NULL, q.asked_at
+FROM ledger.replacement q
+JOIN audit.orders o ON o.account_id = q.account_id AND o.order_id = q.old_order_id
+LEFT JOIN ledger.idempotency_key k
+    ON k.account_id = q.account_id AND k.kind = 'replacement' AND k.subject_id = q.replacement_id
+WHERE q.state = 'waiting'
+UNION ALL
+SELECT a.name, NULL, NULL, 'key', k.subject_id, k.key, NULL, 'The key is bound to an order that does not exist.', true,
+    NULL, NULL, k.bound_at
+FROM ledger.idempotency_key k JOIN ledger.account a ON a.account_id = k.account_id
+WHERE k.kind = 'order' AND NOT EXISTS (
+    SELECT FROM ledger.orders o WHERE o.account_id = k.account_id AND o.order_id = k.subject_id)
+UNION ALL
+SELECT a.name, m.condition_id, m.slug, 'reservation', r.order_id, NULL, NULL,
+    'The reservation belongs to an order that does not exist.', true, r.asset, r.held_micros, r.created_at
+FROM ledger.reservation r
+JOIN ledger.account a ON a.account_id = r.account_id
+LEFT JOIN ledger.market m ON m.market_id = r.market_id
+WHERE NOT EXISTS (SELECT FROM ledger.orders o WHERE o.account_id = r.account_id AND o.order_id = r.order_id);
+COMMENT ON VIEW audit.intents_without_order IS
+    'Intents for which no order is known at the venue: not sent yet, on the wire, unknown, waiting to replace; or an anomaly.';
+
+CREATE OR REPLACE VIEW audit.orders_without_intent AS
+SELECT a.name AS account, f.venue_order_id, 'foreign order'::text AS kind, f.resolved_at IS NULL AS standing,
+    NULL::bigint AS order_id, f.first_seen_at, f.last_seen_at, f.detail, f.resolution, f.resolved_by, f.resolved_at
+FROM ledger.foreign_order f JOIN ledger.account a ON a.account_id = f.account_id
+UNION ALL
+SELECT a.name, s.venue_order_id, 'signed bytes without intent', true, s.order_id, s.signed_at, s.signed_at, s.fields,
+    NULL, NULL, NULL
+FROM ledger.signed_order s JOIN ledger.account a ON a.account_id = s.account_id
+WHERE NOT EXISTS (SELECT FROM ledger.orders o WHERE o.account_id = s.account_id AND o.order_id = s.order_id)
+UNION ALL
+SELECT a.name, NULL, 'fill without intent', true, f.order_id, f.matched_at, f.matched_at,
+    jsonb_build_object('trade', f.trade_id, 'size', f.size_micros, 'price', f.price_micros), NULL, NULL, NULL
+FROM ledger.fill f JOIN ledger.account a ON a.account_id = f.account_id
+WHERE NOT EXISTS (SELECT FROM ledger.orders o WHERE o.account_id = f.account_id AND o.order_id = f.order_id);
+COMMENT ON VIEW audit.orders_without_intent IS
+    'What the venue shows under our accounts and no intent explains. A standing foreign order has halted its account.';
+
+CREATE OR REPLACE VIEW audit.double_counted AS
+SELECT min(a.name) AS account, 'venue order id of several orders'::text AS kind, o.venue_order_id AS subject,
+    array_agg(o.order_id ORDER BY o.order_id) AS order_ids, sum(o.size_micros)::bigint AS counted_micros
+FROM ledger.orders o JOIN ledger.account a ON a.account_id = o.account_id
+WHERE o.venue_order_id IS NOT NULL GROUP BY a.venue, o.venue_order_id HAVING count(*) > 1
+UNION ALL
+SELECT a.name, 'key of several orders', o.key, array_agg(o.order_id ORDER BY o.order_id), sum(o.size_micros)::bigint
+FROM ledger.orders o JOIN ledger.account a ON a.account_id = o.account_id
+GROUP BY a.name, o.account_id, o.key HAVING count(*) > 1
+UNION ALL
+SELECT o.account, 'open and filled more than asked', 'order ' || o.order_id, ARRAY[o.order_id],
+    o.remaining_micros + greatest(o.matched_micros, f.traded)
+FROM audit.orders o CROSS JOIN LATERAL (
+    SELECT coalesce(sum(q.size_micros), 0)::bigint AS traded FROM ledger.fill q
+    WHERE q.account_id = o.account_id AND q.order_id = o.order_id) f
+WHERE o.remaining_micros + greatest(o.matched_micros, f.traded) > o.size_micros
+UNION ALL
+SELECT n.account, 'replacement beside a live original', 'order ' || n.order_id, ARRAY[o.order_id, n.order_id],
+    o.size_micros + n.size_micros
+FROM audit.orders n JOIN audit.orders o ON o.account_id = n.account_id AND o.order_id = n.replaces_order_id
+WHERE NOT n.ended AND NOT o.ended;
+COMMENT ON VIEW audit.double_counted IS 'What is counted twice. Empty in a sound ledger, except after a venue filled more than was asked.';
+
+CREATE OR REPLACE VIEW audit.cap_breaches AS
+SELECT e.account, e.market, e.slug, e.outcome, e.outcome_label, b.kind, true AS standing, b.effective_micros, b.cap_micros,
+    e.suspended, e.suspended_until, NULL::timestamptz AS at
+FROM audit.exposure e CROSS JOIN LATERAL (VALUES
+    ('CAP_OUTCOME', e.effective_micros, e.cap_outcome_micros),
+    ('CAP_MARKET', CASE WHEN e.outcome = 0 THEN e.market_effective_micros END, e.cap_market_micros),
+    ('NEGATIVE_POSITION', -e.position_micros, 0)) b (kind, effective_micros, cap_micros)
+WHERE b.effective_micros > b.cap_micros
+UNION ALL
+SELECT a.name, m.condition_id, m.slug, NULL, NULL, j.detail ->> 'why', false, (j.detail ->> 'total')::bigint,
+    CASE j.detail ->> 'why' WHEN 'CAP_OUTCOME' THEN (j.detail ->> 'cap_outcome')::bigint
+                            WHEN 'CAP_MARKET' THEN (j.detail ->> 'cap_market')::bigint END,
+    NULL, (j.detail ->> 'until')::timestamptz, j.at
+FROM ledger.journal j
+JOIN ledger.account a ON a.account_id = j.account_id
+LEFT JOIN ledger.market m ON m.market_id = j.market_id
+WHERE j.event = 'INVARIANT_BREACH_HALT';
+COMMENT ON VIEW audit.cap_breaches IS
+    'Markets over a cap or below zero now (standing), and every breach that was ever journaled (not standing, with its time).';
+
+CREATE OR REPLACE VIEW audit.fills AS
+SELECT a.name AS account, f.trade_id, f.order_id, o.key, o.strategy, o.origin, m.condition_id AS market, m.slug, f.outcome,
+    c.label AS outcome_label, f.side, f.price_micros, f.size_micros, f.cash_micros, f.fee_micros, f.settlement,
+    f.raw_status, f.is_maker, f.matched_at, o.venue_order_id, f.account_id, f.market_id
+FROM ledger.fill f
+JOIN ledger.account a ON a.account_id = f.account_id
+LEFT JOIN ledger.orders o ON o.account_id = f.account_id AND o.order_id = f.order_id
+LEFT JOIN ledger.market m ON m.market_id = f.market_id
+LEFT JOIN ledger.outcome c ON c.market_id = f.market_id AND c.outcome = f.outcome;
+COMMENT ON VIEW audit.fills IS 'Our part of each trade: provisional, confirmed or failed, with the cash before the fee and the fee.';
+
+CREATE OR REPLACE VIEW audit.balances AS
+SELECT a.name AS account, b.asset, m.condition_id AS market, m.slug, c.outcome, c.label AS outcome_label,
+    b.available AS available_micros, b.locked AS locked_micros, b.available + b.locked AS total_micros
+FROM ledger.balance b
+JOIN ledger.account a ON a.account_id = b.account_id
+LEFT JOIN ledger.outcome c ON c.token_id = b.asset
+LEFT JOIN ledger.market m ON m.market_id = c.market_id;
+COMMENT ON VIEW audit.balances IS
+    'Per account and asset (collateral, or a token id): what is available, what orders of all markets hold, and the sum.';
+
+CREATE OR REPLACE VIEW audit.balance_entries AS
+SELECT a.name AS account, b.entry_seq, b.at, b.asset, b.cause, b.available_delta AS available_delta_micros,
+    b.locked_delta AS locked_delta_micros, b.order_id, b.trade_id, b.entry_key, b.note
+FROM ledger.balance_entry b JOIN ledger.account a ON a.account_id = b.account_id;
+COMMENT ON VIEW audit.balance_entries IS 'Every movement of a balance with its cause; the balances are their sums.';
+
+CREATE OR REPLACE VIEW audit.halts AS
+SELECT 'halt'::text AS kind, h.scope,
+    CASE h.scope WHEN 'account' THEN coalesce(a.name, h.scope_id) WHEN 'market' THEN coalesce(m.condition_id, h.scope_id)
+                 ELSE h.scope_id END AS subject,
+    m.slug, h.cleared_at IS NULL AS standing, h.why, h.halt_id AS version, h.set_by::text AS set_by, h.set_as, h.set_at,
+    NULL::timestamptz AS until, h.cleared_by::text AS cleared_by, h.cleared_as, h.cleared_why, h.cleared_at,
+    CASE h.scope WHEN 'group' THEN (SELECT count(*) FROM ledger.market g WHERE g.group_key = h.scope_id) END AS group_markets
+FROM ledger.halt h
+LEFT JOIN ledger.account a ON h.scope = 'account' AND a.account_id::text = h.scope_id
+LEFT JOIN ledger.market m ON h.scope = 'market' AND m.market_id::text = h.scope_id
+UNION ALL
+SELECT 'suspension', 'market', m.condition_id, m.slug, e.suspended_until > ledger.clock(), e.suspended_why, NULL, NULL,
+    a.name, NULL, e.suspended_until, NULL, NULL, NULL, NULL, NULL
+FROM ledger.exposure e
+JOIN ledger.account a ON a.account_id = e.account_id
+JOIN ledger.market m ON m.market_id = e.market_id
+WHERE e.suspended_until IS NOT NULL;
+COMMENT ON VIEW audit.halts IS
+    'Halts (a person ends them; version is what resume must name) and suspensions (they end by themselves; set_as is the account). '
+    'group_markets: how many known markets a halted group has.';
+
+
+-- file: ledger/sql/views/history.sql
+-- purpose: what happened, who did it and what it earned: timelines, journal, queues, drift, changes, profit, state as of a time.
+-- locks:   none; every view only reads, each statement in one snapshot.
+-- index:   journal_of_order, journal_of_market, fill_of_market, outbox and idempotency_key by primary key.
+-- fence:   as audit.sql; as_of and exposure_as_of are SECURITY DEFINER, read only, with a search_path that ends in pg_temp.
+
+CREATE OR REPLACE VIEW audit.journal AS
+SELECT a.name AS account, j.seq, m.condition_id AS market, m.slug, j.market_seq, j.at, j.event, j.order_id, j.attempt,
+    j.from_state, j.to_state, j.actor::text AS actor, j.detail, encode(j.digest, 'hex') AS digest
+FROM ledger.journal j
+JOIN ledger.account a ON a.account_id = j.account_id
+LEFT JOIN ledger.market m ON m.market_id = j.market_id;
+COMMENT ON VIEW audit.journal IS
+    'The append-only journal as it stands: seq has no gaps per account, market_seq none per account and market; each digest '
+    'is of the one before and of the row.';
+
+CREATE OR REPLACE VIEW audit.order_timeline AS
+SELECT a.name AS account, t.order_id, o.key, t.at, t.source, t.event, t.attempt, t.from_state, t.to_state, t.actor, t.detail,
+    t.seq
+FROM (
+    SELECT j.account_id, j.order_id, j.at, 'journal' AS source, j.event, j.attempt, j.from_state, j.to_state,
+        j.actor::text AS actor, j.detail, j.seq
+    FROM ledger.journal j WHERE j.order_id IS NOT NULL
+    UNION ALL
+    SELECT v.account_id, v.order_id, v.at, 'evidence', v.kind, NULL, NULL, NULL, v.incarnation::text,
+        jsonb_build_object('detail', v.detail, 'started_at', v.started_at), NULL
+    FROM ledger.evidence v
+    UNION ALL
+    SELECT t.account_id, t.order_id, t.opened_at, 'attempt', 'opened', t.attempt, NULL, NULL, t.incarnation::text,
+        jsonb_build_object('send_by', t.send_by, 'deadline', t.deadline), NULL
+    FROM ledger.attempt t
+    UNION ALL
+    SELECT t.account_id, t.order_id, t.ended_at, 'attempt', t.outcome, t.attempt, NULL, NULL, t.incarnation::text,
+        jsonb_build_object('code', t.code, 'answer', t.answer), NULL
+    FROM ledger.attempt t WHERE t.ended_at IS NOT NULL) t
+JOIN ledger.account a ON a.account_id = t.account_id
+LEFT JOIN ledger.orders o ON o.account_id = t.account_id AND o.order_id = t.order_id;
+COMMENT ON VIEW audit.order_timeline IS
+    'An order''s life: journal rows (seq orders them), attempts with the venue''s answers, and evidence. Order by at, seq.';
+
+CREATE OR REPLACE VIEW audit.idempotency AS
+SELECT a.name AS account, k.key, k.kind, CASE k.kind WHEN 'replacement' THEN q.new_order_id ELSE k.subject_id END AS order_id,
+    CASE k.kind WHEN 'replacement' THEN q.old_order_id END AS replaces_order_id,
+    CASE k.kind WHEN 'replacement' THEN 'replacement ' || q.state ELSE o.state END AS state,
+    encode(k.fingerprint, 'hex') AS fingerprint, k.bound_at
+FROM ledger.idempotency_key k
+JOIN ledger.account a ON a.account_id = k.account_id
+LEFT JOIN ledger.replacement q ON k.kind = 'replacement' AND q.account_id = k.account_id AND q.replacement_id = k.subject_id
+LEFT JOIN ledger.orders o ON k.kind = 'order' AND o.account_id = k.account_id AND o.order_id = k.subject_id;
+COMMENT ON VIEW audit.idempotency IS 'Which key became which order. The fingerprint is the SHA-256 of the request as asked.';
+
+CREATE OR REPLACE VIEW audit.outbox AS
+SELECT a.name AS account, m.condition_id AS market, m.slug, b.outbox_id, b.order_id, o.key, o.state AS order_state, b.status,
+    b.status <> 'done' AND b.outbox_id = (
+        SELECT min(h.outbox_id) FROM ledger.outbox h WHERE h.account_id = b.account_id AND h.market_id = b.market_id
+        AND h.status IN ('ready', 'claimed', 'blocked', 'dead') AND h.released_at IS NULL) AS lane_head,
+    b.passes_block, b.set_id, b.not_before, b.claimed_by, w.name AS worker, b.claimed_until, b.claim_no, b.failures,
+    floor(extract(epoch FROM ledger.clock() - o.created_at) * 1000)::bigint AS age_ms,
+    c.status AS cancel_status, c.reason AS cancel_reason, c.asked_by::text AS cancel_asked_by, c.next_at AS cancel_next_at,
+    c.tries AS cancel_tries, c.last_answer AS cancel_answer
+FROM ledger.outbox b
+JOIN ledger.account a ON a.account_id = b.account_id
+LEFT JOIN ledger.market m ON m.market_id = b.market_id
+LEFT JOIN ledger.orders o ON o.account_id = b.account_id AND o.order_id = b.order_id
+LEFT JOIN ledger.worker w ON w.incarnation = b.claimed_by
+LEFT JOIN ledger.cancel_request c ON c.account_id = b.account_id AND c.order_id = b.order_id;
+COMMENT ON VIEW audit.outbox IS 'What is to be done at the venue: each placement with its lane, claim and failures, and the cancel beside it.';
+
+CREATE OR REPLACE VIEW audit.dead_letters AS
+SELECT a.name AS account, d.dead_letter_id, d.source, d.subject, d.problem, d.failures, d.at, d.retried_at IS NULL AS standing,
+    d.retried_by::text AS retried_by, d.retried_at
+FROM ledger.dead_letter d JOIN ledger.account a ON a.account_id = d.account_id;
+COMMENT ON VIEW audit.dead_letters IS 'Placements and venue events that could not be handled, until somebody retries them.';
+
+CREATE OR REPLACE VIEW audit.drift AS
+SELECT a.name AS account, d.drift_id, d.run_id, r.kind AS run_kind, r.result AS run_result, d.kind, d.subject, d.ours,
+    d.theirs, d.action, d.found_at, d.resolved_at
+FROM ledger.drift d
+JOIN ledger.account a ON a.account_id = d.account_id
+LEFT JOIN ledger.reconcile_run r ON r.account_id = d.account_id AND r.run_id = d.run_id;
+COMMENT ON VIEW audit.drift IS 'Differences between the ledger and the venue that a comparison found, and what was done about each.';
+
+CREATE OR REPLACE VIEW audit.reconcile_runs AS
+SELECT a.name AS account, r.run_id, r.kind, r.incarnation, w.name AS worker, r.started_at, r.ended_at, r.result, r.detail
+FROM ledger.reconcile_run r
+JOIN ledger.account a ON a.account_id = r.account_id
+LEFT JOIN ledger.worker w ON w.incarnation = r.incarnation;
+COMMENT ON VIEW audit.reconcile_runs IS 'Comparisons with the venue: when, by whom, clean, drift or incomplete.';
+
+CREATE OR REPLACE VIEW audit.changes AS
+SELECT c.changed_at AS at, c.changed_by::text AS who, ''::text AS as_whom, 'limit'::text AS kind,
+    a.name AS account, m.condition_id AS market, m.slug, c.name AS what, c.before, c.after, c.why
+FROM ledger.limit_change c
+LEFT JOIN ledger.account a ON a.account_id = c.account_id
+LEFT JOIN ledger.market m ON m.market_id = c.market_id
+UNION ALL
+SELECT h.set_at, h.set_by, h.set_as, 'halt', CASE h.scope WHEN 'account' THEN h.subject END,
+    CASE h.scope WHEN 'market' THEN h.subject END, h.slug, h.scope, NULL, 'halted, version ' || h.version, h.why
+FROM audit.halts h WHERE h.kind = 'halt'
+UNION ALL
+SELECT h.cleared_at, h.cleared_by, h.cleared_as, 'resume', CASE h.scope WHEN 'account' THEN h.subject END,
+    CASE h.scope WHEN 'market' THEN h.subject END, h.slug, h.scope, 'halted, version ' || h.version, NULL, h.cleared_why
+FROM audit.halts h WHERE h.kind = 'halt' AND NOT h.standing
+UNION ALL
+SELECT g.granted_at, g.granted_by::text, '', 'grant', a.name, NULL, NULL, 'account', NULL, g.role_name::text, ''
+FROM ledger.account_grant g JOIN ledger.account a ON a.account_id = g.account_id
+UNION ALL
+SELECT j.at, j.actor::text, coalesce(j.detail ->> 'operator', ''),
+    CASE j.event WHEN 'MOVEMENT' THEN 'movement' WHEN 'LANE_RELEASED' THEN 'lane' ELSE 'resolve' END,
+    a.name, m.condition_id, m.slug,
+    CASE j.event WHEN 'MOVEMENT' THEN j.detail ->> 'asset' WHEN 'LANE_RELEASED' THEN 'outbox' ELSE 'order ' || j.order_id END,
+    j.from_state, CASE j.event WHEN 'MOVEMENT' THEN j.detail ->> 'amount' WHEN 'LANE_RELEASED' THEN 'released' ELSE j.to_state END,
+    coalesce(j.detail ->> 'why', j.detail ->> 'cause')
+FROM ledger.journal j
+JOIN ledger.account a ON a.account_id = j.account_id
+LEFT JOIN ledger.market m ON m.market_id = j.market_id
+WHERE j.event IN ('MOVEMENT', 'LANE_RELEASED') OR j.order_id IS NOT NULL AND j.detail ? 'operator';
+COMMENT ON VIEW audit.changes IS
+    'Who changed what and why: limits (before and after), halts, grants, movements with a cause, lanes released, orders resolved.';
+
+CREATE OR REPLACE VIEW audit.pnl AS
+SELECT a.name AS account, m.condition_id AS market, m.slug, c.outcome, c.label AS outcome_label,
+    q.bought AS bought_micros, q.cost AS cost_micros, q.sold AS sold_micros, q.proceeds AS proceeds_micros,
+    q.fees AS fees_micros, q.bought - q.sold AS net_shares_micros,
+    CASE WHEN q.bought > 0 THEN q.cost::numeric * 1000000 / q.bought END::bigint AS average_cost_micros,
+    CASE WHEN q.bought > 0 THEN floor(q.cost::numeric * least(q.sold, q.bought) / q.bought) ELSE 0 END::bigint
+        AS cost_of_sold_micros,
+    q.proceeds - q.fees
+        - CASE WHEN q.bought > 0 THEN floor(q.cost::numeric * least(q.sold, q.bought) / q.bought) ELSE 0 END::bigint
+        AS realized_micros,
+    q.proceeds - q.cost - q.fees AS cash_flow_micros, q.provisional AS provisional_fills
+FROM (
+    SELECT f.account_id, f.market_id, f.outcome,
+        coalesce(sum(f.size_micros) FILTER (WHERE f.side = 'BUY'), 0)::bigint AS bought,
+        coalesce(sum(f.cash_micros) FILTER (WHERE f.side = 'BUY'), 0)::bigint AS cost,
+        coalesce(sum(f.size_micros) FILTER (WHERE f.side = 'SELL'), 0)::bigint AS sold,
+        coalesce(sum(f.cash_micros) FILTER (WHERE f.side = 'SELL'), 0)::bigint AS proceeds,
+        sum(f.fee_micros)::bigint AS fees, count(*) FILTER (WHERE f.settlement = 'provisional') AS provisional
+    FROM ledger.fill f WHERE f.settlement <> 'failed'
+    GROUP BY f.account_id, f.market_id, f.outcome) q
+JOIN ledger.account a ON a.account_id = q.account_id
+JOIN ledger.market m ON m.market_id = q.market_id
+LEFT JOIN ledger.outcome c ON c.market_id = q.market_id AND c.outcome = q.outcome;
+COMMENT ON VIEW audit.pnl IS
+    'Profit per outcome from fills that did not fail, at average cost; all fees count as realized. Open shares are not '
+    'marked to any price, and opening holdings have no cost here.';
+
+CREATE OR REPLACE FUNCTION audit.as_of(p_at timestamptz) RETURNS TABLE (
+    account text, market text, slug text, outcome smallint, outcome_label text, order_id bigint, key text, side text,
+    price_micros bigint, size_micros bigint, state text, ended boolean, last_event_at timestamptz,
+    matched_micros bigint, filled_micros bigint, confirmed_micros bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT a.name, m.condition_id, m.slug, o.outcome, c.label, o.order_id, o.key, o.side, o.price_micros, o.size_micros,
+        s.to_state, t.ended, s.at, greatest(f.matched, f.traded), f.filled, f.confirmed
+    FROM (SELECT DISTINCT ON (j.account_id, j.order_id) j.account_id, j.order_id, j.to_state, j.at
+          FROM ledger.journal j
+          WHERE j.at <= p_at AND j.order_id IS NOT NULL AND j.to_state IS NOT NULL
+          ORDER BY j.account_id, j.order_id, j.seq DESC) s
+    JOIN ledger.orders o ON o.account_id = s.account_id AND o.order_id = s.order_id
+    JOIN ledger.account a ON a.account_id = s.account_id
+    JOIN ledger.market m ON m.market_id = o.market_id
+    JOIN ledger.outcome c ON c.market_id = o.market_id AND c.outcome = o.outcome
+    JOIN ledger.order_state t ON t.state = s.to_state
+    CROSS JOIN LATERAL (
+        -- Each trade as its last row up to then says.
+        SELECT coalesce(max(x.matched), 0) AS matched, coalesce(sum(x.size), 0)::bigint AS traded,
+            coalesce(sum(x.size) FILTER (WHERE x.settlement <> 'failed'), 0)::bigint AS filled,
+            coalesce(sum(x.size) FILTER (WHERE x.settlement = 'confirmed'), 0)::bigint AS confirmed
+        FROM (SELECT DISTINCT ON (coalesce(j.detail ->> 'trade', 'seq ' || j.seq))
+                  (j.detail ->> 'matched')::bigint AS matched, (j.detail ->> 'size')::bigint AS size,
+                  j.detail ->> 'settlement' AS settlement
+              FROM ledger.journal j
+              WHERE j.account_id = s.account_id AND j.order_id = s.order_id AND j.at <= p_at
+                AND (j.detail ? 'trade' OR j.detail ? 'matched')
+              ORDER BY coalesce(j.detail ->> 'trade', 'seq ' || j.seq), j.seq DESC) x) f
+$$;
+COMMENT ON FUNCTION audit.as_of(timestamptz) IS
+    'Every order as the journal says it stood at that time: state, matched, filled (failed trades left out), confirmed.';
+
+CREATE OR REPLACE FUNCTION audit.exposure_as_of(p_at timestamptz) RETURNS TABLE (
+    account text, market text, slug text, outcome smallint, outcome_label text, position_micros bigint,
+    provisional_buy_micros bigint, reserved_buy_micros bigint, reserved_sell_micros bigint, effective_micros bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT q.account, q.market, q.slug, q.outcome, q.outcome_label, sum(q.position)::bigint, sum(q.provisional)::bigint,
+        sum(q.reserved_buy)::bigint, sum(q.reserved_sell)::bigint, sum(q.position + q.provisional + q.reserved_buy)::bigint
+    FROM (
+        SELECT x.account, x.market, x.slug, x.outcome, x.outcome_label,
+            CASE x.side WHEN 'BUY' THEN x.confirmed_micros ELSE -x.confirmed_micros END AS position,
+            CASE x.side WHEN 'BUY' THEN x.filled_micros - x.confirmed_micros ELSE 0 END AS provisional,
+            CASE x.side WHEN 'BUY' THEN r.left_micros ELSE 0 END AS reserved_buy,
+            CASE x.side WHEN 'SELL' THEN r.left_micros ELSE 0 END AS reserved_sell
+        FROM audit.as_of(p_at) x CROSS JOIN LATERAL (
+            SELECT CASE WHEN x.ended THEN 0 ELSE greatest(x.size_micros - x.matched_micros, 0) END AS left_micros) r
+        UNION ALL
+        SELECT a.name, m.condition_id, m.slug, c.outcome, c.label, (j.detail ->> 'amount')::bigint, 0, 0, 0
+        FROM ledger.journal j
+        JOIN ledger.account a ON a.account_id = j.account_id
+        JOIN ledger.outcome c ON c.token_id = j.detail ->> 'asset'
+        JOIN ledger.market m ON m.market_id = c.market_id
+        WHERE j.event = 'MOVEMENT' AND j.at <= p_at) q
+    GROUP BY q.account, q.market, q.slug, q.outcome, q.outcome_label
+$$;
+COMMENT ON FUNCTION audit.exposure_as_of(timestamptz) IS
+    'Position and reserved shares per outcome at that time, rebuilt from the journal. Size matched at the venue whose '
+    'trades were not yet seen is in neither.';
+
+
+-- file: ledger/sql/views/venue.sql
+-- purpose: the venue's condition, the requests made of it, and what it says is owned, for people and scripts.
+-- locks:   none.
+-- index:   venue_mode, pulse and holding_seen by primary key; venue_exchange_by_time.
+-- fence:   as the other views: readable by the auditor, who sees nothing under them.
+
+CREATE OR REPLACE VIEW audit.venue AS
+SELECT a.name AS account, m.mode, m.ended_at IS NULL AND (m.until IS NULL OR m.until > ledger.clock()) AS standing,
+    CASE m.mode WHEN 'POST_ONLY' THEN 'orders that are not post-only' ELSE 'placements' END AS gates,
+    m.since, m.until, m.seen_at, m.signs, m.detail, m.ended_at
+FROM ledger.venue_mode m JOIN ledger.account a USING (account_id)
+UNION ALL
+SELECT a.name, CASE p.kind WHEN 'heartbeat' THEN 'HEARTBEAT_LOST' ELSE 'BLIND_STREAM' END,
+    p.required AND (p.ok_at IS NULL OR p.ok_at <= ledger.clock() - make_interval(secs => p.grace_ms / 1000.0)
+        OR p.ok_at > ledger.clock() + interval '1 second'),
+    'placements', p.ok_at, NULL, p.ok_at, NULL, coalesce(p.problem, ''), NULL
+FROM ledger.pulse p JOIN ledger.account a USING (account_id) WHERE p.required;
+COMMENT ON VIEW audit.venue IS
+    'Conditions of the venue and of our account there. One that stands gates placements; nothing gates cancels.';
+
+CREATE OR REPLACE VIEW audit.exchanges AS
+SELECT a.name AS account, x.exchange_id, x.at, x.method, x.path, x.query, x.phase, x.status, x.took_ms, x.problem,
+    x.request, x.answer, x.headers, x.incarnation
+FROM ledger.venue_exchange x JOIN ledger.account a USING (account_id);
+COMMENT ON VIEW audit.exchanges IS
+    'Every request to the venue and its raw answer, without authentication headers, for as long as they are kept.';
+
+CREATE OR REPLACE VIEW audit.holdings AS
+SELECT a.name AS account, h.asset, m.condition_id AS market, m.slug, c.label AS outcome_label,
+    h.ours AS ours_micros, h.theirs AS theirs_micros, h.theirs - h.ours AS difference_micros, h.unsettled AS unsettled_micros,
+    abs(h.theirs - h.ours) > h.unsettled AS differs, h.seen_at
+FROM ledger.holding_seen h JOIN ledger.account a USING (account_id)
+LEFT JOIN ledger.outcome c ON c.token_id = h.asset LEFT JOIN ledger.market m ON m.market_id = c.market_id;
+COMMENT ON VIEW audit.holdings IS
+    'What the venue says an account owns beside our balances, as of the last comparison. A difference is explained up to what '
+    'is unsettled.';
+
+CREATE OR REPLACE VIEW audit.rewards AS
+SELECT a.name AS account, r.reward_key, r.condition_id AS market, r.earned_on, r.amount_micros,
+    coalesce(sum(x.amount_micros), 0)::bigint AS allocated_micros,
+    coalesce(sum(x.amount_micros), 0) > r.amount_micros AS over_allocated, r.recorded_at
+FROM ledger.reward r JOIN ledger.account a USING (account_id)
+LEFT JOIN ledger.reward_allocation x USING (account_id, reward_key)
+GROUP BY a.name, r.account_id, r.reward_key, r.condition_id, r.earned_on, r.amount_micros, r.recorded_at;
+COMMENT ON VIEW audit.rewards IS 'What the venue paid for resting orders, and how much of it was allocated to strategies.';
+
+
+-- file: ledger/sql/views/checks_base.sql
+-- purpose: small words that the checks use: bytes as JSON, text as a time, and what has left the journal.
+-- locks:   none.
+-- index:   archived_partition is a handful of rows.
+-- fence:   none of them fails on a forged row: an audit has to name it.
+
+CREATE OR REPLACE FUNCTION audit._json(p_body bytea) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+BEGIN
+    RETURN convert_from(p_body, 'UTF8')::jsonb;
+EXCEPTION WHEN data_exception THEN
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION audit._json(bytea) IS 'The bytes as JSON, or NULL if they are none.';
+
+CREATE OR REPLACE FUNCTION audit._time(p_text text) RETURNS timestamptz
+LANGUAGE plpgsql STABLE
+AS $$
+BEGIN
+    RETURN p_text::timestamptz;
+EXCEPTION WHEN data_exception THEN
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION audit._time(text) IS 'The text as a time, or NULL: an audit names a forged row and does not fail on it.';
+
+CREATE OR REPLACE FUNCTION audit._archived_between(p_from timestamptz, p_to timestamptz) RETURNS boolean
+LANGUAGE sql STABLE
+AS $$
+    -- A minute to spare: markets of one account need not agree on the time at the turn of a month.
+    SELECT EXISTS (SELECT FROM ledger.archived_partition p
+        WHERE p.row_count > 0 AND (p_from IS NULL OR p.last_at >= p_from - interval '1 minute')
+          AND (p_to IS NULL OR p.first_at <= p_to + interval '1 minute'))
+$$;
+COMMENT ON FUNCTION audit._archived_between(timestamptz, timestamptz) IS
+    'Whether a partition of the journal that has left held rows of that time. NULL means without bound.';
+
+
+-- file: ledger/sql/views/checks_orders.sql
+-- purpose: recompute what orders count for and hold: counters, reservations, entries, fills, caps of one account and market.
+-- locks:   none; each check is one STABLE function, so it sees one snapshot.
+-- index:   orders_of_market, reservation by primary key, fill_of_order, balance_entry_of_order, balance_entry_moved.
+-- fence:   nothing here calls the functions that keep the counters: each formula is written a second time, so that a
+--          mistake in one of the two shows. All functions begin with _check_ and answer (subject, expected, found).
+
+CREATE OR REPLACE FUNCTION audit._orders_recomputed(p_account_id bigint, p_market_id bigint) RETURNS TABLE (
+    order_id bigint, outcome smallint, side text, size_micros bigint, state text, ended boolean, created_at timestamptz,
+    matched bigint, traded bigint, confirmed bigint, failed bigint, cash bigint, shares bigint, awaiting bigint,
+    held bigint, phase text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT o.order_id, o.outcome, o.side, o.size_micros, o.state, s.ended, o.created_at,
+        m.matched, f.traded, f.confirmed, f.failed, f.cash, r.shares, r.awaiting, h.held,
+        CASE WHEN o.state IN ('LIVE', 'DELAYED') THEN 'open' WHEN NOT s.ended THEN 'pending'
+             WHEN r.awaiting = 0 AND h.held = 0 THEN 'released' ELSE 'settling' END
+    FROM ledger.orders o
+    LEFT JOIN ledger.order_state s ON s.state = o.state
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(q.size_micros), 0)::bigint AS traded,
+            coalesce(sum(q.size_micros) FILTER (WHERE q.settlement = 'confirmed'), 0)::bigint AS confirmed,
+            coalesce(sum(q.size_micros) FILTER (WHERE q.settlement = 'failed'), 0)::bigint AS failed,
+            -- A BUY pays when matched and gets it back when failed; a SELL is paid when confirmed.
+            coalesce(sum(CASE WHEN o.side = 'BUY' AND q.settlement <> 'failed' THEN -(q.cash_micros + q.fee_micros)
+                              WHEN o.side = 'SELL' AND q.settlement = 'confirmed' THEN q.cash_micros - q.fee_micros
+                              ELSE 0 END), 0)::bigint AS cash
+        FROM ledger.fill q WHERE q.account_id = o.account_id AND q.order_id = o.order_id) f
+    CROSS JOIN LATERAL (SELECT greatest(o.size_matched_micros, f.traded) AS matched) m
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN s.ended THEN 0 ELSE greatest(o.size_micros - m.matched, 0) END AS shares,
+            m.matched - f.traded AS awaiting) r
+    CROSS JOIN LATERAL (
+        -- A BUY holds price times size and the highest fee; a SELL holds its tokens until the sale is settled.
+        SELECT CASE o.side WHEN 'SELL' THEN r.shares + r.awaiting + f.traded - f.confirmed - f.failed
+            ELSE (ceil(o.price_micros * (r.shares + r.awaiting)::numeric / 1000000)
+                + ceil((r.shares + r.awaiting)::numeric * o.fee_rate_micros / 1000000 * power(
+                    least(o.price_micros, 500000)::numeric * (1000000 - least(o.price_micros, 500000)) / 1000000000000,
+                    o.fee_exponent::numeric)))::bigint END AS held) h
+    WHERE o.account_id = p_account_id AND o.market_id = p_market_id
+$$;
+COMMENT ON FUNCTION audit._orders_recomputed(bigint, bigint) IS
+    'What each order must count for and hold, from its terms, its state and its fills alone.';
+
+CREATE OR REPLACE FUNCTION audit._check_exposure(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH t AS MATERIALIZED (SELECT * FROM audit._orders_recomputed(p_account_id, p_market_id))
+    SELECT format('outcome %s %s', i.outcome, v.counter), v.expected::text, coalesce(v.found::text, 'nothing')
+    FROM generate_series(0, 1) i (outcome)
+    LEFT JOIN ledger.exposure e ON e.account_id = p_account_id AND e.market_id = p_market_id
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(shares) FILTER (WHERE side = 'BUY' AND phase = 'pending'), 0) AS pending_buy,
+            coalesce(sum(shares) FILTER (WHERE side = 'BUY' AND phase = 'open'), 0) AS open_buy,
+            coalesce(sum(awaiting) FILTER (WHERE side = 'BUY'), 0) AS awaiting_buy,
+            coalesce(sum(traded - confirmed - failed) FILTER (WHERE side = 'BUY'), 0) AS provisional_buy,
+            coalesce(sum(shares) FILTER (WHERE side = 'SELL' AND phase = 'pending'), 0) AS pending_sell,
+            coalesce(sum(shares) FILTER (WHERE side = 'SELL' AND phase = 'open'), 0) AS open_sell,
+            coalesce(sum(awaiting) FILTER (WHERE side = 'SELL'), 0) AS awaiting_sell,
+            coalesce(sum(traded - confirmed - failed) FILTER (WHERE side = 'SELL'), 0) AS provisional_sell,
+            coalesce(sum(CASE side WHEN 'BUY' THEN confirmed ELSE -confirmed END), 0) AS confirmed
+        FROM t WHERE t.outcome = i.outcome) s
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(b.available_delta + b.locked_delta), 0) AS moved
+        FROM ledger.outcome c JOIN ledger.balance_entry b ON b.account_id = p_account_id AND b.asset = c.token_id
+        WHERE c.market_id = p_market_id AND c.outcome = i.outcome AND b.order_id IS NULL) w
+    CROSS JOIN LATERAL (VALUES
+        ('pending_buy', s.pending_buy, e.pending_buy[i.outcome + 1]), ('open_buy', s.open_buy, e.open_buy[i.outcome + 1]),
+        ('awaiting_buy', s.awaiting_buy, e.awaiting_buy[i.outcome + 1]),
+        ('provisional_buy', s.provisional_buy, e.provisional_buy[i.outcome + 1]),
+        ('pending_sell', s.pending_sell, e.pending_sell[i.outcome + 1]),
+        ('open_sell', s.open_sell, e.open_sell[i.outcome + 1]),
+        ('awaiting_sell', s.awaiting_sell, e.awaiting_sell[i.outcome + 1]),
+        ('provisional_sell', s.provisional_sell, e.provisional_sell[i.outcome + 1]),
+        ('confirmed', s.confirmed + w.moved, e.confirmed[i.outcome + 1])) v (counter, expected, found)
+    WHERE v.expected IS DISTINCT FROM v.found::numeric AND NOT (e.account_id IS NULL AND v.expected = 0)
+$$;
+COMMENT ON FUNCTION audit._check_exposure(bigint, bigint) IS 'Counters of the market = orders + fills + movements with a cause.';
+
+CREATE OR REPLACE FUNCTION audit._check_reservations(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('order %s', t.order_id), w.text, coalesce(g.text, 'no reservation')
+    FROM audit._orders_recomputed(p_account_id, p_market_id) t
+    LEFT JOIN ledger.outcome c ON c.market_id = p_market_id AND c.outcome = t.outcome
+    LEFT JOIN ledger.reservation r ON r.account_id = p_account_id AND r.order_id = t.order_id
+    CROSS JOIN LATERAL (SELECT format('%s shares=%s awaiting=%s held=%s of %s, %s outcome %s of market %s', t.phase, t.shares,
+            t.awaiting, t.held, CASE t.side WHEN 'BUY' THEN 'collateral' ELSE c.token_id END, t.side, t.outcome, p_market_id)
+        || CASE t.phase WHEN 'released' THEN ', released' ELSE '' END
+        || CASE WHEN t.awaiting > 0 THEN ', awaiting' ELSE '' END AS text) w
+    LEFT JOIN LATERAL (SELECT format('%s shares=%s awaiting=%s held=%s of %s, %s outcome %s of market %s', r.phase,
+            r.shares_micros, r.awaiting_micros, r.held_micros, r.asset, r.side, r.outcome, r.market_id)
+        || CASE WHEN r.released_at IS NOT NULL THEN ', released' ELSE '' END
+        || CASE WHEN r.awaiting_since IS NOT NULL THEN ', awaiting' ELSE '' END AS text) g ON r.order_id IS NOT NULL
+    WHERE w.text IS DISTINCT FROM g.text
+$$;
+COMMENT ON FUNCTION audit._check_reservations(bigint, bigint) IS
+    'Each order has one reservation, a function of the order: released if and only if ended with nothing left to book.';
+
+CREATE OR REPLACE FUNCTION audit._check_booked(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('order %s', t.order_id),
+        format('held=%s collateral=%s tokens=%s', t.held, t.cash,
+               CASE t.side WHEN 'BUY' THEN t.confirmed ELSE -t.confirmed END),
+        format('held=%s collateral=%s tokens=%s', b.held, b.collateral, b.tokens)
+    FROM audit._orders_recomputed(p_account_id, p_market_id) t
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(q.locked_delta), 0) AS held,
+            coalesce(sum(q.available_delta + q.locked_delta) FILTER (WHERE q.asset = 'collateral'), 0) AS collateral,
+            coalesce(sum(q.available_delta + q.locked_delta) FILTER (WHERE q.asset <> 'collateral'), 0) AS tokens
+        FROM ledger.balance_entry q WHERE q.account_id = p_account_id AND q.order_id = t.order_id) b
+    WHERE (b.held, b.collateral, b.tokens)
+        IS DISTINCT FROM (t.held, t.cash, CASE t.side WHEN 'BUY' THEN t.confirmed ELSE -t.confirmed END)
+$$;
+COMMENT ON FUNCTION audit._check_booked(bigint, bigint) IS
+    'The entries of each order come to what it holds, what it paid or was paid, and the tokens it moved.';
+
+CREATE OR REPLACE FUNCTION audit._check_orders(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('order %s', o.order_id), v.expected, v.found
+    FROM audit._orders_recomputed(p_account_id, p_market_id) t
+    JOIN ledger.orders o ON o.account_id = p_account_id AND o.order_id = t.order_id
+    LEFT JOIN ledger.outcome c ON c.market_id = o.market_id AND c.outcome = o.outcome
+    CROSS JOIN LATERAL (VALUES
+        (format('traded=%s confirmed=%s failed=%s', t.traded, t.confirmed, t.failed),
+         format('traded=%s confirmed=%s failed=%s', o.traded_micros, o.confirmed_micros, o.failed_micros)),
+        ('a state of the table', CASE WHEN t.ended IS NULL THEN 'state ' || o.state ELSE 'a state of the table' END),
+        ('token ' || c.token_id, 'token ' || o.token_id),
+        ('nothing traded', CASE WHEN o.state IN ('RESERVED', 'PREPARED', 'HELD_BACK', 'REJECTED', 'NOT_PLACED')
+            AND t.matched > 0 THEN format('%s and %s matched', o.state, t.matched) ELSE 'nothing traded' END)
+        ) v (expected, found)
+    WHERE v.expected IS DISTINCT FROM v.found
+$$;
+COMMENT ON FUNCTION audit._check_orders(bigint, bigint) IS
+    'The sums on each order = its fills; its state exists and fits what was traded; its token is the outcome''s.';
+
+CREATE OR REPLACE FUNCTION audit._check_fills(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('fill %s of order %s', f.trade_id, f.order_id), coalesce(v.expected, 'an order'), v.found
+    FROM ledger.fill f
+    LEFT JOIN ledger.orders o ON o.account_id = f.account_id AND o.order_id = f.order_id
+    CROSS JOIN LATERAL (VALUES
+        (CASE WHEN o.order_id IS NOT NULL THEN format('%s of outcome %s of this market', o.side, o.outcome) END,
+         CASE WHEN o.order_id IS NULL THEN 'no such order'
+              WHEN f.market_id <> o.market_id THEN format('%s of outcome %s of market %s', f.side, f.outcome, f.market_id)
+              ELSE format('%s of outcome %s of this market', f.side, f.outcome) END),
+        (format('cash=%s', CASE f.side WHEN 'BUY' THEN ceil(f.size_micros::numeric * f.price_micros / 1000000)
+                                       ELSE floor(f.size_micros::numeric * f.price_micros / 1000000) END),
+         format('cash=%s', f.cash_micros))) v (expected, found)
+    WHERE f.account_id = p_account_id AND v.expected IS DISTINCT FROM v.found
+      AND (f.market_id = p_market_id OR o.market_id = p_market_id)
+$$;
+COMMENT ON FUNCTION audit._check_fills(bigint, bigint) IS
+    'Each fill has an order, its market, outcome and side, and cash = price x size, rounded against us.';
+
+CREATE OR REPLACE FUNCTION audit._check_filled_within_size(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('order %s', t.order_id),
+        CASE WHEN t.matched > t.size_micros THEN format('at most %s', t.size_micros)
+             ELSE format('%s, less dust below a hundredth', t.size_micros) END, t.matched::text
+    FROM audit._orders_recomputed(p_account_id, p_market_id) t
+    WHERE t.matched > t.size_micros OR t.state = 'FILLED' AND t.size_micros - t.matched >= 10000
+$$;
+COMMENT ON FUNCTION audit._check_filled_within_size(bigint, bigint) IS
+    'No order was filled beyond its size, and what is FILLED is filled.';
+
+CREATE OR REPLACE FUNCTION audit._cap_at(p_account_id bigint, p_market_id bigint, p_name text, p_at timestamptz) RETURNS bigint
+LANGUAGE sql STABLE
+AS $$
+    SELECT w.value FROM (VALUES (p_account_id, p_market_id, 1), (0, p_market_id, 2), (p_account_id, 0, 3), (0, 0, 4))
+        AS v (account_id, market_id, rank)
+    LEFT JOIN ledger.limits l ON l.account_id = v.account_id AND l.market_id = v.market_id
+    -- The value at a time is what the first change after it found.
+    LEFT JOIN LATERAL (
+        SELECT c.before, true AS changed FROM ledger.limit_change c
+        WHERE c.account_id = v.account_id AND c.market_id = v.market_id AND c.name = p_name AND c.changed_at > p_at
+        ORDER BY c.changed_at, c.change_id LIMIT 1) c ON true
+    CROSS JOIN LATERAL (SELECT CASE WHEN c.changed THEN CASE WHEN c.before ~ '^[0-9]{1,18}$' THEN c.before::bigint END
+        WHEN p_name = 'max_outcome_micros' THEN l.max_outcome_micros ELSE l.max_market_micros END AS value) w
+    WHERE w.value IS NOT NULL ORDER BY v.rank LIMIT 1
+$$;
+COMMENT ON FUNCTION audit._cap_at(bigint, bigint, text, timestamptz) IS
+    'max_outcome_micros or max_market_micros as it was in force at a time, or NULL for no limit.';
+
+CREATE OR REPLACE FUNCTION audit._check_caps(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    -- Since the last purchase was admitted only facts can have raised exposure, so the caps of that moment are
+    -- the ones it has to keep. A limit lowered later is no breach of what was asked. A change that was being
+    -- committed while the order was admitted may have been seen or not: the looser of the two counts.
+    WITH t AS MATERIALIZED (SELECT * FROM audit._orders_recomputed(p_account_id, p_market_id)),
+    last AS (SELECT max(t.created_at) AS at FROM t WHERE t.side = 'BUY'),
+    effective AS (
+        SELECT i.outcome, coalesce((SELECT sum(CASE t.side WHEN 'BUY' THEN t.shares + t.awaiting + t.traded - t.failed
+                                           ELSE -t.confirmed END) FROM t WHERE t.outcome = i.outcome), 0)
+            + coalesce((SELECT sum(b.available_delta + b.locked_delta)
+                        FROM ledger.outcome c JOIN ledger.balance_entry b ON b.account_id = p_account_id AND b.asset = c.token_id
+                        WHERE c.market_id = p_market_id AND c.outcome = i.outcome AND b.order_id IS NULL
+                          AND b.at <= last.at), 0) AS shares
+        FROM last CROSS JOIN generate_series(0, 1) i (outcome)),
+    cap AS (
+        SELECT k.name, CASE WHEN bool_or(x.value IS NULL) THEN NULL ELSE max(x.value) END AS value
+        FROM last CROSS JOIN (VALUES ('max_outcome_micros'), ('max_market_micros')) k (name)
+        CROSS JOIN (VALUES (interval '0'), (interval '10 seconds')) d (ago)
+        CROSS JOIN LATERAL (SELECT audit._cap_at(p_account_id, p_market_id, k.name, last.at - d.ago) AS value) x
+        WHERE last.at IS NOT NULL GROUP BY k.name)
+    SELECT format('outcome %s', e.outcome), format('at most %s', cap.value), e.shares::text
+    FROM effective e JOIN cap ON cap.name = 'max_outcome_micros' WHERE e.shares > cap.value
+    UNION ALL
+    SELECT 'both outcomes', format('at most %s', cap.value), s.shares::text
+    FROM (SELECT sum(e.shares) AS shares FROM effective e) s JOIN cap ON cap.name = 'max_market_micros'
+    WHERE s.shares > cap.value
+$$;
+COMMENT ON FUNCTION audit._check_caps(bigint, bigint) IS
+    'Position, open and pending purchases keep the caps that were in force when the last purchase was admitted.';
+
+
+-- file: ledger/sql/views/checks_sending.sql
+-- purpose: recompute what was sent: one venue order per intent, never more than intended, attempts, queues, keys, replacements.
+-- locks:   none; each check is one STABLE function, so it sees one snapshot.
+-- index:   signed_order, attempt, outbox, cancel_request and idempotency_key by primary or unique key.
+-- fence:   as checks_orders.sql: nothing here calls the functions that write these rows.
+
+CREATE OR REPLACE FUNCTION audit._check_one_venue_order(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('order %s', o.order_id),
+        CASE WHEN o.state = 'RESERVED' THEN 'nothing signed' ELSE coalesce(s.venue_order_id, 'signed bytes') END,
+        CASE WHEN o.state = 'RESERVED' THEN 'signed as ' || coalesce(s.venue_order_id, o.venue_order_id)
+             ELSE coalesce(o.venue_order_id, 'no id') END || CASE WHEN s.order_id IS NULL THEN ' without bytes' ELSE '' END
+    FROM ledger.orders o
+    LEFT JOIN ledger.signed_order s ON s.account_id = o.account_id AND s.order_id = o.order_id
+    WHERE o.account_id = p_account_id AND o.market_id = p_market_id
+      AND (s.venue_order_id IS DISTINCT FROM o.venue_order_id
+           OR o.state = 'RESERVED' AND o.venue_order_id IS NOT NULL
+           OR o.state NOT IN ('RESERVED', 'NOT_PLACED') AND o.venue_order_id IS NULL)
+$$;
+COMMENT ON FUNCTION audit._check_one_venue_order(bigint, bigint) IS
+    'Every order beyond RESERVED has one signed body, and both bear the same venue order id.';
+
+CREATE OR REPLACE FUNCTION audit._check_sent_as_intended(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('order %s', o.order_id), v.expected, v.found
+    FROM ledger.orders o
+    JOIN ledger.account b ON b.account_id = o.account_id
+    JOIN ledger.signed_order s ON s.account_id = o.account_id AND s.order_id = o.order_id
+    CROSS JOIN LATERAL (SELECT audit._json(s.body) AS whole) j
+    -- The bytes are what is sent. Where they are not readable, what was kept beside them must do.
+    CROSS JOIN LATERAL (SELECT
+        coalesce(j.whole #>> '{order,makerAmount}', s.fields ->> 'makerAmount', s.fields ->> 'maker_amount') AS maker,
+        coalesce(j.whole #>> '{order,takerAmount}', s.fields ->> 'takerAmount', s.fields ->> 'taker_amount') AS taker) a
+    CROSS JOIN LATERAL (SELECT
+        CASE WHEN a.maker ~ '^[0-9]{1,78}$' THEN a.maker::numeric END AS maker,
+        CASE WHEN a.taker ~ '^[0-9]{1,78}$' THEN a.taker::numeric END AS taker) n
+    CROSS JOIN LATERAL (VALUES
+        (format('at most %s shares', o.size_micros), CASE o.side WHEN 'BUY' THEN n.taker ELSE n.maker END <= o.size_micros,
+         format('%s shares', CASE o.side WHEN 'BUY' THEN n.taker ELSE n.maker END)),
+        (format('at %s or better', o.price_micros),
+         CASE o.side WHEN 'BUY' THEN n.maker <= ceil(n.taker * o.price_micros / 1000000)
+                     ELSE n.taker >= floor(n.maker * o.price_micros / 1000000) END,
+         format('%s given for %s', n.maker, n.taker)),
+        (o.side, j.whole #>> '{order,side}' IN (o.side, CASE o.side WHEN 'BUY' THEN '0' ELSE '1' END),
+         j.whole #>> '{order,side}'),
+        ('token ' || o.token_id, j.whole #>> '{order,tokenId}' = o.token_id, 'token ' || (j.whole #>> '{order,tokenId}')),
+        ('salt ' || o.salt, j.whole #>> '{order,salt}' = o.salt::text, 'salt ' || (j.whole #>> '{order,salt}')),
+        ('timestamp ' || o.signed_at_ms, j.whole #>> '{order,timestamp}' = o.signed_at_ms::text,
+         'timestamp ' || (j.whole #>> '{order,timestamp}')),
+        ('maker ' || b.maker, lower(j.whole #>> '{order,maker}') = lower(b.maker), 'maker ' || (j.whole #>> '{order,maker}')),
+        ('expiration ' || o.expires_at_s, j.whole #>> '{order,expiration}' = o.expires_at_s::text,
+         'expiration ' || (j.whole #>> '{order,expiration}')),
+        ('order type ' || o.order_type, j.whole ->> 'orderType' = o.order_type, 'order type ' || (j.whole ->> 'orderType')),
+        ('post-only ' || o.post_only, j.whole -> 'postOnly' = to_jsonb(o.post_only), 'post-only ' || (j.whole ->> 'postOnly')))
+        v (expected, holds, found)
+    WHERE o.account_id = p_account_id AND o.market_id = p_market_id AND NOT v.holds
+$$;
+COMMENT ON FUNCTION audit._check_sent_as_intended(bigint, bigint) IS
+    'The stored bytes ask for no more shares and no worse price than the intent, for its token, side and terms, and the account''s maker.';
+
+CREATE OR REPLACE FUNCTION audit._check_attempts(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('order %s', o.order_id), v.expected, v.found
+    FROM ledger.orders o
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS n, coalesce(min(t.attempt), 1) AS first, coalesce(max(t.attempt), 0) AS last,
+            count(*) FILTER (WHERE t.outcome = 'open') AS open
+        FROM ledger.attempt t WHERE t.account_id = o.account_id AND t.order_id = o.order_id) t
+    CROSS JOIN LATERAL (VALUES
+        (format('attempts 1 to %s', o.attempts), t.first = 1 AND t.last = o.attempts AND t.n = o.attempts,
+         format('%s attempts, %s to %s', t.n, t.first, t.last)),
+        ('no attempt before signing', NOT (o.state IN ('RESERVED', 'PREPARED') AND t.n > 0), format('%s attempts', t.n)),
+        ('an open attempt', o.state <> 'SENDING' OR t.open > 0, 'none, and the order is SENDING'),
+        ('at most one open attempt', t.open <= 1, format('%s open', t.open)),
+        ('no open attempt', t.open = 0 OR o.state NOT IN ('RESERVED', 'PREPARED', 'HELD_BACK', 'UNKNOWN', 'REJECTED', 'NOT_PLACED'),
+         format('%s open, and the order is %s', t.open, o.state))) v (expected, holds, found)
+    WHERE o.account_id = p_account_id AND o.market_id = p_market_id AND NOT v.holds
+$$;
+COMMENT ON FUNCTION audit._check_attempts(bigint, bigint) IS
+    'Attempts are numbered without gaps, only of signed orders, at most one is open, and SENDING means one is.';
+
+CREATE OR REPLACE FUNCTION audit._check_outbox(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('order %s', o.order_id), format('one of {%s} while %s', array_to_string(w.allowed, ', '), o.state),
+        coalesce(b.status || CASE WHEN b.market_id <> o.market_id THEN ' in another lane' ELSE '' END, 'no outbox row')
+    FROM ledger.orders o
+    LEFT JOIN ledger.outbox b ON b.account_id = o.account_id AND b.order_id = o.order_id
+    CROSS JOIN LATERAL (SELECT CASE
+        WHEN o.state IN ('RESERVED', 'PREPARED', 'HELD_BACK') THEN ARRAY['ready', 'claimed', 'dead', 'released']
+        WHEN o.state = 'SENDING' THEN ARRAY['claimed']
+        WHEN o.state = 'UNKNOWN' THEN ARRAY['blocked', 'released']
+        ELSE ARRAY['done'] END AS allowed) w
+    WHERE o.account_id = p_account_id AND o.market_id = p_market_id
+      AND (b.status IS NULL OR b.status <> ALL (w.allowed) OR b.market_id <> o.market_id)
+    UNION ALL
+    SELECT format('order %s', o.order_id), v.expected, v.found
+    FROM ledger.orders o
+    JOIN ledger.outbox b ON b.account_id = o.account_id AND b.order_id = o.order_id
+    LEFT JOIN (SELECT x.order_id, max(j.at) AS at
+               FROM ledger.journal j CROSS JOIN LATERAL jsonb_array_elements_text(
+                   CASE jsonb_typeof(j.detail -> 'orders') WHEN 'array' THEN j.detail -> 'orders' ELSE '[]' END) x (order_id)
+               WHERE j.account_id = p_account_id AND j.market_id = p_market_id AND j.event = 'LANE_RELEASED'
+               GROUP BY x.order_id) r ON r.order_id = o.order_id::text
+    CROSS JOIN LATERAL (VALUES
+        ('waits behind a blocked head unless it hedges or unwinds',
+         b.passes_block = (o.class IN ('hedge', 'micro_hedge', 'unwind', 'emergency')), format('%s passes: %s', o.class, b.passes_block)),
+        (format('set %s', coalesce(o.set_id::text, 'none')), o.set_id IS NOT DISTINCT FROM b.set_id,
+         format('set %s', coalesce(b.set_id::text, 'none'))),
+        ('a lane that somebody released', b.released_at IS NULL AND b.status <> 'released' OR coalesce(r.at >= b.released_at, false)
+            OR r.at IS NULL AND audit._archived_between(o.created_at, NULL), 'released by nobody'),
+        ('released, as the journal says', b.released_at IS NOT NULL OR r.at IS NULL, 'not released')) v (expected, holds, found)
+    WHERE o.account_id = p_account_id AND o.market_id = p_market_id AND NOT v.holds
+    UNION ALL
+    SELECT format('order %s', q.order_id), format('behind order %s', q.before), format('outbox row %s before %s', q.outbox_id, q.before_id)
+    FROM (SELECT b.order_id, b.outbox_id, lag(b.order_id) OVER w AS before, lag(b.outbox_id) OVER w AS before_id
+          FROM ledger.outbox b WHERE b.account_id = p_account_id AND b.market_id = p_market_id
+          WINDOW w AS (ORDER BY b.order_id)) q
+    WHERE q.outbox_id <= q.before_id
+$$;
+COMMENT ON FUNCTION audit._check_outbox(bigint, bigint) IS
+    'Each order has one outbox row in its lane, in the order of intents; its status fits the order''s state, and what was released '
+    'somebody released.';
+
+CREATE OR REPLACE FUNCTION audit._check_cancels(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('order %s', o.order_id),
+        CASE WHEN s.ended THEN 'no cancel is due' ELSE 'a cancel is due' END,
+        format('%s, cancel %s', o.state, coalesce(c.status, 'asked for and not queued'))
+    FROM ledger.orders o
+    JOIN ledger.order_state s ON s.state = o.state
+    LEFT JOIN ledger.cancel_request c ON c.account_id = o.account_id AND c.order_id = o.order_id
+    WHERE o.account_id = p_account_id AND o.market_id = p_market_id
+      AND (c.status IS DISTINCT FROM CASE WHEN s.ended THEN 'done' ELSE 'due' END AND c.order_id IS NOT NULL
+           OR NOT s.ended AND o.cancel_asked_at IS NOT NULL AND c.order_id IS NULL)
+    UNION ALL
+    SELECT format('order %s', o.order_id), format('%s %s', v.what, v.expected), format('%s %s', v.what, v.found)
+    FROM ledger.orders o
+    LEFT JOIN ledger.cancel_request c ON c.account_id = o.account_id AND c.order_id = o.order_id
+    LEFT JOIN (
+        SELECT DISTINCT ON (j.order_id) j.order_id, j.at, j.event = 'CANCEL_ASKED' AS queued, j.actor, j.detail ->> 'reason' AS reason
+        FROM ledger.journal j
+        WHERE j.account_id = p_account_id AND j.market_id = p_market_id AND j.event IN ('CANCEL_ASKED', 'WITHDRAW')
+          AND j.order_id IS NOT NULL AND j.detail ? 'reason' ORDER BY j.order_id, j.seq) j ON j.order_id = o.order_id
+    LEFT JOIN LATERAL (
+        -- While it is due, each answer is kept with the request.
+        SELECT a.at, left(format('%s: %s', a.detail ->> 'answer', a.detail ->> 'raw'), 200) AS answer
+        FROM ledger.journal a JOIN ledger.order_state t ON t.state = a.from_state AND NOT t.ended
+        WHERE c.order_id IS NOT NULL AND a.account_id = p_account_id AND a.order_id = o.order_id AND a.event = 'CANCEL_ANSWERED'
+          AND a.at >= c.asked_at ORDER BY a.seq DESC LIMIT 1) a ON true
+    CROSS JOIN LATERAL (VALUES
+        ('a cancel asked for at', coalesce(least(c.asked_at, j.at)::text, 'no time'), coalesce(o.cancel_asked_at::text, 'no time')),
+        ('for the reason', coalesce(j.reason, c.reason, 'none'), coalesce(o.cancel_reason, 'none')),
+        ('its request in the queue', CASE WHEN j.queued THEN format('of %s at %s: %s', j.actor, j.at, j.reason) ELSE 'as it is' END,
+         CASE WHEN j.queued THEN CASE WHEN c.order_id IS NULL THEN 'none' ELSE format('of %s at %s: %s', c.asked_by, c.asked_at, c.reason) END
+              ELSE 'as it is' END),
+        ('its request in market', o.market_id::text, coalesce(c.market_id, o.market_id)::text),
+        ('its request answered', format('%s at %s', a.answer, a.at), format('%s at %s', left(c.last_answer, 200), c.answered_at))) v (what, expected, found)
+    WHERE o.account_id = p_account_id AND o.market_id = p_market_id AND v.expected IS DISTINCT FROM v.found
+      AND NOT audit._archived_between(o.created_at, NULL)
+$$;
+COMMENT ON FUNCTION audit._check_cancels(bigint, bigint) IS
+    'A cancel that was asked for, by the order, its queue and the journal alike, is due until the order has ended, and not after.';
+
+CREATE OR REPLACE FUNCTION audit._check_keys(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('order %s', o.order_id), format('key %s bound to it', o.key),
+        CASE WHEN k.key IS NULL THEN 'the key is not bound'
+             ELSE format('%s %s', k.kind, k.subject_id) END
+    FROM ledger.orders o
+    JOIN ledger.order_state s ON s.state = o.state
+    LEFT JOIN ledger.idempotency_key k ON k.account_id = o.account_id AND k.key = o.key
+    LEFT JOIN ledger.replacement q ON q.account_id = o.account_id AND k.kind = 'replacement' AND q.replacement_id = k.subject_id
+    LEFT JOIN ledger.setting d ON d.name = 'keep_keys_days_after_order'
+    WHERE o.account_id = p_account_id AND o.market_id = p_market_id
+      AND CASE WHEN k.key IS NULL THEN
+              NOT s.ended OR o.state_at > ledger.clock() - make_interval(days => coalesce(d.value::integer, 400))
+          ELSE coalesce(CASE k.kind WHEN 'order' THEN k.subject_id ELSE q.new_order_id END, 0) <> o.order_id END
+$$;
+COMMENT ON FUNCTION audit._check_keys(bigint, bigint) IS
+    'The key of each order is bound to that order, or to the replacement that made it, as long as keys are kept.';
+
+CREATE OR REPLACE FUNCTION audit._check_replacements(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('replacement %s of order %s', q.replacement_id, q.old_order_id), v.expected, v.found
+    FROM ledger.replacement q
+    JOIN ledger.orders o ON o.account_id = q.account_id AND o.order_id = q.old_order_id
+    JOIN ledger.order_state s ON s.state = o.state
+    LEFT JOIN ledger.orders n ON n.account_id = q.account_id AND n.order_id = q.new_order_id
+    CROSS JOIN LATERAL (VALUES
+        ('the old order has not ended', q.state <> 'waiting' OR NOT s.ended, 'waiting, and the old order is ' || o.state),
+        ('a new order if and only if done', (q.state = 'done') = (n.order_id IS NOT NULL),
+         format('%s, new order %s', q.state, coalesce(q.new_order_id::text, 'none'))),
+        (format('replaces %s', o.order_id), n.order_id IS NULL OR n.replaces_order_id IS NOT DISTINCT FROM o.order_id,
+         format('replaces %s', coalesce(n.replaces_order_id::text, 'nothing')))) v (expected, holds, found)
+    WHERE q.account_id = p_account_id AND o.market_id = p_market_id AND NOT v.holds
+    UNION ALL
+    SELECT format('order %s', n.order_id), 'the replacement that made it', format('none of order %s', n.replaces_order_id)
+    FROM ledger.orders n
+    WHERE n.account_id = p_account_id AND n.market_id = p_market_id AND n.replaces_order_id IS NOT NULL
+      AND NOT EXISTS (SELECT FROM ledger.replacement q WHERE q.account_id = n.account_id AND q.new_order_id = n.order_id)
+    UNION ALL
+    SELECT format('replacement %s of order %s', coalesce(j.id, f.id), coalesce(j.order_id, f.order_id)),
+        coalesce(j.text, 'none, for the journal knows of none'), coalesce(f.text, 'none')
+    FROM (SELECT q.detail ->> 'replacement' AS id, q.order_id, CASE q.event
+              WHEN 'REPLACE_ASKED' THEN format('asked at %s with %s, %s filled, request %s', q.at, q.detail ->> 'key',
+                                               q.detail ->> 'filled', q.detail ->> 'request')
+              ELSE format('ended at %s: %s %s, new order %s', q.at, CASE q.detail ->> 'status' WHEN 'admitted' THEN 'done' ELSE 'refused' END,
+                          coalesce(q.detail ->> 'code', ''), coalesce(q.detail ->> 'order_id', 'none')) END AS text, q.event, q.at
+          FROM ledger.journal q WHERE q.account_id = p_account_id AND q.market_id = p_market_id AND q.order_id IS NOT NULL
+            AND q.event IN ('REPLACE_ASKED', 'REPLACE_ENDED')) j
+    FULL JOIN (SELECT q.replacement_id::text AS id, q.old_order_id AS order_id, v.text, v.event, v.at
+               FROM ledger.replacement q
+               JOIN ledger.orders o ON o.account_id = q.account_id AND o.order_id = q.old_order_id
+               LEFT JOIN ledger.idempotency_key k ON k.account_id = q.account_id AND k.kind = 'replacement' AND k.subject_id = q.replacement_id
+                    AND k.key = q.request ->> 'key'
+               CROSS JOIN LATERAL (VALUES
+                   ('REPLACE_ASKED', q.asked_at, format('asked at %s with %s, %s filled, request %s', q.asked_at,
+                       coalesce(k.key, 'no key bound'), q.filled_at_ask, encode(sha256(convert_to(q.request::text, 'UTF8')), 'hex'))),
+                   ('REPLACE_ENDED', q.ended_at, CASE WHEN q.state <> 'waiting' THEN format('ended at %s: %s %s, new order %s', q.ended_at,
+                       q.state, q.code, coalesce(q.new_order_id::text, 'none')) END)) v (event, at, text)
+               WHERE q.account_id = p_account_id AND o.market_id = p_market_id AND v.text IS NOT NULL) f
+        ON f.id = j.id AND f.event = j.event
+    WHERE j.text IS DISTINCT FROM f.text AND NOT (j.text IS NULL AND audit._archived_between(f.at, f.at))
+$$;
+COMMENT ON FUNCTION audit._check_replacements(bigint, bigint) IS
+    'A replacement waits only while the old order lives, a done one has the one new order that names the old, and both are as journaled.';
+
+
+-- file: ledger/sql/views/checks_books.sql
+-- purpose: recompute the books: the journal's numbers and every order's path in it, balances, rows that belong to nothing.
+-- locks:   none; each check is one STABLE function, so it sees one snapshot.
+-- index:   journal by (account, seq), (account, market, market_seq); balance_entry and fill by account.
+-- fence:   as checks_orders.sql. What was archived with a partition is not missed: its orders ended before.
+
+CREATE OR REPLACE FUNCTION audit._check_market_journal(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH numbered AS (
+        SELECT j.market_seq AS n, j.at, lag(j.market_seq) OVER w AS before, lag(j.at) OVER w AS before_at
+        FROM ledger.journal j WHERE j.account_id = p_account_id AND j.market_id = p_market_id
+        WINDOW w AS (ORDER BY j.market_seq, j.at))
+    SELECT 'market_seq ' || q.n, format('market_seq %s after %s', coalesce(q.before, 0) + 1, coalesce(q.before, 0)), q.n::text
+    FROM numbered q
+    WHERE q.n <> coalesce(q.before, 0) + 1 AND NOT (q.n > coalesce(q.before, 0) AND audit._archived_between(q.before_at, q.at))
+    UNION ALL
+    SELECT 'last market_seq', coalesce(e.last::text, 'no counter'), coalesce(q.last::text, 'no rows')
+    FROM (SELECT max(x.journal_seq) AS last FROM ledger.exposure x
+          WHERE x.account_id = p_account_id AND x.market_id = p_market_id) e
+    CROSS JOIN (SELECT max(numbered.n) AS last, max(numbered.at) AS at FROM numbered) q
+    WHERE coalesce(e.last, 0) <> coalesce(q.last, 0)
+      AND NOT (coalesce(e.last > coalesce(q.last, 0), false) AND audit._archived_between(q.at, NULL))
+$$;
+COMMENT ON FUNCTION audit._check_market_journal(bigint, bigint) IS 'The journal''s numbers of the market have no gap and end at its counter.';
+
+CREATE OR REPLACE FUNCTION audit._check_order_journal(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH j AS MATERIALIZED (
+        SELECT q.seq, q.order_id, q.event, q.from_state, q.to_state, q.detail,
+            lag(q.to_state) OVER (PARTITION BY q.order_id ORDER BY q.seq) AS before,
+            lead(q.seq) OVER (PARTITION BY q.order_id ORDER BY q.seq) IS NULL AS is_last
+        FROM ledger.journal q
+        WHERE q.account_id = p_account_id AND q.market_id = p_market_id AND q.order_id IS NOT NULL AND q.to_state IS NOT NULL),
+    o AS MATERIALIZED (
+        SELECT q.order_id, q.state, q.side, q.outcome, q.price_micros, q.size_micros,
+            audit._archived_between(q.created_at, q.state_at) AS archived
+        FROM ledger.orders q WHERE q.account_id = p_account_id AND q.market_id = p_market_id)
+    SELECT format('order %s', o.order_id), 'the journal ends at ' || o.state, coalesce('it ends at ' || j.to_state, 'it has no rows')
+    FROM o LEFT JOIN j ON j.order_id = o.order_id AND j.is_last
+    WHERE o.state IS DISTINCT FROM j.to_state AND NOT o.archived
+    UNION ALL
+    SELECT format('order %s', o.order_id), 'one RESERVE row', format('%s', coalesce(r.n, 0))
+    FROM o LEFT JOIN (SELECT j.order_id, count(*) AS n FROM j WHERE j.event = 'RESERVE' GROUP BY j.order_id) r ON r.order_id = o.order_id
+    WHERE coalesce(r.n, 0) <> 1 AND NOT (r.n IS NULL AND o.archived)
+    UNION ALL
+    SELECT format('order %s', o.order_id),
+        format('%s of outcome %s, %s at %s', j.detail ->> 'side', j.detail ->> 'outcome', j.detail ->> 'size', j.detail ->> 'price'),
+        format('%s of outcome %s, %s at %s', o.side, o.outcome, o.size_micros, o.price_micros)
+    FROM o JOIN j ON j.order_id = o.order_id AND j.event = 'RESERVE'
+    WHERE (j.detail ->> 'side', j.detail ->> 'outcome', j.detail ->> 'size', j.detail ->> 'price')
+        IS DISTINCT FROM (o.side, o.outcome::text, o.size_micros::text, o.price_micros::text)
+    UNION ALL
+    SELECT format('order %s, journal %s', j.order_id, j.seq), 'from ' || coalesce(j.before, 'nothing'),
+        'from ' || coalesce(j.from_state, 'nothing')
+    FROM j LEFT JOIN o ON o.order_id = j.order_id
+    WHERE j.from_state IS DISTINCT FROM j.before AND NOT coalesce(o.archived, false)
+    UNION ALL
+    SELECT format('order %s, journal %s', j.order_id, j.seq), 'a legal transition',
+        format('%s from %s to %s', j.event, coalesce(j.from_state, 'nothing'), j.to_state)
+    FROM j
+    WHERE NOT EXISTS (SELECT FROM ledger.transition t
+                      WHERE t.from_state = j.from_state AND t.event = j.event AND t.to_state = j.to_state)
+      AND NOT (j.event = 'RESERVE' AND j.from_state IS NULL AND j.to_state = 'RESERVED')
+      AND NOT (j.from_state = j.to_state AND NOT EXISTS (SELECT FROM ledger.order_event e WHERE e.event = j.event))
+    UNION ALL
+    SELECT format('order %s', j.order_id), 'an order of this market', 'none, and the journal speaks of it'
+    FROM (SELECT DISTINCT j.order_id FROM j) j WHERE NOT EXISTS (SELECT FROM o WHERE o.order_id = j.order_id)
+$$;
+COMMENT ON FUNCTION audit._check_order_journal(bigint, bigint) IS
+    'Each order''s journal begins with its one RESERVE row and its terms, goes on by legal transitions, and ends at its state.';
+
+CREATE OR REPLACE FUNCTION audit._check_fill_journal(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH j AS MATERIALIZED (
+        SELECT DISTINCT ON (q.order_id, q.detail ->> 'trade') q.order_id, q.detail ->> 'trade' AS trade_id,
+            format('%s (%s) %s at %s, fee %s, maker %s, matched at %s%s', q.detail ->> 'settlement', q.detail ->> 'status',
+                   q.detail ->> 'size', q.detail ->> 'price', q.detail ->> 'fee', (q.detail -> 'maker' = 'true')::text,
+                   audit._time(q.detail ->> 'matched_at'),
+                   ', contradicted at ' || audit._time(q.detail ->> 'contradicted_at')) AS text
+        FROM ledger.journal q
+        WHERE q.account_id = p_account_id AND q.market_id = p_market_id AND q.order_id IS NOT NULL AND q.detail ? 'trade'
+        ORDER BY q.order_id, q.detail ->> 'trade', q.seq DESC),
+    f AS MATERIALIZED (
+        SELECT q.order_id, q.trade_id, format('%s (%s) %s at %s, fee %s, maker %s, matched at %s%s', q.settlement, q.raw_status,
+            q.size_micros, q.price_micros, q.fee_micros, q.is_maker::text, q.matched_at,
+            ', contradicted at ' || q.contradicted_at) AS text,
+            audit._archived_between(o.created_at, NULL) AS archived
+        FROM ledger.fill q LEFT JOIN ledger.orders o ON o.account_id = q.account_id AND o.order_id = q.order_id
+        WHERE q.account_id = p_account_id AND q.market_id = p_market_id)
+    SELECT format('fill %s of order %s', coalesce(f.trade_id, j.trade_id), coalesce(f.order_id, j.order_id)),
+        coalesce(j.text, 'no fill, for the journal has none'), coalesce(f.text, 'no fill')
+    FROM f FULL JOIN j ON j.order_id = f.order_id AND j.trade_id = f.trade_id
+    WHERE f.text IS DISTINCT FROM j.text AND NOT coalesce(f.archived, false)
+$$;
+COMMENT ON FUNCTION audit._check_fill_journal(bigint, bigint) IS 'Each fill is what the journal''s last row of its trade says.';
+
+CREATE OR REPLACE FUNCTION audit._check_journal(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH numbered AS MATERIALIZED (
+        SELECT j.seq AS n, j.at, lag(j.seq) OVER w AS before, lag(j.at) OVER w AS before_at, j.digest,
+            sha256(CASE WHEN j.seq = 1 THEN '' ELSE lag(j.digest) OVER w END || convert_to(jsonb_build_array(j.account_id, j.seq,
+                j.market_id, j.market_seq, extract(epoch FROM j.at), j.event, j.order_id, j.attempt, j.from_state, j.to_state,
+                j.actor, j.detail)::text, 'UTF8')) AS wanted
+        FROM ledger.journal j WHERE j.account_id = p_account_id WINDOW w AS (ORDER BY j.seq, j.at))
+    SELECT 'seq ' || q.n, format('seq %s after %s', coalesce(q.before, 0) + 1, coalesce(q.before, 0)), q.n::text
+    FROM numbered q
+    WHERE q.n <> coalesce(q.before, 0) + 1 AND NOT (q.n > coalesce(q.before, 0) AND audit._archived_between(q.before_at, q.at))
+    UNION ALL
+    SELECT 'last seq', coalesce(s.last::text, 'no counter'), coalesce(q.last::text, 'no rows')
+    FROM (SELECT max(x.journal_seq) AS last FROM ledger.account_state x WHERE x.account_id = p_account_id) s
+    CROSS JOIN (SELECT max(numbered.n) AS last, max(numbered.at) AS at FROM numbered) q
+    WHERE s.last IS NULL
+       OR s.last <> coalesce(q.last, 0) AND NOT (s.last > coalesce(q.last, 0) AND audit._archived_between(q.at, NULL))
+    UNION ALL
+    -- Behind a gap there is nothing to hold a row against.
+    SELECT 'seq ' || q.n, 'the digest ' || encode(q.wanted, 'hex'), 'the digest ' || encode(q.digest, 'hex')
+    FROM numbered q WHERE q.n = coalesce(q.before, 0) + 1 AND q.wanted IS DISTINCT FROM q.digest
+    UNION ALL
+    SELECT 'last seq', 'the digest ' || encode(s.journal_digest, 'hex'), 'the digest ' || encode(q.digest, 'hex')
+    FROM ledger.account_state s JOIN numbered q ON q.n = s.journal_seq
+    WHERE s.account_id = p_account_id AND s.journal_digest <> q.digest
+$$;
+COMMENT ON FUNCTION audit._check_journal(bigint) IS
+    'The journal''s numbers of the account have no gap and end at its counter, and each row''s digest follows from the one before.';
+
+CREATE OR REPLACE FUNCTION audit._check_entries(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH numbered AS (
+        SELECT b.entry_seq, b.entry_seq - 1 IS DISTINCT FROM coalesce(lag(b.entry_seq) OVER (ORDER BY b.entry_seq), 0) AS gap
+        FROM ledger.balance_entry b WHERE b.account_id = p_account_id)
+    SELECT 'entry ' || n.entry_seq, 'no gap before it', 'entries before it are missing' FROM numbered n WHERE n.gap
+    UNION ALL
+    SELECT 'last entry', coalesce(s.last::text, 'no counter'), coalesce(n.last::text, 'no entries')
+    FROM (SELECT max(x.entry_seq) AS last FROM ledger.account_state x WHERE x.account_id = p_account_id) s
+    CROSS JOIN (SELECT max(numbered.entry_seq) AS last FROM numbered) n
+    WHERE s.last IS DISTINCT FROM coalesce(n.last, 0)
+$$;
+COMMENT ON FUNCTION audit._check_entries(bigint) IS 'Entries of balances are numbered without gaps and end at the counter.';
+
+CREATE OR REPLACE FUNCTION audit._check_entry_journal(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH b AS MATERIALIZED (
+        SELECT q.*, CASE WHEN q.entry_key ~ '^order:[0-9]{1,18}:[0-9]{1,18}:[ct]$' THEN split_part(q.entry_key, ':', 3)::bigint END AS seq,
+            CASE WHEN q.order_id IS NULL THEN 'movement' WHEN q.entry_key = format('order:%s:reserve', q.order_id) THEN 'reserve'
+                 ELSE 'event' END AS kind
+        FROM ledger.balance_entry q WHERE q.account_id = p_account_id),
+    j AS MATERIALIZED (
+        SELECT q.seq, q.at, q.event, q.order_id, q.detail FROM ledger.journal q WHERE q.account_id = p_account_id)
+    SELECT format('entry %s of order %s', b.entry_seq, b.order_id), 'a row of the order''s journal with its event, time and trade',
+        format('%s at %s, trade %s, key %s', b.cause, b.at, coalesce(b.trade_id, 'none'), b.entry_key)
+    FROM b
+    LEFT JOIN j e ON b.kind = 'event' AND e.seq = b.seq
+    LEFT JOIN j r ON b.kind = 'reserve' AND r.order_id = b.order_id AND r.event = 'RESERVE'
+    WHERE b.kind <> 'movement'
+      AND (coalesce(e.order_id, r.order_id), coalesce(e.event, r.event), coalesce(e.at, r.at), e.detail ->> 'trade', NULL)
+          IS DISTINCT FROM (b.order_id, b.cause, b.at, b.trade_id, b.note)
+      AND NOT (e.seq IS NULL AND r.seq IS NULL AND audit._archived_between(b.at, b.at))
+    UNION ALL
+    SELECT coalesce('entry ' || f.entry_seq, 'journal ' || w.seq),
+        coalesce(w.text, 'none, for the journal knows of none'), coalesce(f.text, 'no entry')
+    FROM (SELECT j.seq, format('movement:%s', j.detail ->> 'key') AS key, format('%s of %s at %s: %s, note %L', j.detail ->> 'amount',
+              j.detail ->> 'asset', j.at, j.detail ->> 'cause', j.detail ->> 'note') AS text FROM j WHERE j.event = 'MOVEMENT') w
+    FULL JOIN (SELECT b.entry_seq, b.entry_key, b.at, format('%s of %s at %s: %s, note %L%s', CASE b.locked_delta WHEN 0 THEN b.available_delta::text
+                   ELSE format('%s and %s locked', b.available_delta, b.locked_delta) END, b.asset, b.at, b.cause, b.note,
+                   ', trade ' || b.trade_id) AS text
+               FROM b WHERE b.kind = 'movement') f ON f.entry_key = w.key
+    WHERE w.text IS DISTINCT FROM f.text AND NOT (w.text IS NULL AND audit._archived_between(f.at, f.at))
+$$;
+COMMENT ON FUNCTION audit._check_entry_journal(bigint) IS
+    'Each entry is of a row of the journal: an event of its order, or a movement of that amount, asset, cause and key.';
+
+CREATE OR REPLACE FUNCTION audit._check_balances(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT coalesce(b.asset, s.asset), format('available=%s locked=%s', coalesce(s.available, 0), coalesce(s.locked, 0)),
+        CASE WHEN b.asset IS NULL THEN 'no balance' ELSE format('available=%s locked=%s', b.available, b.locked) END
+    FROM (SELECT q.asset, q.available, q.locked FROM ledger.balance q WHERE q.account_id = p_account_id) b
+    FULL JOIN (SELECT q.asset, sum(q.available_delta) AS available, sum(q.locked_delta) AS locked
+               FROM ledger.balance_entry q WHERE q.account_id = p_account_id GROUP BY q.asset) s ON s.asset = b.asset
+    WHERE (coalesce(s.available, 0), coalesce(s.locked, 0)) IS DISTINCT FROM (b.available::numeric, b.locked::numeric)
+$$;
+COMMENT ON FUNCTION audit._check_balances(bigint) IS 'Each balance, available and locked, is the sum of its entries.';
+
+CREATE OR REPLACE FUNCTION audit._check_locked(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT coalesce(b.asset, r.asset), format('locked=%s', coalesce(r.held, 0)), format('locked=%s', coalesce(b.locked, 0))
+    FROM (SELECT q.asset, q.locked FROM ledger.balance q WHERE q.account_id = p_account_id) b
+    FULL JOIN (SELECT q.asset, sum(q.held_micros) AS held FROM ledger.reservation q
+               WHERE q.account_id = p_account_id GROUP BY q.asset) r ON r.asset = b.asset
+    WHERE coalesce(r.held, 0) <> coalesce(b.locked, 0)
+$$;
+COMMENT ON FUNCTION audit._check_locked(bigint) IS 'What a balance has locked is what the reservations of all markets hold of it.';
+
+CREATE OR REPLACE FUNCTION audit._check_totals(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH moved AS (
+        SELECT b.asset, sum(b.available_delta + b.locked_delta) AS amount FROM ledger.balance_entry b
+        WHERE b.account_id = p_account_id AND b.order_id IS NULL GROUP BY b.asset
+        UNION ALL
+        SELECT 'collateral', sum(CASE WHEN f.side = 'BUY' AND f.settlement <> 'failed' THEN -(f.cash_micros + f.fee_micros)
+            WHEN f.side = 'SELL' AND f.settlement = 'confirmed' THEN f.cash_micros - f.fee_micros ELSE 0 END)
+        FROM ledger.fill f WHERE f.account_id = p_account_id
+        UNION ALL
+        SELECT c.token_id, sum(CASE f.side WHEN 'BUY' THEN f.size_micros ELSE -f.size_micros END)
+        FROM ledger.fill f JOIN ledger.outcome c ON c.market_id = f.market_id AND c.outcome = f.outcome
+        WHERE f.account_id = p_account_id AND f.settlement = 'confirmed' GROUP BY c.token_id)
+    SELECT coalesce(b.asset, m.asset), format('total=%s', coalesce(m.amount, 0)), format('total=%s', coalesce(b.total, 0))
+    FROM (SELECT moved.asset, sum(moved.amount) AS amount FROM moved GROUP BY moved.asset) m
+    FULL JOIN (SELECT q.asset, q.available + q.locked AS total FROM ledger.balance q WHERE q.account_id = p_account_id) b
+        ON b.asset = m.asset
+    WHERE coalesce(m.amount, 0) <> coalesce(b.total, 0)
+$$;
+COMMENT ON FUNCTION audit._check_totals(bigint) IS
+    'Each balance comes to its movements with a cause and its fills: tokens are the confirmed position, collateral the cash.';
+
+CREATE OR REPLACE FUNCTION audit._check_negative(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT b.asset, 'nothing negative, or the account''s halt for it', format('available=%s locked=%s', b.available, b.locked)
+    FROM ledger.balance b
+    WHERE b.account_id = p_account_id AND (b.locked < 0 OR b.available < 0 AND NOT EXISTS (
+        SELECT FROM ledger.halt h WHERE h.scope = 'account' AND h.scope_id = p_account_id::text AND h.why LIKE 'NEGATIVE_BALANCE:%'))
+    UNION ALL
+    SELECT format('%s outcome %s', coalesce(m.slug, m.condition_id), i.outcome), 'no negative position, or a breach journaled',
+        e.confirmed[i.outcome + 1]::text
+    FROM ledger.exposure e
+    JOIN ledger.market m ON m.market_id = e.market_id
+    CROSS JOIN generate_series(0, 1) i (outcome)
+    WHERE e.account_id = p_account_id AND e.confirmed[i.outcome + 1] < 0 AND NOT EXISTS (
+        SELECT FROM ledger.journal j WHERE j.account_id = e.account_id AND j.market_id = e.market_id
+        AND j.event = 'INVARIANT_BREACH_HALT')
+$$;
+COMMENT ON FUNCTION audit._check_negative(bigint) IS
+    'No balance or position is below zero without the halt that a fact of that kind sets.';
+
+CREATE OR REPLACE FUNCTION audit._check_rows_of_no_order(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('%s of order %s', x.what, x.order_id), 'an order', 'no such order'
+    FROM (SELECT 'signed bytes' AS what, q.order_id FROM ledger.signed_order q WHERE q.account_id = p_account_id
+          UNION ALL SELECT 'attempt ' || q.attempt, q.order_id FROM ledger.attempt q WHERE q.account_id = p_account_id
+          UNION ALL SELECT 'evidence ' || q.evidence_id, q.order_id FROM ledger.evidence q WHERE q.account_id = p_account_id
+          UNION ALL SELECT 'reservation', q.order_id FROM ledger.reservation q WHERE q.account_id = p_account_id
+          UNION ALL SELECT 'outbox ' || q.outbox_id, q.order_id FROM ledger.outbox q WHERE q.account_id = p_account_id
+          UNION ALL SELECT 'cancel', q.order_id FROM ledger.cancel_request q WHERE q.account_id = p_account_id
+          UNION ALL SELECT 'fill ' || q.trade_id, q.order_id FROM ledger.fill q WHERE q.account_id = p_account_id
+          UNION ALL SELECT 'entry ' || q.entry_seq, q.order_id FROM ledger.balance_entry q
+              WHERE q.account_id = p_account_id AND q.order_id IS NOT NULL
+          UNION ALL SELECT 'key ' || q.key, q.subject_id FROM ledger.idempotency_key q
+              WHERE q.account_id = p_account_id AND q.kind = 'order'
+          UNION ALL SELECT 'replacement ' || q.replacement_id, q.old_order_id FROM ledger.replacement q
+              WHERE q.account_id = p_account_id) x
+    WHERE NOT EXISTS (SELECT FROM ledger.orders o WHERE o.account_id = p_account_id AND o.order_id = x.order_id)
+    UNION ALL
+    SELECT format('key %s of replacement %s', k.key, k.subject_id), 'a replacement', 'no such replacement'
+    FROM ledger.idempotency_key k
+    WHERE k.account_id = p_account_id AND k.kind = 'replacement' AND NOT EXISTS (
+        SELECT FROM ledger.replacement q WHERE q.account_id = p_account_id AND q.replacement_id = k.subject_id)
+$$;
+COMMENT ON FUNCTION audit._check_rows_of_no_order(bigint) IS 'Reservations, signed bytes, attempts, evidence, queue rows, fills, entries and keys belong to an order.';
+
+CREATE OR REPLACE FUNCTION audit._check_foreign_orders(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT f.venue_order_id, 'an intent, or a resolution', format('seen first at %s, unresolved', f.first_seen_at)
+    FROM ledger.foreign_order f WHERE f.account_id = p_account_id AND f.resolved_at IS NULL
+    UNION ALL
+    SELECT coalesce(j.id, f.venue_order_id), coalesce('first seen at ' || j.at, 'never seen, by the journal'),
+        coalesce('first seen at ' || f.first_seen_at, 'forgotten')
+    FROM (SELECT q.detail ->> 'venue_order_id' AS id, q.at FROM ledger.journal q
+          WHERE q.account_id = p_account_id AND q.event = 'FOREIGN_ORDER') j
+    FULL JOIN (SELECT q.* FROM ledger.foreign_order q WHERE q.account_id = p_account_id) f ON f.venue_order_id = j.id
+    WHERE j.at IS DISTINCT FROM f.first_seen_at AND NOT (j.at IS NULL AND audit._archived_between(f.first_seen_at, f.first_seen_at))
+    UNION ALL
+    SELECT f.venue_order_id, coalesce(format('%s by %s at %s', r.said, r.actor, r.at), 'nobody resolved it, by the journal'),
+        format('%s by %s at %s', f.resolution, f.resolved_by, f.resolved_at)
+    FROM ledger.foreign_order f
+    LEFT JOIN LATERAL (SELECT left(format('%s: %s', q.detail ->> 'as', q.detail ->> 'why'), 500) AS said, q.actor, q.at FROM ledger.journal q
+        WHERE q.account_id = p_account_id AND q.event = 'FOREIGN_ORDER_RESOLVED' AND q.detail ->> 'venue_order_id' = f.venue_order_id
+        ORDER BY q.seq DESC LIMIT 1) r ON true
+    WHERE f.account_id = p_account_id AND (r.said, r.actor, r.at) IS DISTINCT FROM (f.resolution, f.resolved_by, f.resolved_at)
+      AND NOT (r.at IS NULL AND audit._archived_between(f.resolved_at, f.resolved_at))
+    UNION ALL
+    SELECT j.detail ->> 'venue_order_id', 'a halt of the account since then', 'none'
+    FROM ledger.journal j
+    WHERE j.account_id = p_account_id AND j.event = 'FOREIGN_ORDER' AND NOT EXISTS (
+        SELECT FROM ledger.halt h WHERE h.scope = 'account' AND h.scope_id = p_account_id::text AND h.why LIKE 'FOREIGN_ORDER:%'
+        AND h.set_at <= j.at AND coalesce(h.cleared_at >= j.at, true))
+$$;
+COMMENT ON FUNCTION audit._check_foreign_orders(bigint) IS
+    'Every order the venue showed under the account has its intent, or halted the account and was resolved by a person.';
+
+CREATE OR REPLACE FUNCTION audit._check_transitions()
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('%s, %s', s.state, e.event), 'one row', 'none'
+    FROM ledger.order_state s CROSS JOIN ledger.order_event e
+    WHERE NOT EXISTS (SELECT FROM ledger.transition t WHERE t.from_state = s.state AND t.event = e.event)
+    UNION ALL
+    SELECT format('%s, %s', coalesce(w.from_state, t.from_state), coalesce(w.event, t.event)),
+        coalesce('to ' || w.to_state, 'refused'), coalesce('to ' || t.to_state, 'refused')
+    FROM (SELECT f.from_state, v.event, CASE v.to_state WHEN '=' THEN f.from_state ELSE v.to_state END AS to_state
+          FROM (VALUES
+              ('PREPARE', 'RESERVED', 'PREPARED'), ('OPEN', 'PREPARED HELD_BACK UNKNOWN', 'SENDING'),
+              ('ACCEPT', 'SENDING DELAYED LIVE', 'LIVE'), ('DELAY', 'SENDING DELAYED', 'DELAYED'), ('DELAY', 'LIVE', '='),
+              ('REJECT', 'SENDING', 'REJECTED'), ('HOLD_BACK', 'SENDING', 'HELD_BACK'), ('LOSE', 'SENDING UNKNOWN', 'UNKNOWN'),
+              ('SEE', 'PREPARED SENDING HELD_BACK UNKNOWN DELAYED LIVE REJECTED NOT_PLACED', 'LIVE'), ('SEE', 'FILLED CANCELLED EXPIRED', '='),
+              ('FILL_PART', 'PREPARED SENDING HELD_BACK UNKNOWN DELAYED LIVE REJECTED NOT_PLACED', 'LIVE'),
+              ('FILL_PART', 'FILLED CANCELLED EXPIRED', '='),
+              ('FILL_ALL', 'PREPARED SENDING HELD_BACK UNKNOWN DELAYED LIVE FILLED CANCELLED EXPIRED REJECTED NOT_PLACED', 'FILLED'),
+              ('END_CANCELLED', 'PREPARED SENDING HELD_BACK UNKNOWN DELAYED LIVE CANCELLED REJECTED NOT_PLACED', 'CANCELLED'),
+              ('END_CANCELLED', 'FILLED EXPIRED', '='),
+              ('END_EXPIRED', 'PREPARED SENDING HELD_BACK UNKNOWN DELAYED LIVE EXPIRED REJECTED NOT_PLACED', 'EXPIRED'),
+              ('END_EXPIRED', 'FILLED CANCELLED', '='),
+              ('REOPEN', 'PREPARED SENDING HELD_BACK UNKNOWN DELAYED LIVE CANCELLED EXPIRED REJECTED NOT_PLACED', 'LIVE'), ('REOPEN', 'FILLED', '='),
+              ('WITHDRAW', 'RESERVED PREPARED HELD_BACK', 'NOT_PLACED'), ('ABSENT', 'UNKNOWN', 'NOT_PLACED')) v (event, from_states, to_state)
+          CROSS JOIN LATERAL unnest(string_to_array(v.from_states, ' ')) f (from_state)) w
+    FULL JOIN (SELECT q.* FROM ledger.transition q WHERE q.to_state IS NOT NULL) t ON t.from_state = w.from_state AND t.event = w.event
+    WHERE w.to_state IS DISTINCT FROM t.to_state
+    UNION ALL
+    SELECT 'state ' || coalesce(w.state, s.state), format('ended %s, sent %s', w.ended, w.sent), format('ended %s, sent %s', s.ended, s.sent)
+    FROM (VALUES ('RESERVED', false, false), ('PREPARED', false, false), ('SENDING', false, true), ('HELD_BACK', false, false),
+        ('UNKNOWN', false, true), ('DELAYED', false, true), ('LIVE', false, true), ('FILLED', true, true), ('CANCELLED', true, true),
+        ('EXPIRED', true, true), ('REJECTED', true, false), ('NOT_PLACED', true, false)) w (state, ended, sent)
+    FULL JOIN ledger.order_state s ON s.state = w.state
+    WHERE (w.ended, w.sent) IS DISTINCT FROM (s.ended, s.sent)
+    UNION ALL
+    SELECT format('order %s', o.order_id), 'a state of the table', o.state
+    FROM ledger.orders o WHERE NOT EXISTS (SELECT FROM ledger.order_state s WHERE s.state = o.state)
+$$;
+COMMENT ON FUNCTION audit._check_transitions() IS
+    'The table of transitions has one row for every state and event, and each is the one of this release.';
+
+CREATE OR REPLACE FUNCTION audit._check_venue_ids()
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT x.venue_order_id, 'one intent', 'orders ' || string_agg(x.order_id::text, ', ' ORDER BY x.order_id)
+    FROM (SELECT a.venue, o.venue_order_id, o.account_id, o.order_id FROM ledger.orders o
+          JOIN ledger.account a ON a.account_id = o.account_id WHERE o.venue_order_id IS NOT NULL
+          UNION
+          SELECT a.venue, s.venue_order_id, s.account_id, s.order_id FROM ledger.signed_order s
+          JOIN ledger.account a ON a.account_id = s.account_id) x
+    GROUP BY x.venue, x.venue_order_id HAVING count(*) > 1
+$$;
+COMMENT ON FUNCTION audit._check_venue_ids() IS 'Every venue order id belongs to exactly one intent, over all accounts.';
+
+
+-- file: ledger/sql/views/checks_history.sql
+-- purpose: hold orders, attempts, evidence and signed bytes against the journal, which is written beside them in one commit.
+-- locks:   none; each check is one STABLE function, so it sees one snapshot.
+-- index:   journal_of_market, evidence_of_order, orders_of_market; attempt and signed_order by primary key.
+-- fence:   as checks_orders.sql: each formula is written a second time. Rows are grouped once per market, never looked up
+--          per order. What was archived with a partition is not missed.
+
+CREATE OR REPLACE FUNCTION audit._check_order_facts(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH j AS MATERIALIZED (
+        SELECT q.seq, q.at, q.order_id, q.event, q.from_state, q.to_state, q.detail FROM ledger.journal q
+        WHERE q.account_id = p_account_id AND q.market_id = p_market_id AND q.order_id IS NOT NULL),
+    told AS (
+        SELECT j.order_id,
+            -- The venue knows the id: an answer, a read, a trade, or a person who saw it there.
+            bool_or(j.event IN ('ACCEPT', 'DELAY', 'SIGHTED') OR j.event = 'LOSE' AND j.detail ->> 'outcome' = 'seen'
+                OR j.event = 'CANCEL_ANSWERED' AND j.detail ->> 'answer' = 'accepted'
+                OR j.event IN ('SEE', 'FILL_PART', 'FILL_ALL', 'END_CANCELLED', 'END_EXPIRED', 'REOPEN')
+                   AND (NOT j.detail ? 'operator' OR j.detail ->> 'as' = 'live')) AS seen,
+            coalesce(max(j.seq) FILTER (WHERE j.event = 'LOSE') > coalesce(max(j.seq) FILTER (WHERE j.to_state
+                NOT IN ('RESERVED', 'PREPARED', 'SENDING', 'HELD_BACK', 'UNKNOWN')), 0), false) AS fate_open,
+            max(CASE WHEN j.detail ->> 'matched' ~ '^[0-9]{1,18}$' THEN (j.detail ->> 'matched')::bigint END) AS matched,
+            max(j.at) FILTER (WHERE j.event = 'RESERVE') AS reserved_at
+        FROM j GROUP BY j.order_id),
+    moved AS (
+        SELECT DISTINCT ON (j.order_id) j.order_id, j.at, coalesce(j.detail ->> 'cause', '') AS cause
+        FROM j WHERE j.to_state IS NOT NULL AND j.from_state IS DISTINCT FROM j.to_state ORDER BY j.order_id, j.seq DESC)
+    SELECT format('order %s', o.order_id), format('%s %s', v.what, v.expected), format('%s %s', v.what, v.found)
+    FROM ledger.orders o
+    JOIN told t ON t.order_id = o.order_id
+    JOIN moved m ON m.order_id = o.order_id
+    LEFT JOIN ledger.reservation r ON r.account_id = o.account_id AND r.order_id = o.order_id
+    CROSS JOIN LATERAL (VALUES
+        ('seen_at_venue', t.seen::text, o.seen_at_venue::text),
+        ('fate_open', t.fate_open::text, o.fate_open::text),
+        ('size_matched', coalesce(t.matched, 0)::text, o.size_matched_micros::text),
+        ('cause', m.cause, o.cause),
+        ('state_at', m.at::text, o.state_at::text),
+        ('signed_at_ms', floor(extract(epoch FROM t.reserved_at) * 1000)::text, o.signed_at_ms::text),
+        ('reservation created_at', t.reserved_at::text, coalesce(r.created_at, t.reserved_at)::text)) v (what, expected, found)
+    WHERE o.account_id = p_account_id AND o.market_id = p_market_id AND v.expected IS DISTINCT FROM v.found
+      AND NOT audit._archived_between(o.created_at, NULL)
+    UNION ALL
+    SELECT format('order %s', r.order_id), 'the time of a row of its journal', format('%s %s', v.what, v.at)
+    FROM ledger.reservation r
+    CROSS JOIN LATERAL (VALUES ('released_at', r.released_at), ('awaiting_since', r.awaiting_since)) v (what, at)
+    WHERE r.account_id = p_account_id AND r.market_id = p_market_id AND v.at IS NOT NULL
+      AND NOT EXISTS (SELECT FROM j WHERE j.order_id = r.order_id AND j.at = v.at)
+      AND NOT audit._archived_between(v.at, v.at)
+$$;
+COMMENT ON FUNCTION audit._check_order_facts(bigint, bigint) IS
+    'What each order knows of its fate (seen, fate open, matched, cause, times) is what its journal says.';
+
+CREATE OR REPLACE FUNCTION audit._check_terms(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH reserved AS MATERIALIZED (
+        SELECT j.order_id, j.at, j.detail ->> 'terms' AS terms, j.detail ->> 'asked' AS asked, j.detail ->> 'key' AS key
+        FROM ledger.journal j
+        WHERE j.account_id = p_account_id AND j.market_id = p_market_id AND j.event = 'RESERVE'),
+    -- What a key was bound to: a new order as it was asked for, or a replacement as its request is kept.
+    request AS (
+        SELECT format('order %s', o.order_id) AS subject, o.key, o.market_id, o.outcome, o.side, o.price_micros::text AS price,
+            r.asked, o.order_type, o.post_only, o.expires_at_s::text AS expires_at_s, o.class,
+            trim_scale(extract(epoch FROM o.valid_until - o.created_at) * 1000)::text AS valid_for_ms, o.replaces_order_id,
+            CASE WHEN o.replaces_order_id IS NULL THEN r.at END AS bound_at
+        FROM ledger.orders o JOIN reserved r ON r.order_id = o.order_id
+        WHERE o.account_id = p_account_id AND o.market_id = p_market_id
+        UNION ALL
+        SELECT format('replacement %s of order %s', q.replacement_id, o.order_id), q.request ->> 'key', o.market_id, o.outcome,
+            q.request ->> 'side', q.request ->> 'price_micros', q.request ->> 'size_micros',
+            coalesce(q.request ->> 'order_type', 'GTC'), q.request -> 'post_only' IS NOT DISTINCT FROM 'true',
+            coalesce(q.request ->> 'expires_at_s', '0'), coalesce(q.request ->> 'class', 'entry'),
+            coalesce(q.request ->> 'valid_for_ms', '30000'), o.order_id, q.asked_at
+        FROM ledger.replacement q
+        JOIN ledger.orders o ON o.account_id = q.account_id AND o.order_id = q.old_order_id
+        WHERE q.account_id = p_account_id AND o.market_id = p_market_id)
+    SELECT format('order %s', o.order_id), format('terms with the digest %s', r.terms), format('terms with the digest %s', d.terms)
+    FROM ledger.orders o
+    JOIN reserved r ON r.order_id = o.order_id
+    CROSS JOIN LATERAL (SELECT encode(sha256(convert_to(jsonb_build_array(o.token_id, o.tick_micros, o.fee_rate_micros,
+        o.fee_exponent, o.order_type, o.post_only, o.expires_at_s, o.class, o.origin, o.strategy, o.context, o.set_id,
+        o.replaces_order_id, o.salt, extract(epoch FROM o.created_at))::text, 'UTF8')), 'hex') AS terms) d
+    WHERE o.account_id = p_account_id AND o.market_id = p_market_id AND d.terms IS DISTINCT FROM r.terms
+    UNION ALL
+    SELECT format('order %s', o.order_id), format('key %s', r.key), format('key %s', o.key)
+    FROM ledger.orders o JOIN reserved r ON r.order_id = o.order_id
+    WHERE o.account_id = p_account_id AND o.market_id = p_market_id AND o.key IS DISTINCT FROM r.key
+    UNION ALL
+    SELECT q.subject, format('key %s with the fingerprint of the request as asked and kept', q.key),
+        format('fingerprint %s', encode(k.fingerprint, 'hex'))
+    FROM request q
+    JOIN ledger.idempotency_key k ON k.account_id = p_account_id AND k.key = q.key
+    -- Whether the request allowed clamping is kept nowhere else, so it may be either.
+    WHERE k.fingerprint <> ALL (ARRAY(
+        SELECT sha256(convert_to(concat_ws('|', q.market_id, q.outcome, q.side, q.price, q.asked, q.order_type, q.post_only,
+            q.expires_at_s, q.class, q.valid_for_ms, c.clamp, q.replaces_order_id), 'UTF8'))
+        FROM (VALUES (false), (true)) c (clamp)))
+    UNION ALL
+    SELECT q.subject, format('key %s bound at %s', q.key, q.bound_at), format('bound at %s', k.bound_at)
+    FROM request q
+    JOIN ledger.idempotency_key k ON k.account_id = p_account_id AND k.key = q.key
+    WHERE k.bound_at <> q.bound_at
+$$;
+COMMENT ON FUNCTION audit._check_terms(bigint, bigint) IS
+    'The terms of each order, its validity too, are those it was admitted with: by the journal''s digest and the key''s fingerprint.';
+
+CREATE OR REPLACE FUNCTION audit._check_signed_bytes(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH j AS MATERIALIZED (
+        SELECT q.order_id, q.at, q.detail FROM ledger.journal q
+        WHERE q.account_id = p_account_id AND q.market_id = p_market_id AND q.event = 'PREPARE' AND q.to_state = 'PREPARED'),
+    s AS MATERIALIZED (
+        SELECT q.order_id, q.venue_order_id, q.signed_at, q.signed_by, encode(sha256(q.body), 'hex') AS body,
+            encode(sha256(convert_to(q.fields::text, 'UTF8')), 'hex') AS fields
+        FROM ledger.signed_order q JOIN ledger.orders o ON o.account_id = q.account_id AND o.order_id = q.order_id
+        WHERE q.account_id = p_account_id AND o.market_id = p_market_id)
+    SELECT format('order %s', coalesce(j.order_id, s.order_id)),
+        CASE WHEN j.order_id IS NULL THEN 'nothing signed, for the journal knows of nothing'
+             ELSE format('%s %s', v.what, v.expected) END,
+        CASE WHEN s.order_id IS NULL THEN 'no signed bytes' ELSE format('%s %s', v.what, v.found) END
+    FROM j FULL JOIN s ON s.order_id = j.order_id
+    CROSS JOIN LATERAL (VALUES
+        ('id at the venue', j.detail ->> 'venue_order_id', s.venue_order_id),
+        ('bytes with the digest', j.detail ->> 'body', s.body),
+        ('signed fields with the digest', j.detail ->> 'fields', s.fields),
+        ('signed by', j.detail ->> 'signed_by', s.signed_by::text),
+        ('signed at', j.at::text, s.signed_at::text)) v (what, expected, found)
+    WHERE v.expected IS DISTINCT FROM v.found AND (j.order_id IS NOT NULL AND s.order_id IS NOT NULL OR v.what = 'signed at')
+      AND NOT (j.order_id IS NULL AND audit._archived_between(s.signed_at, s.signed_at))
+$$;
+COMMENT ON FUNCTION audit._check_signed_bytes(bigint, bigint) IS
+    'Signed bytes and fields are those whose digests and id the journal took in the commit that stored them.';
+
+CREATE OR REPLACE FUNCTION audit._check_attempt_journal(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH j AS MATERIALIZED (
+        SELECT q.seq, q.at, q.order_id, q.event, q.attempt, q.from_state, q.to_state, q.detail FROM ledger.journal q
+        WHERE q.account_id = p_account_id AND q.market_id = p_market_id AND q.order_id IS NOT NULL AND q.to_state IS NOT NULL),
+    opened AS MATERIALIZED (SELECT j.* FROM j WHERE j.event = 'OPEN'),
+    ended AS MATERIALIZED (
+        SELECT DISTINCT ON (j.order_id, j.attempt) j.order_id, j.attempt, j.at, j.detail FROM j
+        WHERE j.event IN ('ACCEPT', 'DELAY', 'REJECT', 'HOLD_BACK', 'LOSE', 'ATTEMPT_ENDED') AND j.attempt IS NOT NULL
+        ORDER BY j.order_id, j.attempt, j.seq),
+    t AS MATERIALIZED (
+        SELECT q.* FROM ledger.attempt q
+        JOIN ledger.orders o ON o.account_id = q.account_id AND o.order_id = q.order_id
+        WHERE q.account_id = p_account_id AND o.market_id = p_market_id)
+    SELECT format('order %s, attempt %s', coalesce(j.order_id, t.order_id), coalesce(j.attempt, t.attempt)),
+        CASE WHEN j.order_id IS NULL THEN 'no attempt, for the journal opened none' ELSE format('%s %s', v.what, v.expected) END,
+        CASE WHEN t.order_id IS NULL THEN 'no attempt' ELSE format('%s %s', v.what, v.found) END
+    FROM opened j FULL JOIN t ON t.order_id = j.order_id AND t.attempt = j.attempt
+    CROSS JOIN LATERAL (VALUES
+        ('opened at', j.at::text, t.opened_at::text),
+        ('send by', audit._time(j.detail ->> 'send_by')::text, t.send_by::text),
+        ('deadline', audit._time(j.detail ->> 'deadline')::text, t.deadline::text),
+        ('by', j.detail ->> 'incarnation', t.incarnation::text),
+        ('with the key', j.detail ->> 'owner', t.owner)) v (what, expected, found)
+    WHERE v.expected IS DISTINCT FROM v.found AND (j.order_id IS NOT NULL AND t.order_id IS NOT NULL OR v.what = 'opened at')
+      AND NOT (j.order_id IS NULL AND audit._archived_between(t.opened_at, t.opened_at))
+    UNION ALL
+    SELECT format('order %s, attempt %s', t.order_id, t.attempt), x.text, f.text
+    FROM t LEFT JOIN ended e ON e.order_id = t.order_id AND e.attempt = t.attempt
+    CROSS JOIN LATERAL (SELECT CASE WHEN e.order_id IS NULL THEN 'open (), answer none' ELSE format('%s (%s) at %s, answer %s',
+        coalesce(e.detail ->> 'outcome', 'lapsed'), coalesce(e.detail ->> 'code', ''), e.at,
+        coalesce(e.detail ->> 'answer', 'none')) END AS text) x
+    CROSS JOIN LATERAL (SELECT format('%s (%s)%s, answer %s', t.outcome, t.code, ' at ' || t.ended_at,
+        coalesce(encode(sha256(convert_to(t.answer, 'UTF8')), 'hex'), 'none')) AS text) f
+    WHERE x.text IS DISTINCT FROM f.text AND NOT (e.order_id IS NULL AND audit._archived_between(t.opened_at, t.ended_at))
+    UNION ALL
+    SELECT format('order %s', o.order_id), format('last deadline %s', m.deadline), format('last deadline %s', o.last_deadline)
+    FROM ledger.orders o
+    LEFT JOIN (SELECT t.order_id, max(t.deadline) AS deadline FROM t GROUP BY t.order_id) m ON m.order_id = o.order_id
+    WHERE o.account_id = p_account_id AND o.market_id = p_market_id AND o.last_deadline IS DISTINCT FROM m.deadline
+$$;
+COMMENT ON FUNCTION audit._check_attempt_journal(bigint, bigint) IS
+    'Each attempt was opened as the journal says, with that deadline, and ended as it says; the last deadline is the latest.';
+
+CREATE OR REPLACE FUNCTION audit._check_evidence(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH j AS MATERIALIZED (
+        SELECT q.seq, q.at, q.order_id, q.event, q.to_state, q.detail FROM ledger.journal q
+        WHERE q.account_id = p_account_id AND q.market_id = p_market_id AND q.order_id IS NOT NULL),
+    v AS MATERIALIZED (
+        SELECT q.* FROM ledger.evidence q JOIN ledger.orders o ON o.account_id = q.account_id AND o.order_id = q.order_id
+        WHERE q.account_id = p_account_id AND o.market_id = p_market_id),
+    absent AS MATERIALIZED (
+        SELECT j.order_id, j.at, j.detail, t.deadline,
+            t.deadline + make_interval(secs => CASE WHEN j.detail ->> 'quarantine_ms' ~ '^[0-9]{1,9}$'
+                THEN (j.detail ->> 'quarantine_ms')::bigint END / 1000.0) AS quarantine_end,
+            CASE WHEN j.detail ->> 'through' ~ '^[0-9]{1,18}$' THEN (j.detail ->> 'through')::bigint END AS through
+        FROM j LEFT JOIN LATERAL (SELECT max(q.deadline) AS deadline FROM ledger.attempt q WHERE q.account_id = p_account_id
+                                  AND q.order_id = j.order_id AND q.opened_at <= j.at) t ON true
+        WHERE j.event = 'ABSENT' AND j.to_state = 'NOT_PLACED' AND NOT j.detail ? 'operator')
+    -- What absence was concluded from is still there, and still proves it.
+    SELECT format('order %s', a.order_id), x.expected, x.found
+    FROM absent a
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS n, encode(sha256(convert_to(string_agg(jsonb_build_array(v.evidence_id, v.kind,
+            extract(epoch FROM v.started_at), extract(epoch FROM v.at), v.incarnation, v.owner, v.detail)::text, E'\n'
+            ORDER BY v.evidence_id), 'UTF8')), 'hex') AS digest,
+            bool_or(v.kind = 'delete_answered' AND v.started_at > a.deadline) AS deleted,
+            bool_or(v.kind IN ('sighting', 'duplicated')) AS sighted
+        FROM v WHERE v.order_id = a.order_id AND v.evidence_id <= a.through) e
+    CROSS JOIN LATERAL (VALUES
+        (format('%s pieces of evidence with the digest %s', a.detail ->> 'pieces', a.detail ->> 'digest'),
+         format('%s pieces of evidence with the digest %s', e.n, e.digest)),
+        (format('the deadline %s that absence was counted from', audit._time(a.detail ->> 'deadline')),
+         format('the deadline %s that absence was counted from', a.deadline)),
+        ('absence concluded after the quarantine', CASE WHEN a.at > a.quarantine_end THEN 'absence concluded after the quarantine'
+            ELSE format('at %s, and the quarantine ended at %s', a.at, coalesce(a.quarantine_end::text, 'no time at all')) END),
+        ('a DELETE answered after the last attempt could have arrived', CASE WHEN e.deleted
+            THEN 'a DELETE answered after the last attempt could have arrived' ELSE 'no such evidence' END),
+        ('never seen at the venue', CASE WHEN e.sighted THEN 'a sighting' ELSE 'never seen at the venue' END)) x (expected, found)
+    WHERE x.expected IS DISTINCT FROM x.found
+    UNION ALL
+    SELECT format('order %s, attempt %s', t.order_id, t.attempt), k.kind || ' begun after the quarantine with the attempt''s own key',
+        'no such evidence'
+    FROM absent a
+    JOIN ledger.attempt t ON t.account_id = p_account_id AND t.order_id = a.order_id AND t.opened_at <= a.at
+    CROSS JOIN (VALUES ('order_absent'), ('trades_absent')) k (kind)
+    WHERE t.outcome IN ('unknown', 'lapsed') AND NOT EXISTS (
+        SELECT FROM v WHERE v.order_id = t.order_id AND v.kind = k.kind AND v.owner = t.owner
+        AND v.started_at > a.quarantine_end AND v.evidence_id <= a.through)
+    UNION ALL
+    -- Every other piece leaves its digest in the row of the journal that was written with it.
+    SELECT format('order %s', coalesce(j.order_id, d.order_id)),
+        CASE WHEN j.order_id IS NULL THEN 'no such evidence, for the journal has none'
+             ELSE format('evidence of the journal''s %s at %s', j.event, j.at) END,
+        CASE WHEN d.order_id IS NULL THEN 'none, or changed' ELSE format('evidence %s: %s at %s', d.evidence_id, d.kind, d.at) END
+    FROM (SELECT j.order_id, j.event, j.at, j.detail ->> 'evidence' AS digest FROM j
+          WHERE j.detail ? 'evidence' AND j.event <> 'ABSENT' OR j.detail ? 'operator' OR j.event IN ('REFUSED_COMPLETION', 'EVIDENCE')
+             OR j.event = 'CANCEL_ANSWERED' AND j.detail ->> 'answer' IN ('accepted', 'refused')) j
+    FULL JOIN (SELECT v.order_id, v.evidence_id, v.kind, v.at, encode(sha256(convert_to(jsonb_build_array(v.evidence_id, v.kind,
+                   extract(epoch FROM v.started_at), extract(epoch FROM v.at), v.incarnation, v.owner, v.detail)::text, 'UTF8')), 'hex')
+                   AS digest
+               FROM v WHERE v.kind NOT IN ('order_absent', 'trades_absent')) d ON d.order_id = j.order_id AND d.digest = j.digest
+    WHERE (j.order_id IS NULL OR d.order_id IS NULL) AND NOT (j.order_id IS NULL AND audit._archived_between(d.at, d.at))
+    UNION ALL
+    SELECT format('order %s, journal %s', j.order_id, j.seq), 'a read of the order, or a person''s word', coalesce(j.detail ->> 'source', 'neither')
+    FROM j WHERE j.event IN ('END_CANCELLED', 'END_EXPIRED') AND j.to_state IS NOT NULL
+      AND NOT (j.detail ? 'operator' OR j.detail ->> 'source' IS NOT DISTINCT FROM 'read')
+$$;
+COMMENT ON FUNCTION audit._check_evidence(bigint, bigint) IS
+    'What ended by absence, by a read or by a person still has the evidence for it, unchanged and begun late enough.';
+
+
+-- file: ledger/sql/views/checks_rules.sql
+-- purpose: hold what stops and limits trading against its history: limits, halts, suspensions, the burst limiter, accounts,
+--          grants, what left the journal, and the guards that keep rows from being changed.
+-- locks:   none; each check is one STABLE function, so it sees one snapshot.
+-- index:   orders_of_market, journal_of_market, limits and halt by primary key; the catalog for the guards.
+-- fence:   as checks_orders.sql. Whoever suspends a market journals why and until, and stores event and why together:
+--          the check of suspensions knows any such event.
+
+CREATE OR REPLACE FUNCTION audit._check_suspensions(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT 'suspension', coalesce(x.text, 'none, for the journal knows of none'), coalesce(f.text, 'none')
+    FROM (SELECT p_account_id AS account_id) p
+    LEFT JOIN LATERAL (
+        SELECT format('%s %s until %s', j.event, j.detail ->> 'why', audit._time(j.detail ->> 'until')) AS text
+        FROM ledger.journal j
+        WHERE j.account_id = p_account_id AND j.market_id = p_market_id AND j.order_id IS NULL
+          AND j.detail ? 'why' AND j.detail ? 'until'
+        ORDER BY j.market_seq DESC LIMIT 1) x ON true
+    LEFT JOIN LATERAL (
+        SELECT format('%s until %s', e.suspended_why, e.suspended_until) AS text, e.suspended_until AS until FROM ledger.exposure e
+        WHERE e.account_id = p_account_id AND e.market_id = p_market_id
+          AND (e.suspended_until IS NOT NULL OR e.suspended_why IS NOT NULL)) f ON true
+    WHERE x.text IS DISTINCT FROM f.text AND NOT (x.text IS NULL AND audit._archived_between(NULL, f.until))
+$$;
+COMMENT ON FUNCTION audit._check_suspensions(bigint, bigint) IS
+    'The market is suspended until when, and for what, its latest suspension in the journal says.';
+
+CREATE OR REPLACE FUNCTION audit._check_limiter(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH e AS MATERIALIZED (
+        SELECT q.admitted_at, q.last_admitted_at AS last, q.last_set_id FROM ledger.exposure q
+        WHERE q.account_id = p_account_id AND q.market_id = p_market_id),
+    sells AS (
+        -- Sales may count where the limit ever said so; when it said so is not worth retracing.
+        SELECT EXISTS (SELECT FROM ledger.limits l WHERE l.burst_counts_sells)
+            OR EXISTS (SELECT FROM ledger.limit_change c WHERE c.name = 'burst_counts_sells' AND 'true' IN (c.before, c.after)) AS may),
+    asked AS MATERIALIZED (
+        SELECT a.at, a.set_id, a.side = 'BUY' AS must FROM (
+            SELECT r.created_at AS at, o.set_id, o.side FROM ledger.orders o
+            JOIN ledger.reservation r ON r.account_id = o.account_id AND r.order_id = o.order_id
+            WHERE o.account_id = p_account_id AND o.market_id = p_market_id AND o.replaces_order_id IS NULL
+            UNION ALL
+            -- A replacement counts when it is asked for, whatever becomes of it.
+            SELECT q.asked_at, NULL, o.side FROM ledger.replacement q
+            JOIN ledger.orders o ON o.account_id = q.account_id AND o.order_id = q.old_order_id
+            WHERE q.account_id = p_account_id AND o.market_id = p_market_id) a
+        WHERE a.side = 'BUY' OR (SELECT sells.may FROM sells)),
+    changed AS (
+        -- The limit decides whether times are kept at all. Where it was changed since, either is right.
+        SELECT EXISTS (SELECT FROM ledger.limit_change c WHERE c.name = 'burst_per_minute'
+            AND c.account_id IN (0, p_account_id) AND c.market_id IN (0, p_market_id)
+            AND c.changed_at > e.last - interval '70 seconds') AS recently,
+            (SELECT l.burst_per_minute FROM audit.limits l
+             WHERE l.account_id = p_account_id AND l.market_id = p_market_id) AS per_minute
+        FROM e),
+    times AS (
+        SELECT t.at, count(*) FILTER (WHERE t.kept) AS found, count(*) FILTER (WHERE t.must) AS must,
+            count(*) FILTER (WHERE NOT t.kept) AS may
+        FROM (SELECT u.at, true AS kept, false AS must FROM e CROSS JOIN LATERAL unnest(e.admitted_at) u (at)
+              UNION ALL SELECT a.at, false, a.must FROM asked a JOIN e ON a.at > e.last - interval '1 minute') t
+        GROUP BY t.at)
+    SELECT 'last_admitted_at', coalesce(m.last::text, 'nothing admitted'), coalesce(e.last::text, 'nothing admitted')
+    FROM (SELECT max(a.at) FILTER (WHERE a.must) AS last, count(*) AS n FROM asked a) m
+    LEFT JOIN e ON true
+    WHERE e.last IS DISTINCT FROM m.last
+      AND NOT coalesce((m.last IS NULL OR e.last >= m.last) AND EXISTS (SELECT FROM asked a WHERE a.at = e.last), false)
+    UNION ALL
+    SELECT 'last_set_id', 'the set of an order of that time', coalesce(e.last_set_id::text, 'none')
+    FROM e WHERE (e.last IS NOT NULL OR e.last_set_id IS NOT NULL) AND NOT EXISTS (
+        SELECT FROM asked a WHERE a.at = e.last AND a.set_id IS NOT DISTINCT FROM e.last_set_id)
+    UNION ALL
+    SELECT format('admitted at %s', t.at), format('counted %s times', CASE WHEN t.found < t.must THEN t.must ELSE t.may END),
+        t.found::text
+    FROM times t CROSS JOIN changed c
+    WHERE t.found > t.may
+       OR t.found < t.must AND c.per_minute IS NOT NULL AND NOT c.recently AND (SELECT sum(q.may) FROM times q) < 600
+    UNION ALL
+    SELECT 'admitted_at', 'no times while there is no limit', format('%s times', cardinality(e.admitted_at))
+    FROM e CROSS JOIN changed c WHERE c.per_minute IS NULL AND NOT c.recently AND cardinality(e.admitted_at) > 0
+$$;
+COMMENT ON FUNCTION audit._check_limiter(bigint, bigint) IS
+    'What the burst limiter remembers are the orders and replacements that were admitted in its minute.';
+
+CREATE OR REPLACE FUNCTION audit._check_accounts(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH j AS MATERIALIZED (
+        SELECT q.seq, q.at, q.event, q.actor, q.detail FROM ledger.journal q
+        WHERE q.account_id = p_account_id AND q.event IN ('ACCOUNT_OPENED', 'SIGNS_AS', 'GRANTED')),
+    signs AS (
+        SELECT j.detail FROM j WHERE j.event <> 'GRANTED' ORDER BY j.seq DESC LIMIT 1)
+    SELECT v.what, coalesce(v.expected, 'none'), coalesce(v.found, 'none')
+    FROM (SELECT p_account_id AS account_id) p
+    LEFT JOIN ledger.account a ON a.account_id = p.account_id
+    LEFT JOIN j ON j.event = 'ACCOUNT_OPENED' LEFT JOIN signs s ON true
+    CROSS JOIN LATERAL (VALUES
+        ('opened', j.at::text, a.created_at::text), ('name', j.detail ->> 'name', a.name),
+        ('venue', j.detail ->> 'venue', a.venue), ('quarantine_ms', j.detail ->> 'quarantine_ms', a.quarantine_ms::text),
+        ('signature type', j.detail ->> 'signature_type', a.signature_type::text),
+        ('maker', s.detail ->> 'maker', a.maker), ('signer', s.detail ->> 'signer', a.signer)) v (what, expected, found)
+    WHERE v.expected IS DISTINCT FROM v.found
+      AND NOT ((j.seq IS NULL OR v.what IN ('maker', 'signer')) AND audit._archived_between(a.created_at, NULL))
+    UNION ALL
+    -- Only what stands: a grant that was taken away opens nothing.
+    SELECT 'grant to ' || g.role_name, 'none, for the journal knows of none', format('granted by %s at %s', g.granted_by, g.granted_at)
+    FROM ledger.account_grant g
+    WHERE g.account_id = p_account_id AND NOT EXISTS (
+        SELECT FROM j WHERE j.event = 'GRANTED' AND j.detail ->> 'role' = g.role_name AND j.at = g.granted_at AND j.actor = g.granted_by)
+      AND NOT audit._archived_between(g.granted_at, g.granted_at)
+$$;
+COMMENT ON FUNCTION audit._check_accounts(bigint) IS
+    'The account is what the journal says was opened and signs; no login has a grant that the journal does not know.';
+
+CREATE OR REPLACE FUNCTION audit._check_venue_modes(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH j AS MATERIALIZED (
+        SELECT q.seq, q.at, q.event, q.detail ->> 'mode' AS mode FROM ledger.journal q
+        WHERE q.account_id = p_account_id AND q.event IN ('VENUE_MODE_BEGAN', 'VENUE_MODE_ENDED')),
+    began AS (SELECT DISTINCT ON (j.mode) j.mode, j.seq, j.at FROM j WHERE j.event = 'VENUE_MODE_BEGAN' ORDER BY j.mode, j.seq DESC)
+    SELECT coalesce(b.mode, m.mode), CASE WHEN b.mode IS NULL THEN 'never seen, by the journal'
+            ELSE format('since %s, ended at %s', b.at, coalesce(e.at::text, 'no time')) END,
+        CASE WHEN m.mode IS NULL THEN 'forgotten' ELSE format('since %s, ended at %s', m.since, coalesce(m.ended_at::text, 'no time')) END
+    FROM began b
+    LEFT JOIN LATERAL (SELECT min(j.at) AS at FROM j WHERE j.mode = b.mode AND j.event = 'VENUE_MODE_ENDED' AND j.seq > b.seq) e ON true
+    FULL JOIN (SELECT q.* FROM ledger.venue_mode q WHERE q.account_id = p_account_id) m ON m.mode = b.mode
+    WHERE (b.at, e.at) IS DISTINCT FROM (m.since, m.ended_at)
+      AND NOT audit._archived_between(coalesce(m.since, b.at), NULL)
+$$;
+COMMENT ON FUNCTION audit._check_venue_modes(bigint) IS 'Each mode of the venue began and ended when the journal says.';
+
+CREATE OR REPLACE FUNCTION audit._check_dead_letters(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('%s %s', x.source, x.subject), 'a dead letter that waits', 'none'
+    FROM (SELECT 'outbox' AS source, b.order_id::text AS subject FROM ledger.outbox b
+          WHERE b.account_id = p_account_id AND b.status = 'dead'
+          UNION ALL SELECT 'venue_event', e.event_id FROM ledger.venue_event e
+          WHERE e.account_id = p_account_id AND e.applied_at IS NULL AND e.problem IS NOT NULL) x
+    WHERE NOT EXISTS (SELECT FROM ledger.dead_letter d WHERE d.account_id = p_account_id AND d.source = x.source
+                      AND d.subject = x.subject AND d.retried_at IS NULL)
+    UNION ALL
+    SELECT format('run %s', r.run_id), 'the differences it found', 'none'
+    FROM ledger.reconcile_run r WHERE r.account_id = p_account_id AND r.result = 'drift'
+      AND NOT EXISTS (SELECT FROM ledger.drift d WHERE d.account_id = r.account_id AND d.run_id = r.run_id)
+    UNION ALL
+    SELECT format('drift %s', d.drift_id), 'the run that found it', 'no run ' || d.run_id
+    FROM ledger.drift d WHERE d.account_id = p_account_id AND d.run_id IS NOT NULL
+      AND NOT EXISTS (SELECT FROM ledger.reconcile_run r WHERE r.account_id = d.account_id AND r.run_id = d.run_id)
+$$;
+COMMENT ON FUNCTION audit._check_dead_letters(bigint) IS
+    'What could not be handled waits as a dead letter, and a comparison that found drift has its differences.';
+
+CREATE OR REPLACE FUNCTION audit._check_limits()
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH begin (name, value) AS (VALUES
+        -- What a new ledger starts with; at every other level nothing is set.
+        ('max_outcome_micros', '100000000'), ('max_market_micros', '200000000'), ('burst_per_minute', '6'),
+        ('burst_gap_ms', '2000'), ('burst_counts_sells', 'false')),
+    changes AS MATERIALIZED (
+        SELECT c.account_id, c.market_id, c.name, c.change_id, c.before, c.after,
+            CASE WHEN lag(c.change_id) OVER w IS NULL THEN CASE WHEN c.account_id = 0 AND c.market_id = 0 THEN b.value END
+                 ELSE lag(c.after) OVER w END AS previous,
+            lead(c.change_id) OVER w IS NULL AS is_last
+        FROM ledger.limit_change c LEFT JOIN begin b ON b.name = c.name
+        WINDOW w AS (PARTITION BY c.account_id, c.market_id, c.name ORDER BY c.change_id)),
+    stands AS (
+        SELECT l.account_id, l.market_id, v.name, v.value FROM ledger.limits l CROSS JOIN LATERAL (VALUES
+            ('max_outcome_micros', l.max_outcome_micros::text), ('max_market_micros', l.max_market_micros::text),
+            ('burst_per_minute', l.burst_per_minute::text), ('burst_gap_ms', l.burst_gap_ms::text),
+            ('burst_counts_sells', l.burst_counts_sells::text)) v (name, value)),
+    wanted AS (
+        SELECT c.account_id, c.market_id, c.name, c.after AS value FROM changes c WHERE c.is_last
+        UNION ALL
+        SELECT 0, 0, b.name, b.value FROM begin b
+        WHERE NOT EXISTS (SELECT FROM changes c WHERE c.account_id = 0 AND c.market_id = 0 AND c.name = b.name)),
+    wrong AS (
+        SELECT coalesce(w.account_id, s.account_id) AS account_id, coalesce(w.market_id, s.market_id) AS market_id,
+            coalesce(w.name, s.name) AS what, coalesce(w.value, 'not set') AS expected, coalesce(s.value, 'not set') AS found
+        FROM wanted w FULL JOIN stands s ON s.account_id = w.account_id AND s.market_id = w.market_id AND s.name = w.name
+        WHERE w.value IS DISTINCT FROM s.value
+        UNION ALL
+        SELECT c.account_id, c.market_id, format('%s, change %s', c.name, c.change_id),
+            'from ' || coalesce(c.previous, 'not set'), 'from ' || coalesce(c.before, 'not set')
+        FROM changes c WHERE c.previous IS DISTINCT FROM c.before)
+    SELECT format('%s, %s: %s', CASE x.account_id WHEN 0 THEN 'all accounts' ELSE coalesce(a.name, 'account ' || x.account_id) END,
+        CASE x.market_id WHEN 0 THEN 'all markets' ELSE coalesce(m.slug, m.condition_id, 'market ' || x.market_id) END, x.what),
+        x.expected, x.found
+    FROM wrong x
+    LEFT JOIN ledger.account a ON a.account_id = x.account_id
+    LEFT JOIN ledger.market m ON m.market_id = x.market_id
+$$;
+COMMENT ON FUNCTION audit._check_limits() IS
+    'Each limit is what its last change made of it, or what a new ledger starts with; each change began where the last one ended.';
+
+CREATE OR REPLACE FUNCTION audit._check_halt_changes()
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH h AS MATERIALIZED (
+        SELECT q.halt_id, v.change, format('%s of %s by %s (%s) at %s: %s', v.change,
+            trim(trailing ' ' FROM format('%s %s', q.scope, q.scope_id)), v.changed_by, v.changed_as, v.changed_at, v.why) AS text
+        FROM ledger.halt q CROSS JOIN LATERAL (VALUES
+            ('set', q.set_by, q.set_as, q.set_at, q.why),
+            ('cleared', q.cleared_by, q.cleared_as, q.cleared_at, q.cleared_why)) v (change, changed_by, changed_as, changed_at, why)
+        WHERE v.changed_at IS NOT NULL),
+    c AS MATERIALIZED (
+        SELECT q.halt_id, q.change, format('%s of %s by %s (%s) at %s: %s', q.change,
+            trim(trailing ' ' FROM format('%s %s', q.scope, q.scope_id)), q.changed_by, q.changed_as, q.changed_at, q.why) AS text,
+            count(*) OVER (PARTITION BY q.halt_id, q.change) AS n
+        FROM ledger.halt_change q)
+    SELECT format('halt %s', coalesce(c.halt_id, h.halt_id)),
+        coalesce(c.text, format('not %s, for no change of it is known', h.change)), coalesce(h.text, format('not %s', c.change))
+    FROM c FULL JOIN h ON h.halt_id = c.halt_id AND h.change = c.change
+    WHERE c.text IS DISTINCT FROM h.text
+    UNION ALL
+    SELECT DISTINCT format('halt %s', c.halt_id), format('%s once', c.change), format('%s times', c.n) FROM c WHERE c.n > 1
+$$;
+COMMENT ON FUNCTION audit._check_halt_changes() IS
+    'Each halt was set and cleared by a change that is still known, and none was set, changed, cleared or deleted otherwise.';
+
+CREATE OR REPLACE FUNCTION audit._check_archive()
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE plpgsql STABLE SET timezone = 'UTC' SET datestyle = 'ISO'
+AS $$
+DECLARE
+    p ledger.archived_partition;
+    v_count bigint;
+    v_digest bytea;
+BEGIN
+    RETURN QUERY
+        SELECT 'the journal of all accounts', format('%s rows, %s archived', q.made - q.gone, q.gone), format('%s rows', q.here)
+        FROM (SELECT (SELECT coalesce(sum(s.journal_seq), 0) FROM ledger.account_state s) AS made,
+                     (SELECT coalesce(sum(a.row_count), 0) FROM ledger.archived_partition a) AS gone,
+                     (SELECT count(*) FROM ledger.journal j) AS here) q
+        WHERE q.here <> q.made - q.gone;
+    FOR p IN SELECT * FROM ledger.archived_partition LOOP
+        IF p.partition_name !~ '^journal_[0-9]{4}_[0-9]{2}$' OR p.row_count > 0 AND (p.first_at IS NULL OR p.last_at IS NULL
+            OR to_char(p.first_at, '"journal_"YYYY_MM') <> p.partition_name OR to_char(p.last_at, '"journal_"YYYY_MM') <> p.partition_name) THEN
+            RETURN QUERY SELECT p.partition_name, 'rows of that month'::text, format('%s rows from %s to %s', p.row_count, p.first_at, p.last_at);
+        ELSIF to_regclass('ledger.' || p.partition_name) IS NOT NULL THEN
+            -- Its owner has not dropped it yet: it must be what was recorded.
+            EXECUTE format($q$ SELECT count(*), sha256(convert_to(coalesce(string_agg(j::text, E'\n' ORDER BY account_id, seq), ''), 'UTF8'))
+                FROM ledger.%I j $q$, p.partition_name) INTO v_count, v_digest;
+            IF v_count <> p.row_count OR v_digest <> p.digest THEN
+                RETURN QUERY SELECT p.partition_name, format('%s rows with the digest %s', p.row_count, encode(p.digest, 'hex')),
+                    format('%s rows with the digest %s', v_count, encode(v_digest, 'hex'));
+            END IF;
+        END IF;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION audit._check_archive() IS
+    'What the journal once held and holds no longer was archived, row for row, and what was archived and is still here is unchanged.';
+
+CREATE OR REPLACE FUNCTION audit._check_guards()
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH guard (what, table_name, name) AS (VALUES
+        ('trigger', 'journal', 'journal_append_only'), ('trigger', 'journal', 'journal_no_truncate'),
+        ('trigger', 'balance_entry', 'balance_entry_append_only'), ('trigger', 'balance_entry', 'balance_entry_no_truncate'),
+        ('trigger', 'limit_change', 'limit_change_append_only'), ('trigger', 'halt_change', 'halt_change_append_only'),
+        ('trigger', 'signed_order', 'signed_order_append_only'), ('trigger', 'account', 'account_is_fixed'),
+        ('trigger', 'orders', 'order_moves_legally'),
+        ('index', 'orders', 'orders_by_venue_id'), ('index', 'attempt', 'attempt_one_open'),
+        ('index', 'replacement', 'replacement_waiting'), ('constraint', 'orders', 'sent_orders_have_an_id'),
+        ('constraint', 'orders', 'post_only_rests'), ('constraint', 'orders', 'gtd_expires'))
+    SELECT format('%s of %s', g.name, g.table_name), 'the ' || g.what, 'none'
+    FROM guard g
+    WHERE NOT EXISTS (
+        SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'ledger' AND c.relname = g.table_name
+        AND CASE g.what
+            WHEN 'trigger' THEN EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = g.name)
+            WHEN 'index' THEN EXISTS (SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+                WHERE i.indrelid = c.oid AND x.relname = g.name AND i.indisunique AND i.indisvalid)
+            ELSE EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.conname = g.name) END)
+    UNION ALL
+    -- Those of foreign keys too: a check that was switched off lets in what was never there.
+    SELECT format('%s of %s', t.tgname, c.relname), 'a trigger that fires', 'it is switched off'
+    FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'ledger' AND t.tgenabled NOT IN ('O', 'A')
+    UNION ALL
+    SELECT format('%s of %s', k.conname, c.relname), 'a constraint that was checked', 'it was not'
+    FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'ledger' AND NOT k.convalidated
+    UNION ALL
+    SELECT format('%s of journal', c.relname), 'a trigger that refuses TRUNCATE', 'none'
+    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    WHERE i.inhparent = 'ledger.journal'::regclass AND NOT EXISTS (
+        SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = c.relname || '_no_truncate')
+$$;
+COMMENT ON FUNCTION audit._check_guards() IS
+    'Triggers, unique indexes and constraints that keep rows as they are stand, and none is switched off.';
+
+
+-- file: ledger/sql/views/checks.sql
+-- purpose: run the checks: market by market, account by account, and once for the ledger; notices of what needs a look.
+-- locks:   none.
+-- index:   as in the checks; check_scopes reads primary keys of exposure and the small indexes of orders and fills.
+-- fence:   SECURITY DEFINER, read only, search_path ends in pg_temp: the auditor may run these and no check under them.
+--          Each call is one statement, so one snapshot: rows that were written in one commit are compared as one.
+-- Whole tables are compared, so a nested loop is never right, and on tables without statistics it is what the planner
+-- takes: over 5,000 orders minutes instead of a second and a half.
+
+CREATE OR REPLACE FUNCTION audit._notice_unresolved(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('order %s', o.order_id), 'evidence soon after the quarantine', format('%s since %s', o.state, o.state_at)
+    FROM ledger.orders o JOIN ledger.account a ON a.account_id = o.account_id
+    WHERE o.account_id = p_account_id AND o.state IN ('SENDING', 'UNKNOWN', 'DELAYED')
+      AND o.state_at < ledger.clock() - 2 * make_interval(secs => a.quarantine_ms / 1000.0)
+    UNION ALL
+    SELECT format('order %s', r.order_id), 'trades for what is matched', format('%s matched without trades since %s',
+        r.awaiting_micros, r.awaiting_since)
+    FROM ledger.reservation r
+    WHERE r.account_id = p_account_id AND r.phase <> 'released' AND r.awaiting_since < ledger.clock() - interval '1 minute'
+    UNION ALL
+    SELECT format('fill %s of order %s', f.trade_id, f.order_id), 'confirmed or failed', format('%s since %s', f.raw_status, f.matched_at)
+    FROM ledger.fill f
+    WHERE f.account_id = p_account_id AND f.settlement = 'provisional' AND f.matched_at < ledger.clock() - interval '1 hour'
+$$;
+COMMENT ON FUNCTION audit._notice_unresolved(bigint) IS 'Fates open for twice the quarantine, matched size without trades, fills long provisional.';
+
+CREATE OR REPLACE FUNCTION audit._notice_waiting(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('dead letter %s (%s %s)', d.dead_letter_id, d.source, d.subject), 'a retry', left(d.problem, 200)
+    FROM ledger.dead_letter d WHERE d.account_id = p_account_id AND d.retried_at IS NULL
+    UNION ALL
+    SELECT format('order %s', s.order_id), 'bytes that can be read as an order', 'other bytes'
+    FROM ledger.signed_order s WHERE s.account_id = p_account_id AND audit._json(s.body) #> '{order}' IS NULL
+    UNION ALL
+    SELECT format('drift %s (%s)', d.drift_id, d.subject), 'a resolution', format('%s: ours %s, theirs %s', d.kind, d.ours, d.theirs)
+    FROM ledger.drift d WHERE d.account_id = p_account_id AND d.resolved_at IS NULL
+$$;
+COMMENT ON FUNCTION audit._notice_waiting(bigint) IS 'Dead letters, unreadable bytes and differences with the venue that wait for a person.';
+
+CREATE OR REPLACE FUNCTION audit._notice_times(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT x.subject, 'a time not far ahead of ' || ledger.clock(), x.at::text
+    FROM (SELECT format('time of market %s', coalesce(m.slug, m.condition_id)) AS subject, e.clock_at AS at, interval '1 minute' AS ahead
+          FROM ledger.exposure e JOIN ledger.market m ON m.market_id = e.market_id WHERE e.account_id = p_account_id
+          UNION ALL
+          SELECT format('cancel of order %s', c.order_id), c.next_at, interval '5 minutes'
+          FROM ledger.cancel_request c WHERE c.account_id = p_account_id AND c.status = 'due'
+          UNION ALL
+          SELECT format('outbox row of order %s', b.order_id), b.not_before, interval '5 minutes'
+          FROM ledger.outbox b WHERE b.account_id = p_account_id AND b.status <> 'done'
+          UNION ALL
+          SELECT format('claim of order %s', b.order_id), b.claimed_until, interval '1 hour'
+          FROM ledger.outbox b WHERE b.account_id = p_account_id AND b.status <> 'done'
+          UNION ALL
+          SELECT format('cursor %s', c.name), c.moved_at, interval '1 minute' FROM ledger.cursor c WHERE c.account_id = p_account_id) x
+    WHERE x.at > ledger.clock() + x.ahead
+$$;
+COMMENT ON FUNCTION audit._notice_times(bigint) IS 'Cancels, placements and claims put off for long, and times ahead of the clock.';
+
+CREATE OR REPLACE FUNCTION audit._notice_halts()
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT trim(trailing ' ' FROM format('%s %s', h.scope, h.scope_id)), 'no halt', format('version %s: %s', h.halt_id, h.why)
+    FROM ledger.halt h WHERE h.cleared_at IS NULL
+$$;
+COMMENT ON FUNCTION audit._notice_halts() IS 'Halts that stand.';
+
+CREATE OR REPLACE FUNCTION audit.check_list() RETURNS TABLE (name text, scope text, is_notice boolean, meaning text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT regexp_replace(p.proname, '^_(check|notice)_', ''), (ARRAY['ledger', 'account', 'market'])[p.pronargs + 1],
+        p.proname LIKE '\_notice\_%', obj_description(p.oid, 'pg_proc')
+    FROM pg_proc p
+    WHERE p.pronamespace = 'audit'::regnamespace AND p.proname ~ '^_(check|notice)_'
+    ORDER BY 3, p.pronargs DESC, 1
+$$;
+COMMENT ON FUNCTION audit.check_list() IS 'Every check and notice, what it runs over (market, account or ledger) and what it says.';
+
+CREATE OR REPLACE FUNCTION audit.check_scopes() RETURNS TABLE (account_id bigint, account text, market_id bigint, market text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT x.account_id, coalesce(a.name, 'account ' || x.account_id), x.market_id,
+        coalesce(m.slug, m.condition_id, 'market ' || x.market_id)
+    FROM (SELECT e.account_id, e.market_id FROM ledger.exposure e
+          UNION SELECT o.account_id, o.market_id FROM ledger.orders o
+          UNION SELECT r.account_id, r.market_id FROM ledger.reservation r
+          UNION SELECT f.account_id, f.market_id FROM ledger.fill f
+          UNION SELECT j.account_id, j.market_id FROM ledger.journal j WHERE j.market_id IS NOT NULL
+          UNION SELECT a.account_id, NULL FROM ledger.account a
+          UNION SELECT s.account_id, NULL FROM ledger.account_state s) x
+    LEFT JOIN ledger.account a ON a.account_id = x.account_id
+    LEFT JOIN ledger.market m ON m.market_id = x.market_id
+    ORDER BY x.account_id, x.market_id NULLS LAST
+$$;
+COMMENT ON FUNCTION audit.check_scopes() IS 'Each account and market to check; market NULL stands for the account itself.';
+
+CREATE OR REPLACE FUNCTION audit.check_market(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (name text, subject text, expected text, found text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_nestloop = off SET jit = off
+AS $$
+    SELECT 'exposure', c.* FROM audit._check_exposure(p_account_id, p_market_id) c
+    UNION ALL SELECT 'reservations', c.* FROM audit._check_reservations(p_account_id, p_market_id) c
+    UNION ALL SELECT 'booked', c.* FROM audit._check_booked(p_account_id, p_market_id) c
+    UNION ALL SELECT 'orders', c.* FROM audit._check_orders(p_account_id, p_market_id) c
+    UNION ALL SELECT 'fills', c.* FROM audit._check_fills(p_account_id, p_market_id) c
+    UNION ALL SELECT 'filled_within_size', c.* FROM audit._check_filled_within_size(p_account_id, p_market_id) c
+    UNION ALL SELECT 'caps', c.* FROM audit._check_caps(p_account_id, p_market_id) c
+    UNION ALL SELECT 'one_venue_order', c.* FROM audit._check_one_venue_order(p_account_id, p_market_id) c
+    UNION ALL SELECT 'sent_as_intended', c.* FROM audit._check_sent_as_intended(p_account_id, p_market_id) c
+    UNION ALL SELECT 'attempts', c.* FROM audit._check_attempts(p_account_id, p_market_id) c
+    UNION ALL SELECT 'outbox', c.* FROM audit._check_outbox(p_account_id, p_market_id) c
+    UNION ALL SELECT 'cancels', c.* FROM audit._check_cancels(p_account_id, p_market_id) c
+    UNION ALL SELECT 'keys', c.* FROM audit._check_keys(p_account_id, p_market_id) c
+    UNION ALL SELECT 'replacements', c.* FROM audit._check_replacements(p_account_id, p_market_id) c
+    UNION ALL SELECT 'market_journal', c.* FROM audit._check_market_journal(p_account_id, p_market_id) c
+    UNION ALL SELECT 'order_journal', c.* FROM audit._check_order_journal(p_account_id, p_market_id) c
+    UNION ALL SELECT 'fill_journal', c.* FROM audit._check_fill_journal(p_account_id, p_market_id) c
+    UNION ALL SELECT 'order_facts', c.* FROM audit._check_order_facts(p_account_id, p_market_id) c
+    UNION ALL SELECT 'terms', c.* FROM audit._check_terms(p_account_id, p_market_id) c
+    UNION ALL SELECT 'signed_bytes', c.* FROM audit._check_signed_bytes(p_account_id, p_market_id) c
+    UNION ALL SELECT 'attempt_journal', c.* FROM audit._check_attempt_journal(p_account_id, p_market_id) c
+    UNION ALL SELECT 'evidence', c.* FROM audit._check_evidence(p_account_id, p_market_id) c
+    UNION ALL SELECT 'suspensions', c.* FROM audit._check_suspensions(p_account_id, p_market_id) c
+    UNION ALL SELECT 'limiter', c.* FROM audit._check_limiter(p_account_id, p_market_id) c
+$$;
+COMMENT ON FUNCTION audit.check_market(bigint, bigint) IS 'Differences in one market of one account, in one snapshot; none if it is sound.';
+
+CREATE OR REPLACE FUNCTION audit.check_account(p_account_id bigint)
+RETURNS TABLE (name text, subject text, expected text, found text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_nestloop = off SET jit = off
+AS $$
+    SELECT 'journal', c.* FROM audit._check_journal(p_account_id) c
+    UNION ALL SELECT 'entries', c.* FROM audit._check_entries(p_account_id) c
+    UNION ALL SELECT 'balances', c.* FROM audit._check_balances(p_account_id) c
+    UNION ALL SELECT 'locked', c.* FROM audit._check_locked(p_account_id) c
+    UNION ALL SELECT 'totals', c.* FROM audit._check_totals(p_account_id) c
+    UNION ALL SELECT 'negative', c.* FROM audit._check_negative(p_account_id) c
+    UNION ALL SELECT 'rows_of_no_order', c.* FROM audit._check_rows_of_no_order(p_account_id) c
+    UNION ALL SELECT 'foreign_orders', c.* FROM audit._check_foreign_orders(p_account_id) c
+    UNION ALL SELECT 'entry_journal', c.* FROM audit._check_entry_journal(p_account_id) c
+    UNION ALL SELECT 'accounts', c.* FROM audit._check_accounts(p_account_id) c
+    UNION ALL SELECT 'venue_modes', c.* FROM audit._check_venue_modes(p_account_id) c
+    UNION ALL SELECT 'dead_letters', c.* FROM audit._check_dead_letters(p_account_id) c
+    UNION ALL SELECT 'unresolved', c.* FROM audit._notice_unresolved(p_account_id) c
+    UNION ALL SELECT 'waiting', c.* FROM audit._notice_waiting(p_account_id) c
+    UNION ALL SELECT 'times', c.* FROM audit._notice_times(p_account_id) c
+$$;
+COMMENT ON FUNCTION audit.check_account(bigint) IS 'Differences and notices that belong to an account as a whole, in one snapshot.';
+
+CREATE OR REPLACE FUNCTION audit.check_ledger()
+RETURNS TABLE (name text, subject text, expected text, found text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_nestloop = off SET jit = off
+AS $$
+    SELECT 'transitions', c.* FROM audit._check_transitions() c
+    UNION ALL SELECT 'venue_ids', c.* FROM audit._check_venue_ids() c
+    UNION ALL SELECT 'limits', c.* FROM audit._check_limits() c
+    UNION ALL SELECT 'halt_changes', c.* FROM audit._check_halt_changes() c
+    UNION ALL SELECT 'archive', c.* FROM audit._check_archive() c
+    UNION ALL SELECT 'guards', c.* FROM audit._check_guards() c
+    UNION ALL SELECT 'halts', c.* FROM audit._notice_halts() c
+$$;
+COMMENT ON FUNCTION audit.check_ledger() IS 'Differences and notices that belong to no account, in one snapshot.';
+
+CREATE OR REPLACE FUNCTION audit.checks(p_account text DEFAULT NULL, p_market text DEFAULT NULL)
+RETURNS TABLE (name text, is_notice boolean, account text, market text, subject text, expected text, found text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_nestloop = off SET jit = off
+AS $$
+    SELECT r.name, l.is_notice, s.account, s.market, r.subject, r.expected, r.found
+    FROM audit.check_scopes() s
+    CROSS JOIN LATERAL (
+        SELECT c.* FROM audit.check_market(s.account_id, s.market_id) c WHERE s.market_id IS NOT NULL
+        UNION ALL SELECT c.* FROM audit.check_account(s.account_id) c WHERE s.market_id IS NULL AND p_market IS NULL) r
+    JOIN audit.check_list() l ON l.name = r.name
+    WHERE (p_account IS NULL OR s.account = p_account)
+      AND (p_market IS NULL OR s.market = p_market OR s.market_id = (
+          SELECT m.market_id FROM ledger.market m WHERE m.condition_id = lower(p_market)))
+    UNION ALL
+    SELECT r.name, l.is_notice, NULL, NULL, r.subject, r.expected, r.found
+    FROM audit.check_ledger() r JOIN audit.check_list() l ON l.name = r.name
+    WHERE p_account IS NULL AND p_market IS NULL
+$$;
+COMMENT ON FUNCTION audit.checks(text, text) IS
+    'All differences and notices at once, in one snapshot; fit for small ledgers and for one account or market.';
+
+
+-- file: db/sql/grants.sql
+-- purpose: who may do what. Nothing is left to PUBLIC; the trader and the auditor can write no table at all.
+-- locks:   none.
+-- index:   none.
+-- fence:   functions are SECURITY DEFINER with a fixed search_path that ends in pg_temp.
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA ledger, audit, paper FROM PUBLIC;
+REVOKE ALL ON SCHEMA ledger, audit, paper FROM PUBLIC;
+
+GRANT USAGE ON SCHEMA ledger TO ${role_worker}, ${role_trader}, ${role_risk};
+GRANT USAGE ON SCHEMA audit TO ${role_worker}, ${role_auditor}, ${role_risk};
+
+-- A bot: reserve, ask for cancels and replacements, take the market mutex, read its own orders, halt.
+GRANT EXECUTE ON FUNCTION
+    ledger.reserve_pending(jsonb), ledger.release_pending(jsonb), ledger.request_cancel(jsonb),
+    ledger.request_cancel_all(text, text, text), ledger.replace_order(bigint, jsonb),
+    ledger.take_mutex(text, text, uuid, integer, boolean), ledger.renew_mutex(text, text, bigint, integer),
+    ledger.release_mutex(text, text, bigint), ledger.get_orders(bigint[]), ledger.find_by_key(text, text),
+    ledger.standing_orders(text, text, bigint), ledger.take_receipt(text, text, text), ledger.clock()
+TO ${role_trader}, ${role_worker};
+
+-- Anyone may halt; only risk clears, and the worker cannot.
+GRANT EXECUTE ON FUNCTION ledger.set_halt(text, text, text, text) TO ${role_trader}, ${role_worker}, ${role_risk};
+GRANT EXECUTE ON FUNCTION ledger.clear_halt(text, text, bigint, text, text), ledger.set_limit(text, text, text, text, text),
+    ledger.release_lane(text, text, text, text), ledger.resolve_order(bigint, text, bigint, text, text),
+    ledger.retry_dead_letter(bigint), ledger.grant_account(text, name),
+    ledger.open_account(text, text, text, text, integer, bigint), ledger.book_movement(text, text, bigint, text, text, text)
+TO ${role_risk};
+
+GRANT EXECUTE ON FUNCTION
+    ledger.prepare(jsonb), ledger.open_attempt(jsonb), ledger.acknowledge(jsonb), ledger.acknowledge_delayed(jsonb),
+    ledger.reject(jsonb), ledger.hold_back(jsonb), ledger.mark_seen(jsonb), ledger.mark_unknown(jsonb),
+    ledger.observe_orders(jsonb), ledger.record_fills(jsonb), ledger.record_evidence(jsonb), ledger.prove_absent(jsonb),
+    ledger.claim_placements(uuid, text[], integer, integer), ledger.claim_look_ups(uuid, text[], integer, integer),
+    ledger.claim_cancels(uuid, text[], integer), ledger.record_cancel_answers(jsonb), ledger.renew_claims(uuid, integer, bigint[]),
+    ledger.drop_claims(jsonb), ledger.sweep_lapsed(), ledger.sweep_expired(), ledger.sweep_cancels(), ledger.sweep_breaches(),
+    ledger.fail_placement(bigint, uuid, integer, text), ledger.take_lease(text, uuid, integer), ledger.drop_leases(uuid),
+    ledger.worker_started(uuid, text, text, integer), ledger.beat(uuid, integer, bigint, bigint), ledger.worker_ready(uuid, text), ledger.worker_stopped(uuid),
+    ledger.end_lock_holders(integer), ledger.make_partitions(integer), ledger.import_markets(jsonb),
+    ledger.sign_as(text, text, text), ledger.open_paper_account(text, bigint, bigint), ledger.store_events(text, jsonb), ledger.mark_events(text, text[], text),
+    ledger.waiting_events(text, integer, integer), ledger.move_cursor(text, text, bigint), ledger.start_run(text, text, uuid),
+    ledger.end_run(bigint, text, jsonb, jsonb), ledger._halted_by(bigint, bigint)
+TO ${role_worker};
+GRANT EXECUTE ON FUNCTION ledger.import_markets(jsonb) TO ${role_risk};
+
+GRANT EXECUTE ON FUNCTION
+    ledger.note_mode(text, text, bigint, text), ledger.end_mode(text, text, text), ledger.end_lapsed_modes(text),
+    ledger.spend(text, text, integer, integer, integer), ledger.pause_budget(text, text, bigint),
+    ledger.require_pulse(text, text, boolean, integer), ledger.take_pulse(text, text, bigint),
+    ledger.beat_pulse(text, text, bigint, text, bigint, text), ledger.untold_orders(text, bigint, bigint),
+    ledger.record_exchanges(jsonb), ledger.prune_exchanges(integer), ledger.compare_holdings(text, bigint, jsonb),
+    ledger.held_tokens(text), ledger.sweep_unconfirmed(text[], bigint, bigint), ledger.record_rewards(text, jsonb)
+TO ${role_worker};
+GRANT EXECUTE ON FUNCTION
+    ledger.resolve_foreign(text, text, text, text, text), ledger.allocate_reward(text, text, text, bigint),
+    ledger.end_mode(text, text, text)
+TO ${role_risk};
+
+GRANT SELECT ON ALL TABLES IN SCHEMA ledger TO ${role_worker};
+GRANT SELECT ON ALL TABLES IN SCHEMA audit TO ${role_worker}, ${role_auditor}, ${role_risk};
+
+-- What the views and checks need: functions in a view run with the reader's rights, so their clock is granted to its
+-- readers (who may not look into the schema it is in); the checks run with their owner's.
+GRANT EXECUTE ON FUNCTION ledger.clock() TO ${role_auditor}, ${role_risk};
+GRANT EXECUTE ON FUNCTION
+    audit.as_of(timestamptz), audit.exposure_as_of(timestamptz), audit.check_list(), audit.check_scopes(),
+    audit.check_market(bigint, bigint), audit.check_account(bigint), audit.check_ledger(), audit.checks(text, text)
+TO ${role_worker}, ${role_auditor}, ${role_risk};
+
+
+-- file: venue/paper/sql/grants.sql
+-- purpose: who may touch the paper venue: the worker runs it, and nobody else sees it. The auditor sees views only.
+-- locks:   none beyond the catalogue's.
+-- index:   none.
+-- fence:   nobody may delete orders, trades or events: they are the venue's memory, and Duplicated depends on it.
+
+REVOKE ALL ON SCHEMA paper FROM PUBLIC;
+GRANT USAGE ON SCHEMA paper TO ${role_worker};
+GRANT SELECT ON ALL TABLES IN SCHEMA paper TO ${role_worker};
+GRANT INSERT, UPDATE ON ALL TABLES IN SCHEMA paper TO ${role_worker};
+GRANT DELETE ON paper.arrival, paper.book_level, paper.fault TO ${role_worker};
+
+
+RESET ROLE;

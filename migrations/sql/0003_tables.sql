@@ -1,0 +1,156 @@
+-- Limits of more kinds.
+ALTER TABLE ledger.limits
+    ADD COLUMN max_order_micros bigint CHECK (max_order_micros >= 0),
+    ADD COLUMN max_order_cost_micros bigint CHECK (max_order_cost_micros >= 0),
+    ADD COLUMN max_market_cost_micros bigint CHECK (max_market_cost_micros >= 0),
+    ADD COLUMN max_imbalance_micros bigint CHECK (max_imbalance_micros >= 0),
+    ADD COLUMN max_open_orders integer CHECK (max_open_orders >= 0),
+    ADD COLUMN cooldown_ms integer CHECK (cooldown_ms BETWEEN 0 AND 86400000),
+    ADD COLUMN changes_per_minute integer CHECK (changes_per_minute BETWEEN 0 AND 600),
+    ADD COLUMN collar_micros bigint CHECK (collar_micros BETWEEN 0 AND 1000000),
+    ADD COLUMN max_slippage_bps integer CHECK (max_slippage_bps BETWEEN 0 AND 1000000),
+    ADD COLUMN book_age_ms integer CHECK (book_age_ms BETWEEN 1 AND 86400000),
+    ADD COLUMN self_match_allowed boolean,
+    ADD COLUMN duplicate_window_ms integer CHECK (duplicate_window_ms BETWEEN 0 AND 86400000),
+    ADD COLUMN duplicate_refused boolean,
+    ADD COLUMN open_buffer_ms bigint CHECK (open_buffer_ms BETWEEN 0 AND 31536000000),
+    ADD COLUMN close_buffer_ms bigint CHECK (close_buffer_ms BETWEEN 0 AND 31536000000),
+    ADD COLUMN weekend_allowed boolean,
+    ADD COLUMN breaker_rejects integer CHECK (breaker_rejects BETWEEN 1 AND 1000),
+    ADD COLUMN breaker_cancels integer CHECK (breaker_cancels BETWEEN 1 AND 1000),
+    ADD COLUMN slow_ms integer CHECK (slow_ms BETWEEN 1 AND 3600000),
+    ADD COLUMN stop_ms integer CHECK (stop_ms BETWEEN 1 AND 3600000);
+UPDATE ledger.limits SET book_age_ms = 30000, self_match_allowed = false, duplicate_window_ms = 1000, duplicate_refused = false,
+    weekend_allowed = true, breaker_rejects = 3, breaker_cancels = 3, slow_ms = 2000, stop_ms = 5000
+WHERE account_id = 0 AND market_id = 0;
+ALTER TABLE ledger.limit_change ADD COLUMN scope text COLLATE "C" NOT NULL DEFAULT '',
+    ADD COLUMN scope_id text COLLATE "C" NOT NULL DEFAULT '';
+UPDATE ledger.setting SET value = '0.3.0' WHERE name = 'schema_version';
+
+-- What positions cost, and the totals over it.
+ALTER TABLE ledger.exposure
+    ADD COLUMN bought bigint[] NOT NULL DEFAULT '{0,0}',
+    ADD COLUMN bought_cost bigint[] NOT NULL DEFAULT '{0,0}',
+    ADD COLUMN sold bigint[] NOT NULL DEFAULT '{0,0}',
+    ADD COLUMN sold_cost bigint[] NOT NULL DEFAULT '{0,0}',
+    ADD COLUMN held_cost bigint NOT NULL DEFAULT 0,
+    ADD COLUMN open_orders integer NOT NULL DEFAULT 0,
+    ADD COLUMN at_risk bigint NOT NULL DEFAULT 0,
+    ADD COLUMN shares bigint NOT NULL DEFAULT 0,
+    ADD COLUMN group_key text COLLATE "C",
+    ADD COLUMN changed_at timestamptz,
+    ADD COLUMN change_tokens bigint,
+    ADD COLUMN change_tokens_at timestamptz;
+ALTER TABLE ledger.account_state
+    ADD COLUMN at_risk bigint NOT NULL DEFAULT 0,
+    ADD COLUMN shares bigint NOT NULL DEFAULT 0,
+    ADD COLUMN open_orders integer NOT NULL DEFAULT 0,
+    ADD COLUMN size_factor_ppm integer NOT NULL DEFAULT 1000000 CHECK (size_factor_ppm BETWEEN 0 AND 1000000),
+    ADD COLUMN change_tokens bigint,
+    ADD COLUMN change_tokens_at timestamptz;
+
+-- Both sides of every movement.
+ALTER TABLE ledger.balance_entry
+    ADD COLUMN contra text COLLATE "C" NOT NULL DEFAULT 'venue',
+    ADD COLUMN contra_delta bigint NOT NULL DEFAULT 0,
+    ADD COLUMN fee_delta bigint NOT NULL DEFAULT 0;
+CREATE TABLE ledger.contra_balance (
+    account_id      bigint NOT NULL REFERENCES ledger.account,
+    asset           text COLLATE "C" NOT NULL,
+    contra          text COLLATE "C" NOT NULL CHECK (contra IN ('venue', 'fees', 'outside', 'chain', 'correction')),
+    amount          bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (account_id, asset, contra)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 1000);
+
+COMMENT ON COLUMN ledger.exposure.bought IS
+    'Share micros of all buys that have not failed and of movements in; bought - sold is the position.';
+COMMENT ON COLUMN ledger.exposure.bought_cost IS 'Collateral micros they cost, fees included.';
+COMMENT ON COLUMN ledger.exposure.sold IS 'Share micros of confirmed sells and of movements out.';
+COMMENT ON COLUMN ledger.exposure.sold_cost IS 'Collateral micros they brought, after fees.';
+COMMENT ON COLUMN ledger.exposure.held_cost IS 'Collateral micros locked by the BUY orders of this market.';
+COMMENT ON COLUMN ledger.exposure.at_risk IS
+    'Cost of the position at its average price plus held_cost: what was last added to the totals of account and group.';
+COMMENT ON COLUMN ledger.exposure.shares IS 'Effective shares of both outcomes, as last added to the totals.';
+COMMENT ON COLUMN ledger.exposure.group_key IS 'The group these numbers were added to; follows the market''s.';
+COMMENT ON COLUMN ledger.exposure.changed_at IS
+    'When an order of this market was last placed, replaced or asked to be cancelled by whoever trades.';
+COMMENT ON COLUMN ledger.exposure.change_tokens IS 'What was left of the budget of changes at change_tokens_at, in millionths; NULL: all of it.';
+COMMENT ON COLUMN ledger.account_state.at_risk IS 'The sum of at_risk over the account''s exposure rows.';
+COMMENT ON COLUMN ledger.account_state.size_factor_ppm IS
+    'How much of the largest order is allowed, in millionths: drawdown makes it smaller.';
+COMMENT ON COLUMN ledger.balance_entry.contra IS
+    'Where the rest of the movement stands: venue (counterparties), outside (deposits, transfers), chain (split, redemption ...), correction.';
+COMMENT ON COLUMN ledger.limits.max_market_cost_micros IS
+    'Collateral at risk in one market: what its position cost and what its BUY orders hold.';
+COMMENT ON COLUMN ledger.limits.max_imbalance_micros IS 'Effective shares of one outcome above those of the other.';
+COMMENT ON COLUMN ledger.limits.cooldown_ms IS
+    'Between two changes of a market (placements, replacements, cancels asked for by whoever trades). A cancel is never refused.';
+COMMENT ON COLUMN ledger.limits.collar_micros IS
+    'A BUY may not lie further above the middle of the last good book than this, a SELL not further below it.';
+COMMENT ON COLUMN ledger.limits.book_age_ms IS 'A book older than this is none. NULL counts as 30000.';
+COMMENT ON COLUMN ledger.limit_change.scope IS 'Empty for a row of limits; else whose total was changed (account, group, global, live).';
+
+-- From the rows that are there: history has both sides, and the counters are the sums they always will be.
+ALTER TABLE ledger.balance_entry DISABLE TRIGGER balance_entry_append_only;
+UPDATE ledger.balance_entry b SET
+    fee_delta = CASE WHEN b.asset = 'collateral' AND b.trade_id IS NOT NULL THEN coalesce(q.fee, 0) ELSE 0 END,
+    contra_delta = -(b.available_delta + b.locked_delta)
+        - CASE WHEN b.asset = 'collateral' AND b.trade_id IS NOT NULL THEN coalesce(q.fee, 0) ELSE 0 END,
+    contra = CASE WHEN b.order_id IS NOT NULL THEN 'venue'
+        WHEN b.cause IN ('resolution', 'redemption', 'split', 'merge', 'conversion') THEN 'chain'
+        WHEN b.cause = 'correction' THEN 'correction' ELSE 'outside' END
+FROM (SELECT e.account_id, e.entry_seq,
+        -- A fill's fee goes with the last of its entries that moved collateral; together they are the fee that is booked.
+        CASE WHEN row_number() OVER (PARTITION BY e.account_id, e.order_id, e.trade_id, e.asset ORDER BY e.entry_seq DESC) = 1
+             THEN (SELECT CASE WHEN f.side = 'BUY' AND f.settlement <> 'failed' OR f.side = 'SELL' AND f.settlement = 'confirmed'
+                               THEN f.fee_micros ELSE 0 END
+                   FROM ledger.fill f WHERE f.account_id = e.account_id AND f.trade_id = e.trade_id AND f.order_id = e.order_id) END AS fee
+      FROM ledger.balance_entry e) q
+WHERE q.account_id = b.account_id AND q.entry_seq = b.entry_seq;
+ALTER TABLE ledger.balance_entry ENABLE TRIGGER balance_entry_append_only;
+ALTER TABLE ledger.balance_entry ADD CONSTRAINT balance_entry_balances
+    CHECK (available_delta + locked_delta + contra_delta + fee_delta = 0);
+INSERT INTO ledger.contra_balance (account_id, asset, contra, amount)
+SELECT b.account_id, b.asset, b.contra, sum(b.contra_delta) FROM ledger.balance_entry b
+WHERE b.contra_delta <> 0 GROUP BY 1, 2, 3
+UNION ALL
+SELECT b.account_id, b.asset, 'fees', sum(b.fee_delta) FROM ledger.balance_entry b WHERE b.fee_delta <> 0 GROUP BY 1, 2;
+
+UPDATE ledger.exposure e SET
+    group_key = (SELECT m.group_key FROM ledger.market m WHERE m.market_id = e.market_id),
+    bought = ARRAY[q.bought_0, q.bought_1], bought_cost = ARRAY[q.cost_0, q.cost_1],
+    sold = ARRAY[q.sold_0, q.sold_1], sold_cost = ARRAY[q.sold_cost_0, q.sold_cost_1],
+    held_cost = (SELECT coalesce(sum(r.held_micros), 0) FROM ledger.reservation r
+                 WHERE r.account_id = e.account_id AND r.market_id = e.market_id AND r.side = 'BUY'),
+    open_orders = (SELECT count(*) FROM ledger.orders o WHERE o.account_id = e.account_id AND o.market_id = e.market_id
+                   AND o.state NOT IN ('FILLED', 'CANCELLED', 'EXPIRED', 'REJECTED', 'NOT_PLACED')),
+    shares = greatest(e.confirmed[1] + e.provisional_buy[1] + e.awaiting_buy[1] + e.open_buy[1] + e.pending_buy[1], 0)
+           + greatest(e.confirmed[2] + e.provisional_buy[2] + e.awaiting_buy[2] + e.open_buy[2] + e.pending_buy[2], 0)
+FROM (
+    SELECT x.account_id, x.market_id,
+        coalesce(sum(w.bought) FILTER (WHERE w.outcome = 0), 0)::bigint AS bought_0, coalesce(sum(w.bought) FILTER (WHERE w.outcome = 1), 0)::bigint AS bought_1,
+        coalesce(sum(w.cost) FILTER (WHERE w.outcome = 0), 0)::bigint AS cost_0, coalesce(sum(w.cost) FILTER (WHERE w.outcome = 1), 0)::bigint AS cost_1,
+        coalesce(sum(w.sold) FILTER (WHERE w.outcome = 0), 0)::bigint AS sold_0, coalesce(sum(w.sold) FILTER (WHERE w.outcome = 1), 0)::bigint AS sold_1,
+        coalesce(sum(w.sold_cost) FILTER (WHERE w.outcome = 0), 0)::bigint AS sold_cost_0, coalesce(sum(w.sold_cost) FILTER (WHERE w.outcome = 1), 0)::bigint AS sold_cost_1
+    FROM ledger.exposure x LEFT JOIN (
+        SELECT f.account_id, f.market_id, f.outcome,
+            CASE WHEN f.side = 'BUY' AND f.settlement <> 'failed' THEN f.size_micros ELSE 0 END AS bought,
+            CASE WHEN f.side = 'BUY' AND f.settlement <> 'failed' THEN f.cash_micros + f.fee_micros ELSE 0 END AS cost,
+            CASE WHEN f.side = 'SELL' AND f.settlement = 'confirmed' THEN f.size_micros ELSE 0 END AS sold,
+            CASE WHEN f.side = 'SELL' AND f.settlement = 'confirmed' THEN f.cash_micros - f.fee_micros ELSE 0 END AS sold_cost
+        FROM ledger.fill f
+        UNION ALL
+        -- What came or went without a trade was not valued then: one for each token that came, nothing for what went.
+        SELECT b.account_id, c.market_id, c.outcome, greatest(b.available_delta, 0), greatest(b.available_delta, 0),
+            greatest(-b.available_delta, 0), 0
+        FROM ledger.balance_entry b JOIN ledger.outcome c ON c.token_id = b.asset WHERE b.order_id IS NULL) w
+        ON w.account_id = x.account_id AND w.market_id = x.market_id
+    GROUP BY x.account_id, x.market_id) q
+WHERE q.account_id = e.account_id AND q.market_id = e.market_id;
+UPDATE ledger.exposure e SET at_risk = e.held_cost
+    + CASE WHEN e.bought[1] <= 0 THEN 0 ELSE ceil(e.bought_cost[1]::numeric * greatest(e.bought[1] - e.sold[1], 0) / e.bought[1])::bigint END
+    + CASE WHEN e.bought[2] <= 0 THEN 0 ELSE ceil(e.bought_cost[2]::numeric * greatest(e.bought[2] - e.sold[2], 0) / e.bought[2])::bigint END;
+UPDATE ledger.account_state s SET at_risk = q.at_risk, shares = q.shares, open_orders = q.open_orders
+FROM (SELECT e.account_id, sum(e.at_risk)::bigint AS at_risk, sum(e.shares)::bigint AS shares, sum(e.open_orders)::integer AS open_orders
+      FROM ledger.exposure e GROUP BY e.account_id) q
+WHERE q.account_id = s.account_id;
