@@ -20,7 +20,12 @@ from app.db.schema import APP, FILES
 SQL: Final = MIGRATIONS / "sql"
 NEWEST: Final = "0003"
 BEFORE: Final = "0002"
-NEW_TABLES: Final = ("ledger/sql/tables/risk.sql",)
+NEW_TABLES: Final = (
+    "ledger/sql/tables/risk.sql",
+    "ledger/sql/tables/pnl.sql",
+    "ledger/sql/tables/withdrawal.sql",
+    "withdrawal/sql/tables/paper.sql",
+)
 """Made by this revision; in the order in which they are made."""
 
 NO_CODE: Final = re.compile(r"/tables/|/defaults\.sql|roles\.sql|paper/sql/schema\.sql")

@@ -24,13 +24,21 @@ BEGIN
 END $$;
 
 -- by hand: 0003_tables_back.sql
+DROP TABLE paper.transfer, paper.transfer_fault, ledger.withdrawal_evidence, ledger.withdrawal_attempt, ledger.withdrawal_transfer,
+    ledger.withdrawal;
+DROP FUNCTION IF EXISTS ledger._withdrawal_moves_legally();
+DROP TABLE ledger.total_mark, ledger.loss_watch;
 DROP TABLE ledger.equity_mark, ledger.breaker, ledger.book, ledger.loan, ledger.pool, ledger.group_state, ledger.total_limits,
     ledger.contra_balance;
 UPDATE ledger.setting SET value = '0.2.0' WHERE name = 'schema_version';
+DELETE FROM ledger.setting WHERE name = 'keep_equity_minutes_days';
+DROP INDEX ledger.exposure_open_positions;
+ALTER TABLE ledger.fill DROP COLUMN liquidity, DROP COLUMN liquidity_source;
+ALTER TABLE ledger.orders DROP COLUMN crossed;
 ALTER TABLE ledger.balance_entry DROP CONSTRAINT balance_entry_balances,
-    DROP COLUMN contra, DROP COLUMN contra_delta, DROP COLUMN fee_delta;
+    DROP COLUMN contra, DROP COLUMN contra_delta, DROP COLUMN fee_delta, DROP COLUMN value_micros;
 ALTER TABLE ledger.account_state DROP COLUMN at_risk, DROP COLUMN shares, DROP COLUMN open_orders,
-    DROP COLUMN size_factor_ppm, DROP COLUMN change_tokens, DROP COLUMN change_tokens_at;
+    DROP COLUMN size_factor_ppm, DROP COLUMN change_tokens, DROP COLUMN change_tokens_at, DROP COLUMN traded_net;
 ALTER TABLE ledger.exposure DROP COLUMN bought, DROP COLUMN bought_cost, DROP COLUMN sold, DROP COLUMN sold_cost,
     DROP COLUMN held_cost, DROP COLUMN open_orders, DROP COLUMN at_risk, DROP COLUMN shares, DROP COLUMN group_key,
     DROP COLUMN changed_at, DROP COLUMN change_tokens, DROP COLUMN change_tokens_at;

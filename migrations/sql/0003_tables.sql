@@ -26,6 +26,7 @@ WHERE account_id = 0 AND market_id = 0;
 ALTER TABLE ledger.limit_change ADD COLUMN scope text COLLATE "C" NOT NULL DEFAULT '',
     ADD COLUMN scope_id text COLLATE "C" NOT NULL DEFAULT '';
 UPDATE ledger.setting SET value = '0.3.0' WHERE name = 'schema_version';
+INSERT INTO ledger.setting (name, value) VALUES ('keep_equity_minutes_days', '7');
 
 -- What positions cost, and the totals over it.
 ALTER TABLE ledger.exposure
@@ -47,13 +48,35 @@ ALTER TABLE ledger.account_state
     ADD COLUMN open_orders integer NOT NULL DEFAULT 0,
     ADD COLUMN size_factor_ppm integer NOT NULL DEFAULT 1000000 CHECK (size_factor_ppm BETWEEN 0 AND 1000000),
     ADD COLUMN change_tokens bigint,
-    ADD COLUMN change_tokens_at timestamptz;
+    ADD COLUMN change_tokens_at timestamptz,
+    ADD COLUMN traded_net bigint NOT NULL DEFAULT 0;
+CREATE INDEX exposure_open_positions ON ledger.exposure (account_id, market_id) WHERE bought <> sold;
+
+-- Who made and who took. Nobody noted the books of old orders.
+ALTER TABLE ledger.orders ADD COLUMN crossed boolean;
+ALTER TABLE ledger.fill
+    ADD COLUMN liquidity text COLLATE "C" CHECK (liquidity IN ('maker', 'taker')),
+    ADD COLUMN liquidity_source text COLLATE "C" CHECK (liquidity_source IN ('post_only', 'crossing', 'venue_flag'));
+UPDATE ledger.fill f SET
+    liquidity = CASE WHEN o.post_only OR o.order_type NOT IN ('FOK', 'FAK') AND f.is_maker THEN 'maker' ELSE 'taker' END,
+    liquidity_source = CASE WHEN o.post_only THEN 'post_only' WHEN o.order_type IN ('FOK', 'FAK') THEN 'crossing' ELSE 'venue_flag' END
+FROM ledger.orders o WHERE o.account_id = f.account_id AND o.order_id = f.order_id;
+ALTER TABLE ledger.fill ALTER COLUMN liquidity SET NOT NULL, ALTER COLUMN liquidity_source SET NOT NULL;
+COMMENT ON COLUMN ledger.orders.crossed IS
+    'Whether it would have traded at once with the last good book when it was admitted; NULL without one.';
+COMMENT ON COLUMN ledger.fill.liquidity_source IS
+    'How liquidity is known: the order was post-only, it crossed the book or could not rest, or the venue said so.';
+COMMENT ON COLUMN ledger.account_state.traded_net IS
+    'The sum of sold_cost - bought_cost over the account''s exposure rows: profit needs no closed market to be read.';
 
 -- Both sides of every movement.
 ALTER TABLE ledger.balance_entry
     ADD COLUMN contra text COLLATE "C" NOT NULL DEFAULT 'venue',
     ADD COLUMN contra_delta bigint NOT NULL DEFAULT 0,
-    ADD COLUMN fee_delta bigint NOT NULL DEFAULT 0;
+    ADD COLUMN fee_delta bigint NOT NULL DEFAULT 0,
+    ADD COLUMN value_micros bigint;
+COMMENT ON COLUMN ledger.balance_entry.value_micros IS
+    'Of tokens that moved without a trade: what they were worth in collateral micros.';
 CREATE TABLE ledger.contra_balance (
     account_id      bigint NOT NULL REFERENCES ledger.account,
     asset           text COLLATE "C" NOT NULL,
@@ -96,6 +119,8 @@ UPDATE ledger.balance_entry b SET
     fee_delta = CASE WHEN b.asset = 'collateral' AND b.trade_id IS NOT NULL THEN coalesce(q.fee, 0) ELSE 0 END,
     contra_delta = -(b.available_delta + b.locked_delta)
         - CASE WHEN b.asset = 'collateral' AND b.trade_id IS NOT NULL THEN coalesce(q.fee, 0) ELSE 0 END,
+    -- What came or went without a trade was not valued then: one for each token that came, nothing for what went.
+    value_micros = CASE WHEN b.order_id IS NULL AND b.asset <> 'collateral' THEN greatest(b.available_delta, 0) END,
     contra = CASE WHEN b.order_id IS NOT NULL THEN 'venue'
         WHEN b.cause IN ('resolution', 'redemption', 'split', 'merge', 'conversion') THEN 'chain'
         WHEN b.cause = 'correction' THEN 'correction' ELSE 'outside' END
@@ -140,9 +165,9 @@ FROM (
             CASE WHEN f.side = 'SELL' AND f.settlement = 'confirmed' THEN f.cash_micros - f.fee_micros ELSE 0 END AS sold_cost
         FROM ledger.fill f
         UNION ALL
-        -- What came or went without a trade was not valued then: one for each token that came, nothing for what went.
-        SELECT b.account_id, c.market_id, c.outcome, greatest(b.available_delta, 0), greatest(b.available_delta, 0),
-            greatest(-b.available_delta, 0), 0
+        SELECT b.account_id, c.market_id, c.outcome, greatest(b.available_delta, 0),
+            CASE WHEN b.available_delta > 0 THEN b.value_micros ELSE 0 END,
+            greatest(-b.available_delta, 0), CASE WHEN b.available_delta < 0 THEN b.value_micros ELSE 0 END
         FROM ledger.balance_entry b JOIN ledger.outcome c ON c.token_id = b.asset WHERE b.order_id IS NULL) w
         ON w.account_id = x.account_id AND w.market_id = x.market_id
     GROUP BY x.account_id, x.market_id) q
@@ -150,7 +175,7 @@ WHERE q.account_id = e.account_id AND q.market_id = e.market_id;
 UPDATE ledger.exposure e SET at_risk = e.held_cost
     + CASE WHEN e.bought[1] <= 0 THEN 0 ELSE ceil(e.bought_cost[1]::numeric * greatest(e.bought[1] - e.sold[1], 0) / e.bought[1])::bigint END
     + CASE WHEN e.bought[2] <= 0 THEN 0 ELSE ceil(e.bought_cost[2]::numeric * greatest(e.bought[2] - e.sold[2], 0) / e.bought[2])::bigint END;
-UPDATE ledger.account_state s SET at_risk = q.at_risk, shares = q.shares, open_orders = q.open_orders
-FROM (SELECT e.account_id, sum(e.at_risk)::bigint AS at_risk, sum(e.shares)::bigint AS shares, sum(e.open_orders)::integer AS open_orders
+UPDATE ledger.account_state s SET at_risk = q.at_risk, shares = q.shares, open_orders = q.open_orders, traded_net = q.traded_net
+FROM (SELECT e.account_id, sum(e.sold_cost[1] + e.sold_cost[2] - e.bought_cost[1] - e.bought_cost[2])::bigint AS traded_net, sum(e.at_risk)::bigint AS at_risk, sum(e.shares)::bigint AS shares, sum(e.open_orders)::integer AS open_orders
       FROM ledger.exposure e GROUP BY e.account_id) q
 WHERE q.account_id = s.account_id;

@@ -29,6 +29,7 @@ WHERE account_id = 0 AND market_id = 0;
 ALTER TABLE ledger.limit_change ADD COLUMN scope text COLLATE "C" NOT NULL DEFAULT '',
     ADD COLUMN scope_id text COLLATE "C" NOT NULL DEFAULT '';
 UPDATE ledger.setting SET value = '0.3.0' WHERE name = 'schema_version';
+INSERT INTO ledger.setting (name, value) VALUES ('keep_equity_minutes_days', '7');
 
 -- What positions cost, and the totals over it.
 ALTER TABLE ledger.exposure
@@ -50,13 +51,35 @@ ALTER TABLE ledger.account_state
     ADD COLUMN open_orders integer NOT NULL DEFAULT 0,
     ADD COLUMN size_factor_ppm integer NOT NULL DEFAULT 1000000 CHECK (size_factor_ppm BETWEEN 0 AND 1000000),
     ADD COLUMN change_tokens bigint,
-    ADD COLUMN change_tokens_at timestamptz;
+    ADD COLUMN change_tokens_at timestamptz,
+    ADD COLUMN traded_net bigint NOT NULL DEFAULT 0;
+CREATE INDEX exposure_open_positions ON ledger.exposure (account_id, market_id) WHERE bought <> sold;
+
+-- Who made and who took. Nobody noted the books of old orders.
+ALTER TABLE ledger.orders ADD COLUMN crossed boolean;
+ALTER TABLE ledger.fill
+    ADD COLUMN liquidity text COLLATE "C" CHECK (liquidity IN ('maker', 'taker')),
+    ADD COLUMN liquidity_source text COLLATE "C" CHECK (liquidity_source IN ('post_only', 'crossing', 'venue_flag'));
+UPDATE ledger.fill f SET
+    liquidity = CASE WHEN o.post_only OR o.order_type NOT IN ('FOK', 'FAK') AND f.is_maker THEN 'maker' ELSE 'taker' END,
+    liquidity_source = CASE WHEN o.post_only THEN 'post_only' WHEN o.order_type IN ('FOK', 'FAK') THEN 'crossing' ELSE 'venue_flag' END
+FROM ledger.orders o WHERE o.account_id = f.account_id AND o.order_id = f.order_id;
+ALTER TABLE ledger.fill ALTER COLUMN liquidity SET NOT NULL, ALTER COLUMN liquidity_source SET NOT NULL;
+COMMENT ON COLUMN ledger.orders.crossed IS
+    'Whether it would have traded at once with the last good book when it was admitted; NULL without one.';
+COMMENT ON COLUMN ledger.fill.liquidity_source IS
+    'How liquidity is known: the order was post-only, it crossed the book or could not rest, or the venue said so.';
+COMMENT ON COLUMN ledger.account_state.traded_net IS
+    'The sum of sold_cost - bought_cost over the account''s exposure rows: profit needs no closed market to be read.';
 
 -- Both sides of every movement.
 ALTER TABLE ledger.balance_entry
     ADD COLUMN contra text COLLATE "C" NOT NULL DEFAULT 'venue',
     ADD COLUMN contra_delta bigint NOT NULL DEFAULT 0,
-    ADD COLUMN fee_delta bigint NOT NULL DEFAULT 0;
+    ADD COLUMN fee_delta bigint NOT NULL DEFAULT 0,
+    ADD COLUMN value_micros bigint;
+COMMENT ON COLUMN ledger.balance_entry.value_micros IS
+    'Of tokens that moved without a trade: what they were worth in collateral micros.';
 CREATE TABLE ledger.contra_balance (
     account_id      bigint NOT NULL REFERENCES ledger.account,
     asset           text COLLATE "C" NOT NULL,
@@ -99,6 +122,8 @@ UPDATE ledger.balance_entry b SET
     fee_delta = CASE WHEN b.asset = 'collateral' AND b.trade_id IS NOT NULL THEN coalesce(q.fee, 0) ELSE 0 END,
     contra_delta = -(b.available_delta + b.locked_delta)
         - CASE WHEN b.asset = 'collateral' AND b.trade_id IS NOT NULL THEN coalesce(q.fee, 0) ELSE 0 END,
+    -- What came or went without a trade was not valued then: one for each token that came, nothing for what went.
+    value_micros = CASE WHEN b.order_id IS NULL AND b.asset <> 'collateral' THEN greatest(b.available_delta, 0) END,
     contra = CASE WHEN b.order_id IS NOT NULL THEN 'venue'
         WHEN b.cause IN ('resolution', 'redemption', 'split', 'merge', 'conversion') THEN 'chain'
         WHEN b.cause = 'correction' THEN 'correction' ELSE 'outside' END
@@ -143,9 +168,9 @@ FROM (
             CASE WHEN f.side = 'SELL' AND f.settlement = 'confirmed' THEN f.cash_micros - f.fee_micros ELSE 0 END AS sold_cost
         FROM ledger.fill f
         UNION ALL
-        -- What came or went without a trade was not valued then: one for each token that came, nothing for what went.
-        SELECT b.account_id, c.market_id, c.outcome, greatest(b.available_delta, 0), greatest(b.available_delta, 0),
-            greatest(-b.available_delta, 0), 0
+        SELECT b.account_id, c.market_id, c.outcome, greatest(b.available_delta, 0),
+            CASE WHEN b.available_delta > 0 THEN b.value_micros ELSE 0 END,
+            greatest(-b.available_delta, 0), CASE WHEN b.available_delta < 0 THEN b.value_micros ELSE 0 END
         FROM ledger.balance_entry b JOIN ledger.outcome c ON c.token_id = b.asset WHERE b.order_id IS NULL) w
         ON w.account_id = x.account_id AND w.market_id = x.market_id
     GROUP BY x.account_id, x.market_id) q
@@ -153,8 +178,8 @@ WHERE q.account_id = e.account_id AND q.market_id = e.market_id;
 UPDATE ledger.exposure e SET at_risk = e.held_cost
     + CASE WHEN e.bought[1] <= 0 THEN 0 ELSE ceil(e.bought_cost[1]::numeric * greatest(e.bought[1] - e.sold[1], 0) / e.bought[1])::bigint END
     + CASE WHEN e.bought[2] <= 0 THEN 0 ELSE ceil(e.bought_cost[2]::numeric * greatest(e.bought[2] - e.sold[2], 0) / e.bought[2])::bigint END;
-UPDATE ledger.account_state s SET at_risk = q.at_risk, shares = q.shares, open_orders = q.open_orders
-FROM (SELECT e.account_id, sum(e.at_risk)::bigint AS at_risk, sum(e.shares)::bigint AS shares, sum(e.open_orders)::integer AS open_orders
+UPDATE ledger.account_state s SET at_risk = q.at_risk, shares = q.shares, open_orders = q.open_orders, traded_net = q.traded_net
+FROM (SELECT e.account_id, sum(e.sold_cost[1] + e.sold_cost[2] - e.bought_cost[1] - e.bought_cost[2])::bigint AS traded_net, sum(e.at_risk)::bigint AS at_risk, sum(e.shares)::bigint AS shares, sum(e.open_orders)::integer AS open_orders
       FROM ledger.exposure e GROUP BY e.account_id) q
 WHERE q.account_id = s.account_id;
 
@@ -257,10 +282,158 @@ CREATE TABLE ledger.equity_mark (
     stale_markets       integer NOT NULL,
     PRIMARY KEY (account_id, at)
 );
+CREATE INDEX equity_mark_highest ON ledger.equity_mark (account_id, equity_micros);
 COMMENT ON TABLE ledger.equity_mark IS
-    'What trading has brought since the start (realised + unrealised; deposits are not in it), each minute and at midnight UTC.';
+    'What trading has brought since the start (realised + unrealised; deposits are not in it), each minute in which it changed and at midnight UTC.';
 COMMENT ON COLUMN ledger.equity_mark.stale_markets IS
     'Markets with a position whose last book is old or missing: marked at that book, or at cost where there is none.';
+
+-- file: ledger/sql/tables/pnl.sql
+-- purpose: what the loss limits remember: the sum of all accounts over time, and which loss was already told.
+-- locks:   the row (global, '', DAILY_LOSS) of loss_watch lets one sweep run at a time; nobody waits for it.
+-- index:   primary keys.
+-- fence:   a loss that was told halts again only once it has grown by the limit.
+
+CREATE TABLE ledger.total_mark (
+    at              timestamptz PRIMARY KEY,
+    equity_micros   bigint NOT NULL,
+    accounts        integer NOT NULL
+);
+COMMENT ON TABLE ledger.total_mark IS
+    'The equity of all accounts together. As in equity_mark a value stands until the next one.';
+
+CREATE TABLE ledger.loss_watch (
+    scope           text COLLATE "C" NOT NULL CHECK (scope IN ('account', 'global')),
+    scope_id        text COLLATE "C" NOT NULL,
+    kind            text COLLATE "C" NOT NULL CHECK (kind IN ('DAILY_LOSS', 'ROLLING_LOSS')),
+    told_micros     bigint,
+    told_at         timestamptz,
+    PRIMARY KEY (scope, scope_id, kind),
+    CHECK ((told_micros IS NULL) = (told_at IS NULL))
+) WITH (fillfactor = 50);
+COMMENT ON COLUMN ledger.loss_watch.told_micros IS
+    'The loss that the last halt of this kind stood for. It counts for the UTC day, or for 24 hours, from told_at on.';
+
+-- file: ledger/sql/tables/withdrawal.sql
+-- purpose: withdrawals as durable sagas: what is asked, how far it came, the transfer's bytes, each attempt and what was seen of it.
+-- locks:   withdrawal follows account_state (claims lock it alone, with SKIP LOCKED); attempt and evidence follow withdrawal.
+-- index:   withdrawal_running, withdrawal_due; the rest by primary key.
+-- fence:   one unfinished withdrawal per account; claim_no: a step of an older claim is refused; bytes are stored once.
+
+CREATE TABLE ledger.withdrawal (
+    account_id      bigint NOT NULL REFERENCES ledger.account,
+    withdrawal_id   bigint GENERATED ALWAYS AS IDENTITY,
+    key             text COLLATE "C" NOT NULL CHECK (octet_length(key) BETWEEN 1 AND 200),
+    amount_micros   bigint NOT NULL CHECK (amount_micros > 0),
+    destination     text COLLATE "C" NOT NULL CHECK (destination ~ '^0x[0-9a-f]{40}$'),
+    why             text NOT NULL CHECK (why <> ''),
+    asked_by        name NOT NULL,
+    asked_as        text NOT NULL DEFAULT '',
+    asked_at        timestamptz NOT NULL,
+    drain_ms        bigint NOT NULL CHECK (drain_ms BETWEEN 1000 AND 86400000),
+    alarm_ms        bigint NOT NULL CHECK (alarm_ms BETWEEN 1000 AND 86400000),
+    state           text COLLATE "C" NOT NULL CHECK (state IN ('REQUESTED', 'STOPPING', 'DRAINING', 'UNLOCKED', 'DEBITED',
+                        'SENDING', 'UNKNOWN', 'FAILED', 'DONE', 'COMPENSATED', 'CANCELLED')),
+    state_at        timestamptz NOT NULL,
+    cause           text NOT NULL DEFAULT '',
+    attempts        integer NOT NULL DEFAULT 0 CHECK (attempts >= 0),
+    fate_open       boolean NOT NULL DEFAULT false,
+    last_deadline   timestamptz,
+    reference       text,
+    alarm_at        timestamptz,
+    needs_person_since timestamptz,
+    needs_person_why   text,
+    claimed_by      uuid,
+    claimed_until   timestamptz,
+    claim_no        bigint NOT NULL DEFAULT 0,
+    next_at         timestamptz NOT NULL,
+    PRIMARY KEY (account_id, withdrawal_id),
+    UNIQUE (account_id, key),
+    CHECK ((needs_person_since IS NULL) = (needs_person_why IS NULL))
+) WITH (fillfactor = 50);
+CREATE UNIQUE INDEX withdrawal_running ON ledger.withdrawal (account_id) WHERE state NOT IN ('DONE', 'COMPENSATED', 'CANCELLED');
+CREATE INDEX withdrawal_due ON ledger.withdrawal (next_at) WHERE state NOT IN ('DONE', 'COMPENSATED', 'CANCELLED');
+COMMENT ON TABLE ledger.withdrawal IS
+    'From STOPPING until its end a withdrawal pauses its account: nothing is reserved or sent, and what stands is cancelled.';
+COMMENT ON COLUMN ledger.withdrawal.fate_open IS 'Some attempt may have moved the money: no refusal of a later one proves that none has.';
+COMMENT ON COLUMN ledger.withdrawal.last_deadline IS 'After it no copy sent so far can be carried out any more.';
+COMMENT ON COLUMN ledger.withdrawal.reference IS 'How whoever carries it out calls the transfer.';
+COMMENT ON COLUMN ledger.withdrawal.alarm_at IS 'When a person is called if nothing has moved on by then.';
+COMMENT ON COLUMN ledger.withdrawal.needs_person_since IS
+    'Since then it goes no step further by itself; what is seen of a transfer under way still counts.';
+
+CREATE TABLE ledger.withdrawal_transfer (
+    account_id      bigint NOT NULL,
+    withdrawal_id   bigint NOT NULL,
+    treasury        text COLLATE "C" NOT NULL,
+    repeatable      boolean NOT NULL,
+    hash            text COLLATE "C" NOT NULL CHECK (hash ~ '^0x[0-9a-f]{64}$'),
+    body            bytea NOT NULL,
+    prepared_at     timestamptz NOT NULL,
+    prepared_by     uuid NOT NULL,
+    PRIMARY KEY (account_id, withdrawal_id),
+    FOREIGN KEY (account_id, withdrawal_id) REFERENCES ledger.withdrawal
+);
+COMMENT ON TABLE ledger.withdrawal_transfer IS 'The bytes of the one transfer, stored with the debit and before anything is sent. Never changed.';
+COMMENT ON COLUMN ledger.withdrawal_transfer.repeatable IS 'The same bytes move the money once, however often they are sent.';
+
+CREATE TABLE ledger.withdrawal_attempt (
+    account_id      bigint NOT NULL,
+    withdrawal_id   bigint NOT NULL,
+    attempt         integer NOT NULL CHECK (attempt > 0),
+    incarnation     uuid NOT NULL,
+    opened_at       timestamptz NOT NULL,
+    send_by         timestamptz NOT NULL,
+    deadline        timestamptz NOT NULL,
+    outcome         text COLLATE "C" NOT NULL DEFAULT 'open' CHECK (outcome IN (
+                        'open', 'done', 'accepted', 'refused', 'not_sent', 'unsure', 'lapsed')),
+    code            text NOT NULL DEFAULT '',
+    answer          text NOT NULL DEFAULT '',
+    ended_at        timestamptz,
+    PRIMARY KEY (account_id, withdrawal_id, attempt),
+    FOREIGN KEY (account_id, withdrawal_id) REFERENCES ledger.withdrawal,
+    CHECK ((outcome = 'open') = (ended_at IS NULL))
+);
+
+CREATE TABLE ledger.withdrawal_evidence (
+    account_id      bigint NOT NULL,
+    withdrawal_id   bigint NOT NULL,
+    evidence_id     bigint GENERATED ALWAYS AS IDENTITY,
+    kind            text COLLATE "C" NOT NULL CHECK (kind IN ('done', 'failed', 'pending', 'absent', 'unread', 'late_answer', 'operator')),
+    detail          text NOT NULL DEFAULT '',
+    seen_at         timestamptz NOT NULL,
+    last_seen_at    timestamptz NOT NULL,
+    times           bigint NOT NULL DEFAULT 1,
+    PRIMARY KEY (account_id, withdrawal_id, evidence_id),
+    FOREIGN KEY (account_id, withdrawal_id) REFERENCES ledger.withdrawal
+);
+COMMENT ON TABLE ledger.withdrawal_evidence IS 'What was read of a transfer. The same finding in a row is counted, not repeated.';
+
+-- file: withdrawal/sql/tables/paper.sql
+-- purpose: the paper treasury's own truth: transfers that arrived there, and misbehaviour ordered by a test. Its commits are its own.
+-- locks:   transfer rows by hash; transfer_fault rows alone.
+-- index:   primary keys.
+-- fence:   a transfer's hash is its primary key: the same bytes move money once, however often they arrive.
+
+CREATE TABLE paper.transfer (
+    hash            text COLLATE "C" PRIMARY KEY CHECK (hash ~ '^0x[0-9a-f]{64}$'),
+    account         text COLLATE "C" NOT NULL CHECK (account <> ''),
+    destination     text COLLATE "C" NOT NULL,
+    amount_micros   bigint NOT NULL CHECK (amount_micros > 0),
+    state           text COLLATE "C" NOT NULL CHECK (state IN ('PENDING', 'DONE', 'FAILED')),
+    due_ms          bigint NOT NULL,
+    times_received  bigint NOT NULL DEFAULT 1 CHECK (times_received > 0),
+    received_at_ms  bigint NOT NULL
+);
+CREATE TABLE paper.transfer_fault (
+    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    account         text COLLATE "C" NOT NULL,
+    kind            text COLLATE "C" NOT NULL CHECK (kind IN ('drop_answer', 'lost', 'fail', 'refuse', 'late', 'unread')),
+    late_ms         bigint NOT NULL DEFAULT 0 CHECK (late_ms >= 0),
+    times           bigint NOT NULL DEFAULT 1 CHECK (times >= 0)
+);
+COMMENT ON TABLE paper.transfer IS 'Every transfer the paper treasury has received. PENDING ones are carried out at due_ms.';
+COMMENT ON TABLE paper.transfer_fault IS 'Misbehaviour ordered by a test: of the next sends (unread: of the next look-ups), times times.';
 
 -- by hand: 0003_rows.sql
 INSERT INTO ledger.total_limits (scope, scope_id, max_cost_micros) VALUES
@@ -933,11 +1106,12 @@ AS $$
 DECLARE
     o ledger.orders;
     m ledger.market;
+    l ledger.limits := ledger._effective_limits(r.account_id, r.market_id);
     v_held bigint;
     v_same bigint;
 BEGIN
     SELECT * INTO m FROM ledger.market x WHERE x.market_id = r.market_id;
-    v_same := ledger._duplicate(r, (ledger._effective_limits(r.account_id, r.market_id)).duplicate_window_ms, p_now);
+    v_same := ledger._duplicate(r, l.duplicate_window_ms, p_now);
     o.account_id := r.account_id;
     o.order_id := nextval('ledger.order_id_seq');
     o.market_id := r.market_id; o.outcome := r.outcome; o.token_id := r.token_id; o.side := r.side;
@@ -957,6 +1131,7 @@ BEGIN
     o.state := 'RESERVED'; o.cause := '';
     o.size_matched_micros := 0; o.traded_micros := 0; o.confirmed_micros := 0; o.failed_micros := 0; o.attempts := 0;
     o.fate_open := false; o.seen_at_venue := false; o.state_at := p_now;
+    o.crossed := ledger._crosses(r, l);
     v_held := ledger._held_by(o, o.size_micros, 0);
 
     INSERT INTO ledger.orders SELECT o.*;
@@ -993,7 +1168,8 @@ BEGIN
                            -- Of what is fixed with the intent and told nowhere else: the audit compares the row with it.
                            'terms', encode(sha256(convert_to(jsonb_build_array(o.token_id, o.tick_micros, o.fee_rate_micros,
                                o.fee_exponent, o.order_type, o.post_only, o.expires_at_s, o.class, o.origin, o.strategy,
-                               o.context, o.set_id, o.replaces_order_id, o.salt, extract(epoch FROM o.created_at))::text, 'UTF8')), 'hex')));
+                               o.context, o.set_id, o.replaces_order_id, o.salt, extract(epoch FROM o.created_at))::text, 'UTF8')), 'hex'))
+            || CASE WHEN o.crossed IS NULL THEN '{}' ELSE jsonb_build_object('crossed', o.crossed) END);
     IF v_same IS NOT NULL THEN
         PERFORM ledger._journal(o.account_id, o.market_id, p_now, 'DUPLICATE_SUSPECTED', o.order_id, NULL, NULL, NULL,
                                 jsonb_build_object('same_as', v_same));
@@ -1110,6 +1286,579 @@ BEGIN
     END LOOP;
     RETURN v_out;
 END $$;
+
+-- file: ledger/sql/functions/withdraw.sql
+-- purpose: the steps of a withdrawal, each one commit: stop, drain, debit with the transfer's bytes, send, end or give back.
+-- locks:   (drain: exposure, account_state, orders as _lock_lanes;) account_state, then the withdrawal, its attempt and evidence.
+-- index:   withdrawal_running, withdrawal_due, orders_not_ended; else primary keys.
+-- fence:   the claim (incarnation, claim_no) for steps, the open attempt of an incarnation for its answer, entry keys for money.
+
+CREATE OR REPLACE FUNCTION ledger._paused_by(p_account_id bigint) RETURNS text
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    RETURN (SELECT format('account (WITHDRAWAL: %s is under way)', w.withdrawal_id) FROM ledger.withdrawal w
+            WHERE w.account_id = p_account_id AND w.state NOT IN ('DONE', 'COMPENSATED', 'CANCELLED') AND w.state <> 'REQUESTED');
+END $$;
+COMMENT ON FUNCTION ledger._paused_by(bigint) IS
+    'The withdrawal that pauses the account, or NULL. No halt, which only a person ends: it is over with the withdrawal.';
+
+CREATE OR REPLACE FUNCTION ledger._withdrawal_moves_legally() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    IF (NEW.account_id, NEW.withdrawal_id, NEW.key, NEW.amount_micros, NEW.destination)
+       IS DISTINCT FROM (OLD.account_id, OLD.withdrawal_id, OLD.key, OLD.amount_micros, OLD.destination) THEN
+        RAISE EXCEPTION 'withdrawal %: key, amount and destination never change', OLD.withdrawal_id USING ERRCODE = 'LG002';
+    ELSIF NEW.state <> OLD.state AND (OLD.state, NEW.state) NOT IN (
+        ('REQUESTED', 'STOPPING'), ('STOPPING', 'DRAINING'), ('DRAINING', 'UNLOCKED'), ('UNLOCKED', 'DEBITED'),
+        -- Orders that a read brought back to life after the drain.
+        ('UNLOCKED', 'DRAINING'),
+        ('DEBITED', 'SENDING'), ('UNKNOWN', 'SENDING'), ('SENDING', 'DEBITED'), ('SENDING', 'UNKNOWN'), ('SENDING', 'DONE'),
+        ('SENDING', 'FAILED'), ('DEBITED', 'FAILED'), ('UNKNOWN', 'DONE'), ('UNKNOWN', 'FAILED'), ('FAILED', 'COMPENSATED'),
+        -- What is known to have happened wins over whatever was concluded before.
+        ('DEBITED', 'DONE'), ('FAILED', 'DONE'), ('COMPENSATED', 'DONE'),
+        ('REQUESTED', 'CANCELLED'), ('STOPPING', 'CANCELLED'), ('DRAINING', 'CANCELLED'), ('UNLOCKED', 'CANCELLED')) THEN
+        RAISE EXCEPTION 'ILLEGAL_TRANSITION: withdrawal % cannot go from % to %', OLD.withdrawal_id, OLD.state, NEW.state
+            USING ERRCODE = 'LG003';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE OR REPLACE TRIGGER withdrawal_moves_legally BEFORE UPDATE ON ledger.withdrawal
+    FOR EACH ROW EXECUTE FUNCTION ledger._withdrawal_moves_legally();
+CREATE OR REPLACE TRIGGER withdrawal_stays BEFORE DELETE ON ledger.withdrawal
+    FOR EACH ROW EXECUTE FUNCTION ledger._refuse_change();
+CREATE OR REPLACE TRIGGER withdrawal_transfer_append_only BEFORE UPDATE OR DELETE ON ledger.withdrawal_transfer
+    FOR EACH ROW EXECUTE FUNCTION ledger._refuse_change();
+
+CREATE OR REPLACE FUNCTION ledger._withdrawal(p_id bigint, p_incarnation uuid DEFAULT NULL, p_claim_no bigint DEFAULT NULL)
+RETURNS ledger.withdrawal
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    w ledger.withdrawal;
+BEGIN
+    PERFORM ledger._enter();
+    PERFORM FROM ledger.account_state s WHERE s.account_id =
+        (SELECT q.account_id FROM ledger.withdrawal q WHERE q.withdrawal_id = p_id) FOR UPDATE;
+    SELECT * INTO w FROM ledger.withdrawal q WHERE q.withdrawal_id = p_id FOR UPDATE;
+    IF p_claim_no IS NOT NULL AND (w.claimed_by IS DISTINCT FROM p_incarnation OR w.claim_no <> p_claim_no
+                                   OR coalesce(w.claimed_until <= ledger.clock(), true)) THEN
+        RETURN NULL;
+    END IF;
+    RETURN w;
+END $$;
+COMMENT ON FUNCTION ledger._withdrawal(bigint, uuid, bigint) IS
+    'The row under its locks; nothing if the claim that was named is not this worker''s any more.';
+
+CREATE OR REPLACE FUNCTION ledger._withdrawal_is(w ledger.withdrawal, p_state text) RETURNS jsonb
+LANGUAGE sql IMMUTABLE
+AS $$ SELECT jsonb_build_object('status', 'ok', 'withdrawal_id', w.withdrawal_id, 'state', p_state) $$;
+
+CREATE OR REPLACE FUNCTION ledger._not_claimed() RETURNS jsonb
+LANGUAGE sql IMMUTABLE
+AS $$ SELECT ledger._refusal(0, 'STALE_ATTEMPT', 'the claim is not this worker''s any more; nothing was done') $$;
+
+CREATE OR REPLACE FUNCTION ledger._withdrawal_cannot(w ledger.withdrawal) RETURNS jsonb
+LANGUAGE sql IMMUTABLE
+AS $$
+    SELECT ledger._refusal(0, 'ILLEGAL_TRANSITION', format('withdrawal %s is %s%s; nothing was done', w.withdrawal_id, w.state,
+        CASE WHEN w.needs_person_since IS NOT NULL THEN ' and waits for a person' ELSE '' END))
+$$;
+
+CREATE OR REPLACE FUNCTION ledger._withdrawal_move(w ledger.withdrawal, p_to text, p_cause text, p_now timestamptz, p_detail jsonb DEFAULT '{}')
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    UPDATE ledger.withdrawal q SET state = p_to, state_at = p_now, cause = left(p_cause, 500), attempts = w.attempts,
+        fate_open = w.fate_open AND p_to IN ('SENDING', 'UNKNOWN'), last_deadline = w.last_deadline, reference = w.reference,
+        alarm_at = CASE WHEN p_to = 'DRAINING' THEN p_now + make_interval(secs => w.drain_ms / 1000.0)
+                        WHEN p_to = 'UNLOCKED' OR p_to = 'DEBITED' AND w.state = 'UNLOCKED'
+                            THEN p_now + make_interval(secs => w.alarm_ms / 1000.0)
+                        WHEN p_to IN ('DEBITED', 'SENDING', 'UNKNOWN') THEN w.alarm_at END,
+        needs_person_since = NULL, needs_person_why = NULL, next_at = p_now,
+        -- Each step is claimed anew; only a send keeps its claim until it is answered.
+        claimed_until = CASE WHEN p_to = 'SENDING' THEN q.claimed_until END
+    WHERE q.account_id = w.account_id AND q.withdrawal_id = w.withdrawal_id;
+    PERFORM ledger._journal(w.account_id, NULL, p_now, 'WITHDRAWAL_MOVED', NULL, NULL, w.state, p_to,
+        p_detail || jsonb_build_object('withdrawal', w.withdrawal_id, 'cause', left(p_cause, 500)));
+    RETURN ledger._withdrawal_is(w, p_to);
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger._withdrawal_book(w ledger.withdrawal, p_amount bigint, p_step text, p_now timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_key text := format('withdrawal:%s:%s', w.withdrawal_id, p_step);
+    v_note text := format('withdrawal %s to %s', w.withdrawal_id, w.destination);
+BEGIN
+    PERFORM ledger._book(w.account_id, 'collateral', p_amount, 0, 'withdrawal', 'movement:' || v_key, p_now, NULL, NULL, v_note, 'outside');
+    PERFORM ledger._journal(w.account_id, NULL, p_now, 'MOVEMENT', p_detail => jsonb_build_object('asset', 'collateral',
+        'amount', p_amount, 'cause', 'withdrawal', 'key', v_key, 'note', v_note, 'value', NULL));
+END $$;
+COMMENT ON FUNCTION ledger._withdrawal_book(ledger.withdrawal, bigint, text, timestamptz) IS
+    'A movement between the account and the outside; its key is of the withdrawal and the step, so that it is booked once.';
+
+CREATE OR REPLACE FUNCTION ledger._drained(p_account_id bigint) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    RETURN jsonb_build_object(
+        'open', (SELECT count(*) FROM ledger.orders o WHERE o.account_id = p_account_id
+                 AND o.state NOT IN ('FILLED', 'CANCELLED', 'EXPIRED', 'REJECTED', 'NOT_PLACED')),
+        'locked', coalesce((SELECT b.locked FROM ledger.balance b WHERE b.account_id = p_account_id AND b.asset = 'collateral'), 0),
+        'available', coalesce((SELECT b.available FROM ledger.balance b
+                               WHERE b.account_id = p_account_id AND b.asset = 'collateral'), 0));
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger.start_withdrawal(
+    p_account text, p_amount bigint, p_destination text, p_key text, p_why text, p_as text,
+    p_drain_ms bigint DEFAULT 120000, p_alarm_ms bigint DEFAULT 600000) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    a ledger.account;
+    w ledger.withdrawal;
+    v_now timestamptz;
+    v_there jsonb;
+BEGIN
+    PERFORM ledger._enter();
+    SELECT * INTO a FROM ledger.account q WHERE q.name = p_account;
+    IF a.account_id IS NULL THEN
+        RETURN ledger._refusal(0, 'UNKNOWN_ACCOUNT', 'there is no such account');
+    ELSIF p_key IS NULL OR octet_length(p_key) NOT BETWEEN 1 AND 200 THEN
+        RETURN ledger._refusal(0, 'BAD_KEY', 'the key must be text of 1 to 200 bytes');
+    ELSIF coalesce(p_amount, 0) <= 0 OR coalesce(p_why, '') = '' THEN
+        RETURN ledger._refusal(0, 'BAD_REQUEST', 'a withdrawal needs an amount above zero and a reason');
+    ELSIF coalesce(p_destination, '') !~ '^0x[0-9a-fA-F]{40}$' OR p_destination ~ '^0x0{40}$'
+          OR lower(p_destination) = lower(a.maker) THEN
+        RETURN ledger._refusal(0, 'BAD_REQUEST', 'the destination must be the address of another wallet (0x and 40 hex digits)');
+    ELSIF p_drain_ms IS NULL OR p_drain_ms NOT BETWEEN 1000 AND 86400000 OR p_alarm_ms IS NULL
+          OR p_alarm_ms NOT BETWEEN 1000 AND 86400000 THEN
+        RETURN ledger._refusal(0, 'BAD_VALIDITY', 'a person is called after 1 s to 24 h');
+    END IF;
+    PERFORM FROM ledger.account_state s WHERE s.account_id = a.account_id FOR UPDATE;
+    v_now := ledger.clock();
+    SELECT * INTO w FROM ledger.withdrawal q WHERE q.account_id = a.account_id AND q.key = p_key;
+    IF FOUND THEN
+        RETURN CASE WHEN (w.amount_micros, w.destination) = (p_amount, lower(p_destination))
+            THEN ledger._withdrawal_is(w, w.state) || jsonb_build_object('replay', true)
+            ELSE ledger._refusal(0, 'KEY_REUSED', 'the key belongs to another withdrawal; nothing was started') END;
+    END IF;
+    SELECT * INTO w FROM ledger.withdrawal q WHERE q.account_id = a.account_id AND q.state NOT IN ('DONE', 'COMPENSATED', 'CANCELLED');
+    v_there := ledger._drained(a.account_id);
+    IF w.withdrawal_id IS NOT NULL THEN
+        RETURN ledger._refusal(0, 'BUSY', format('withdrawal %s of this account is %s; nothing was started', w.withdrawal_id, w.state));
+    ELSIF (v_there ->> 'available')::bigint + (v_there ->> 'locked')::bigint < p_amount THEN
+        RETURN ledger._refusal(0, 'INSUFFICIENT_COLLATERAL', format('%s needed, %s available when everything is cancelled', p_amount,
+            (v_there ->> 'available')::bigint + (v_there ->> 'locked')::bigint));
+    END IF;
+    INSERT INTO ledger.withdrawal (account_id, key, amount_micros, destination, why, asked_by, asked_as, asked_at, drain_ms, alarm_ms,
+                                   state, state_at, next_at)
+    VALUES (a.account_id, p_key, p_amount, lower(p_destination), left(p_why, 500), session_user, left(coalesce(p_as, ''), 200), v_now,
+            p_drain_ms, p_alarm_ms, 'REQUESTED', v_now, v_now)
+    RETURNING * INTO w;
+    PERFORM ledger._journal(a.account_id, NULL, v_now, 'WITHDRAWAL_ASKED', NULL, NULL, NULL, 'REQUESTED', jsonb_build_object(
+        'withdrawal', w.withdrawal_id, 'amount', w.amount_micros, 'destination', w.destination, 'key', w.key, 'why', w.why,
+        'operator', w.asked_as));
+    RETURN ledger._withdrawal_is(w, 'REQUESTED') || jsonb_build_object('replay', false);
+END $$;
+COMMENT ON FUNCTION ledger.start_withdrawal(text, bigint, text, text, text, text, bigint, bigint) IS
+    'Asked once per key: the same key with the same amount and destination is a replay, with others it is refused.';
+
+CREATE OR REPLACE FUNCTION ledger.claim_withdrawals(p_incarnation uuid, p_accounts text[], p_lease_ms integer) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_now timestamptz := ledger.clock();
+    v_out jsonb;
+BEGIN
+    PERFORM ledger._enter();
+    WITH due AS (
+        SELECT q.account_id, q.withdrawal_id FROM ledger.withdrawal q
+        WHERE q.state NOT IN ('DONE', 'COMPENSATED', 'CANCELLED')
+          -- Further ahead than any of these times reaches, it was set before the clock went back.
+          AND (q.next_at <= v_now OR q.next_at > v_now + interval '5 minutes')
+          AND (q.claimed_until IS NULL OR q.claimed_until <= v_now OR q.claimed_until > v_now + interval '1 hour')
+          AND q.account_id IN (SELECT a.account_id FROM ledger.account a WHERE a.name = ANY (p_accounts))
+        ORDER BY q.next_at LIMIT 16 FOR UPDATE SKIP LOCKED
+    ), claimed AS (
+        UPDATE ledger.withdrawal q SET claimed_by = p_incarnation, claim_no = q.claim_no + 1,
+            claimed_until = v_now + make_interval(secs => least(greatest(p_lease_ms, 100), 600000) / 1000.0)
+        FROM due WHERE q.account_id = due.account_id AND q.withdrawal_id = due.withdrawal_id
+        RETURNING q.*)
+    SELECT coalesce(jsonb_agg(jsonb_build_object('withdrawal_id', w.withdrawal_id, 'account', a.name, 'claim_no', w.claim_no,
+        'state', w.state, 'amount_micros', w.amount_micros, 'destination', w.destination, 'attempts', w.attempts,
+        'reference', w.reference, 'needs_person', w.needs_person_since IS NOT NULL, 'alarm_due', coalesce(w.alarm_at <= v_now, false),
+        'since_attempt_ms', (SELECT floor(extract(epoch FROM v_now - max(t.ended_at)) * 1000)::bigint FROM ledger.withdrawal_attempt t
+                             WHERE t.account_id = w.account_id AND t.withdrawal_id = w.withdrawal_id),
+        'treasury', b.treasury, 'repeatable', b.repeatable, 'hash', b.hash,
+        'body', replace(encode(b.body, 'base64'), E'\n', '')) || ledger._drained(w.account_id)
+        ORDER BY w.withdrawal_id), '[]') INTO v_out
+    FROM claimed w JOIN ledger.account a USING (account_id)
+    LEFT JOIN ledger.withdrawal_transfer b USING (account_id, withdrawal_id);
+    RETURN v_out;
+END $$;
+COMMENT ON FUNCTION ledger.claim_withdrawals(uuid, text[], integer) IS
+    'What is due and nobody''s: claimed by a guarded update for p_lease_ms. Each step that is done gives the claim back.';
+
+CREATE OR REPLACE FUNCTION ledger.stop_for_withdrawal(p_id bigint, p_incarnation uuid, p_claim_no bigint) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    w ledger.withdrawal := ledger._withdrawal(p_id, p_incarnation, p_claim_no);
+BEGIN
+    RETURN CASE WHEN w.withdrawal_id IS NULL THEN ledger._not_claimed()
+        WHEN w.state <> 'REQUESTED' THEN ledger._withdrawal_cannot(w)
+        ELSE ledger._withdrawal_move(w, 'STOPPING', '', ledger.clock()) END;
+END $$;
+COMMENT ON FUNCTION ledger.stop_for_withdrawal(bigint, uuid, bigint) IS
+    'From its commit on no intent of the account is admitted or sent: both are decided under the account_state lock that this takes.';
+
+CREATE OR REPLACE FUNCTION ledger.drain_for_withdrawal(p_id bigint, p_incarnation uuid, p_claim_no bigint) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_account_id bigint := (SELECT q.account_id FROM ledger.withdrawal q WHERE q.withdrawal_id = p_id AND q.state <> 'REQUESTED');
+    v_locked bigint[];
+    w ledger.withdrawal;
+    o ledger.orders;
+    v_now timestamptz;
+    v_left jsonb;
+BEGIN
+    -- By condition, as the sweep: repeated until nothing is left that no cancel was asked of.
+    v_locked := ledger._lock_lanes(array(
+        SELECT q.order_id FROM ledger.orders q WHERE q.account_id = v_account_id AND q.cancel_asked_at IS NULL
+        AND q.state NOT IN ('FILLED', 'CANCELLED', 'EXPIRED', 'REJECTED', 'NOT_PLACED') ORDER BY q.order_id LIMIT 200));
+    w := ledger._withdrawal(p_id, p_incarnation, p_claim_no);
+    IF w.withdrawal_id IS NULL THEN
+        RETURN ledger._not_claimed();
+    ELSIF w.state NOT IN ('STOPPING', 'DRAINING') THEN
+        RETURN ledger._withdrawal_cannot(w);
+    END IF;
+    FOR o IN SELECT * FROM ledger.orders q WHERE q.order_id = ANY (v_locked) AND q.cancel_asked_at IS NULL LOOP
+        PERFORM ledger._cancel_one(o, format('withdrawal %s', p_id), ledger._lane_time(o.account_id, o.market_id));
+    END LOOP;
+    v_now := ledger.clock();
+    v_left := ledger._drained(w.account_id);
+    IF w.state = 'STOPPING' THEN
+        RETURN ledger._withdrawal_move(w, 'DRAINING', '', v_now, v_left) || v_left;
+    ELSIF w.needs_person_since IS NULL AND (v_left ->> 'open')::bigint = 0 AND (v_left ->> 'locked')::bigint = 0
+          AND (v_left ->> 'available')::bigint >= w.amount_micros AND w.alarm_at > v_now THEN
+        RETURN ledger._withdrawal_move(w, 'UNLOCKED', '', v_now, v_left) || v_left;
+    END IF;
+    RETURN ledger._withdrawal_is(w, w.state) || v_left;
+END $$;
+COMMENT ON FUNCTION ledger.drain_for_withdrawal(bigint, uuid, bigint) IS
+    'Asks for every cancel, and goes on only when no order is open, no collateral is locked, the amount is there, and in time.';
+
+CREATE OR REPLACE FUNCTION ledger.debit_withdrawal(p_id bigint, p_incarnation uuid, p_claim_no bigint, p_transfer jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    w ledger.withdrawal := ledger._withdrawal(p_id, p_incarnation, p_claim_no);
+    v_now timestamptz := ledger.clock();
+    v_left jsonb;
+BEGIN
+    IF w.withdrawal_id IS NULL THEN
+        RETURN ledger._not_claimed();
+    ELSIF w.state <> 'UNLOCKED' OR w.needs_person_since IS NOT NULL THEN
+        RETURN ledger._withdrawal_cannot(w);
+    END IF;
+    v_left := ledger._drained(w.account_id);
+    IF (v_left ->> 'open')::bigint > 0 OR (v_left ->> 'locked')::bigint > 0 OR (v_left ->> 'available')::bigint < w.amount_micros THEN
+        -- A fact has come in since: an order that was thought ended lives, or a fill took its price.
+        RETURN ledger._withdrawal_move(w, 'DRAINING', 'NOT_DRAINED', v_now, v_left);
+    END IF;
+    INSERT INTO ledger.withdrawal_transfer (account_id, withdrawal_id, treasury, repeatable, hash, body, prepared_at, prepared_by)
+    VALUES (w.account_id, w.withdrawal_id, p_transfer ->> 'treasury', (p_transfer ->> 'repeatable')::boolean, p_transfer ->> 'hash',
+            decode(p_transfer ->> 'body', 'base64'), v_now, p_incarnation);
+    PERFORM ledger._withdrawal_book(w, -w.amount_micros, 'debit', v_now);
+    RETURN ledger._withdrawal_move(w, 'DEBITED', '', v_now, jsonb_build_object('hash', p_transfer ->> 'hash',
+        'treasury', p_transfer ->> 'treasury', 'body', encode(sha256(decode(p_transfer ->> 'body', 'base64')), 'hex')));
+END $$;
+COMMENT ON FUNCTION ledger.debit_withdrawal(bigint, uuid, bigint, jsonb) IS
+    'The debit and the bytes {treasury, repeatable, hash, body (base64)} in one commit. Nothing has been sent by then.';
+
+CREATE OR REPLACE FUNCTION ledger.put_off_withdrawal(p_id bigint, p_incarnation uuid, p_claim_no bigint, p_ms bigint) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+BEGIN
+    PERFORM ledger._enter();
+    UPDATE ledger.withdrawal q SET claimed_until = NULL,
+        next_at = ledger.clock() + make_interval(secs => least(greatest(p_ms, 0), 60000) / 1000.0)
+    WHERE q.withdrawal_id = p_id AND q.claimed_by = p_incarnation AND q.claim_no = p_claim_no AND q.claimed_until IS NOT NULL;
+    RETURN FOUND;
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger.escalate_withdrawal(p_id bigint, p_incarnation uuid, p_claim_no bigint, p_why text) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    w ledger.withdrawal := ledger._withdrawal(p_id, p_incarnation, p_claim_no);
+    v_now timestamptz := ledger.clock();
+BEGIN
+    IF w.withdrawal_id IS NULL THEN
+        RETURN ledger._not_claimed();
+    ELSIF w.needs_person_since IS NULL THEN
+        UPDATE ledger.withdrawal q SET needs_person_since = v_now, needs_person_why = left(p_why, 500), next_at = v_now, claimed_until = NULL
+        WHERE q.account_id = w.account_id AND q.withdrawal_id = w.withdrawal_id;
+        PERFORM ledger._journal(w.account_id, NULL, v_now, 'WITHDRAWAL_ESCALATED', NULL, NULL, w.state, w.state,
+            jsonb_build_object('withdrawal', w.withdrawal_id, 'why', left(p_why, 500)));
+    END IF;
+    RETURN ledger._withdrawal_is(w, w.state);
+END $$;
+COMMENT ON FUNCTION ledger.escalate_withdrawal(bigint, uuid, bigint, text) IS
+    'Calls a person. Until one answers it goes no step further, and the account stays paused.';
+
+-- file: ledger/sql/functions/transfer.sql
+-- purpose: the transfer of a withdrawal: attempts, answers, what is seen of it, proof of failure, and the word of a person.
+-- locks:   account_state, the withdrawal, then its attempt and evidence.
+-- index:   primary keys.
+-- fence:   an answer needs the open attempt of its incarnation; a failure is believed only when no copy can be carried out any more.
+
+CREATE OR REPLACE FUNCTION ledger.open_transfer(
+    p_id bigint, p_incarnation uuid, p_claim_no bigint, p_request_ms bigint, p_valid_ms bigint) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    w ledger.withdrawal := ledger._withdrawal(p_id, p_incarnation, p_claim_no);
+    b ledger.withdrawal_transfer;
+    v_now timestamptz := ledger.clock();
+    v_send_by timestamptz := v_now + interval '2 seconds';
+BEGIN
+    SELECT * INTO b FROM ledger.withdrawal_transfer q WHERE q.account_id = w.account_id AND q.withdrawal_id = w.withdrawal_id;
+    IF w.withdrawal_id IS NULL THEN
+        RETURN ledger._not_claimed();
+    ELSIF w.state NOT IN ('DEBITED', 'UNKNOWN') OR w.needs_person_since IS NOT NULL OR b.body IS NULL THEN
+        RETURN ledger._withdrawal_cannot(w);
+    ELSIF NOT b.repeatable AND EXISTS (SELECT FROM ledger.withdrawal_attempt t WHERE t.account_id = w.account_id
+              AND t.withdrawal_id = w.withdrawal_id AND t.outcome <> 'not_sent') THEN
+        RETURN ledger._refusal(0, 'NOT_PROVEN', 'a copy may have left, and a second one could move the money twice; send nothing');
+    ELSIF coalesce(p_request_ms, 0) NOT BETWEEN 1 AND 600000 OR coalesce(p_valid_ms, -1) NOT BETWEEN 0 AND 86400000 THEN
+        RETURN ledger._refusal(0, 'BAD_REQUEST', 'how long a request and its bytes live is needed; send nothing');
+    END IF;
+    w.attempts := w.attempts + 1;
+    w.last_deadline := greatest(w.last_deadline, v_send_by + make_interval(secs => (p_request_ms + p_valid_ms) / 1000.0));
+    INSERT INTO ledger.withdrawal_attempt (account_id, withdrawal_id, attempt, incarnation, opened_at, send_by, deadline)
+    VALUES (w.account_id, w.withdrawal_id, w.attempts, p_incarnation, v_now, v_send_by, w.last_deadline);
+    RETURN ledger._withdrawal_move(w, 'SENDING', '', v_now, jsonb_build_object('attempt', w.attempts, 'deadline', w.last_deadline))
+        || jsonb_build_object('attempt', w.attempts, 'send_within_ms', 2000);
+END $$;
+COMMENT ON FUNCTION ledger.open_transfer(bigint, uuid, bigint, bigint, bigint) IS
+    'The stored bytes may leave only after this has returned ok, and only until send_within_ms after a monotonic clock reading '
+    'taken before the call. p_request_ms, p_valid_ms: how long the request lasts, and how long after it a copy may still be '
+    'carried out.';
+
+CREATE OR REPLACE FUNCTION ledger._transfer_evidence(w ledger.withdrawal, p_kind text, p_detail text, p_now timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    UPDATE ledger.withdrawal_evidence e SET times = e.times + 1, last_seen_at = p_now
+    WHERE e.account_id = w.account_id AND e.withdrawal_id = w.withdrawal_id AND e.kind = p_kind AND e.detail = left(p_detail, 2000)
+      AND e.evidence_id = (SELECT max(q.evidence_id) FROM ledger.withdrawal_evidence q
+                           WHERE q.account_id = w.account_id AND q.withdrawal_id = w.withdrawal_id);
+    IF NOT FOUND THEN
+        INSERT INTO ledger.withdrawal_evidence (account_id, withdrawal_id, kind, detail, seen_at, last_seen_at)
+        VALUES (w.account_id, w.withdrawal_id, p_kind, left(p_detail, 2000), p_now, p_now);
+    END IF;
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger._transfer_done(w ledger.withdrawal, p_cause text, p_now timestamptz) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    IF w.state = 'DONE' THEN
+        RETURN ledger._withdrawal_is(w, 'DONE');
+    ELSIF w.state = 'COMPENSATED' THEN
+        -- A fact is always booked. Somebody concluded what was not so: trading stops until a person has looked.
+        PERFORM ledger._withdrawal_book(w, -w.amount_micros, 'debit_again', p_now);
+    END IF;
+    IF w.state IN ('FAILED', 'COMPENSATED') THEN
+        PERFORM ledger._halt_once('account', w.account_id::text,
+            format('WITHDRAWAL_CAME_LATE: %s was carried out after it had been given up', w.withdrawal_id), p_now);
+    END IF;
+    RETURN ledger._withdrawal_move(w, 'DONE', p_cause, p_now);
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger.record_transfer(
+    p_id bigint, p_incarnation uuid, p_attempt integer, p_outcome text, p_code text, p_answer text, p_reference text) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    w ledger.withdrawal := ledger._withdrawal(p_id);
+    v_now timestamptz := ledger.clock();
+    v_code text := left(coalesce(p_code, ''), 200);
+BEGIN
+    IF w.withdrawal_id IS NULL OR p_outcome NOT IN ('done', 'accepted', 'refused', 'not_sent', 'unsure') THEN
+        RETURN ledger._refusal(0, 'BAD_REQUEST', 'no such withdrawal or outcome; nothing was recorded');
+    END IF;
+    UPDATE ledger.withdrawal_attempt t SET outcome = p_outcome, code = v_code, answer = left(coalesce(p_answer, ''), 8192), ended_at = v_now
+    WHERE t.account_id = w.account_id AND t.withdrawal_id = w.withdrawal_id AND t.attempt = p_attempt
+      AND t.incarnation = p_incarnation AND t.outcome = 'open';
+    IF NOT FOUND OR w.state <> 'SENDING' THEN
+        PERFORM ledger._transfer_evidence(w, 'late_answer', format('attempt %s: %s %s %s', p_attempt, p_outcome, v_code, p_answer), v_now);
+        UPDATE ledger.withdrawal q SET reference = coalesce(q.reference, left(p_reference, 200))
+        WHERE q.account_id = w.account_id AND q.withdrawal_id = w.withdrawal_id;
+        IF p_outcome = 'done' AND w.attempts > 0 THEN
+            w.reference := coalesce(w.reference, left(p_reference, 200));
+            RETURN ledger._transfer_done(w, 'LATE_ANSWER', v_now);
+        END IF;
+        RETURN ledger._refusal(0, 'STALE_ATTEMPT', 'this attempt is not open for this worker; kept as evidence');
+    END IF;
+    w.reference := coalesce(left(p_reference, 200), w.reference);
+    w.fate_open := w.fate_open OR p_outcome IN ('accepted', 'unsure');
+    RETURN CASE
+        WHEN p_outcome = 'done' THEN ledger._transfer_done(w, v_code, v_now)
+        -- A refusal of this copy proves nothing about an earlier one.
+        WHEN w.fate_open THEN ledger._withdrawal_move(w, 'UNKNOWN', v_code, v_now, jsonb_build_object('outcome', p_outcome))
+        WHEN p_outcome = 'refused' THEN ledger._withdrawal_move(w, 'FAILED', v_code, v_now, jsonb_build_object('proof', 'refused'))
+        ELSE ledger._withdrawal_move(w, 'DEBITED', v_code, v_now, jsonb_build_object('outcome', p_outcome)) END;
+END $$;
+COMMENT ON FUNCTION ledger.record_transfer(bigint, uuid, integer, text, text, text, text) IS
+    'How an attempt ended: done, accepted (not carried out yet), refused (proof that this copy moves nothing), not_sent, unsure. '
+    'Whatever is in doubt becomes UNKNOWN and stays debited.';
+
+CREATE OR REPLACE FUNCTION ledger.lapse_transfer(p_id bigint, p_incarnation uuid, p_claim_no bigint) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    w ledger.withdrawal := ledger._withdrawal(p_id, p_incarnation, p_claim_no);
+    v_now timestamptz := ledger.clock();
+BEGIN
+    IF w.withdrawal_id IS NULL THEN
+        RETURN ledger._not_claimed();
+    ELSIF w.state <> 'SENDING' THEN
+        RETURN ledger._withdrawal_cannot(w);
+    END IF;
+    UPDATE ledger.withdrawal_attempt t SET outcome = 'lapsed', ended_at = v_now
+    WHERE t.account_id = w.account_id AND t.withdrawal_id = w.withdrawal_id AND t.outcome = 'open';
+    w.fate_open := true;
+    RETURN ledger._withdrawal_move(w, 'UNKNOWN', 'CLAIM_LAPSED', v_now);
+END $$;
+COMMENT ON FUNCTION ledger.lapse_transfer(bigint, uuid, bigint) IS
+    'Whoever was sending has lost its claim without an answer: the transfer may have left or not.';
+
+CREATE OR REPLACE FUNCTION ledger._may_still_arrive(w ledger.withdrawal, p_now timestamptz) RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    RETURN coalesce(w.last_deadline >= p_now, false) OR EXISTS (SELECT FROM ledger.withdrawal_attempt t
+        WHERE t.account_id = w.account_id AND t.withdrawal_id = w.withdrawal_id AND t.outcome = 'open' AND t.deadline >= p_now);
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger.note_transfer(
+    p_id bigint, p_incarnation uuid, p_claim_no bigint, p_finding text, p_proof boolean, p_detail text, p_reference text) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    w ledger.withdrawal := ledger._withdrawal(p_id, p_incarnation, p_claim_no);
+    v_now timestamptz := ledger.clock();
+BEGIN
+    IF w.withdrawal_id IS NULL THEN
+        RETURN ledger._not_claimed();
+    ELSIF w.state <> 'UNKNOWN' OR p_finding NOT IN ('done', 'failed', 'pending', 'absent', 'unread') THEN
+        RETURN ledger._withdrawal_cannot(w);
+    END IF;
+    PERFORM ledger._transfer_evidence(w, p_finding, coalesce(p_detail, ''), v_now);
+    w.reference := coalesce(w.reference, left(p_reference, 200));
+    IF p_finding = 'done' THEN
+        RETURN ledger._transfer_done(w, 'SEEN', v_now);
+    ELSIF p_finding IN ('failed', 'absent') AND p_proof AND NOT ledger._may_still_arrive(w, v_now) THEN
+        RETURN ledger._withdrawal_move(w, 'FAILED', 'PROVEN_' || upper(p_finding), v_now, jsonb_build_object('proof', p_finding));
+    END IF;
+    UPDATE ledger.withdrawal q SET reference = w.reference WHERE q.account_id = w.account_id AND q.withdrawal_id = w.withdrawal_id;
+    RETURN ledger._withdrawal_is(w, w.state);
+END $$;
+COMMENT ON FUNCTION ledger.note_transfer(bigint, uuid, bigint, text, boolean, text, text) IS
+    'What a look-up found. failed and absent end it only where the read is proof (p_proof) and no copy can still be carried out.';
+
+CREATE OR REPLACE FUNCTION ledger._compensate(w ledger.withdrawal, p_now timestamptz) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    w.state := 'FAILED';
+    PERFORM ledger._withdrawal_book(w, w.amount_micros, 'credit', p_now);
+    RETURN ledger._withdrawal_move(w, 'COMPENSATED', '', p_now);
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger.compensate_withdrawal(p_id bigint, p_incarnation uuid, p_claim_no bigint) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    w ledger.withdrawal := ledger._withdrawal(p_id, p_incarnation, p_claim_no);
+BEGIN
+    RETURN CASE WHEN w.withdrawal_id IS NULL THEN ledger._not_claimed()
+        WHEN w.state <> 'FAILED' THEN ledger._withdrawal_cannot(w) ELSE ledger._compensate(w, ledger.clock()) END;
+END $$;
+COMMENT ON FUNCTION ledger.compensate_withdrawal(bigint, uuid, bigint) IS 'Gives the money back, once: FAILED is reached by proof alone.';
+
+CREATE OR REPLACE FUNCTION ledger.cancel_withdrawal(p_id bigint, p_why text, p_as text) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    w ledger.withdrawal := ledger._withdrawal(p_id);
+    v_now timestamptz := ledger.clock();
+    v_who jsonb := jsonb_build_object('why', left(p_why, 500), 'operator', left(coalesce(p_as, ''), 200));
+BEGIN
+    IF w.withdrawal_id IS NULL OR coalesce(p_why, '') = '' THEN
+        RETURN ledger._refusal(0, 'BAD_REQUEST', CASE WHEN w.withdrawal_id IS NULL THEN 'there is no such withdrawal'
+            ELSE 'cancelling needs a reason' END || '; nothing was changed');
+    ELSIF w.state = 'CANCELLED' THEN
+        RETURN ledger._withdrawal_is(w, 'CANCELLED');
+    ELSIF w.state IN ('DONE', 'COMPENSATED') THEN
+        RETURN ledger._refusal(0, 'ALREADY_ENDED', format('withdrawal %s is %s; nothing was changed', p_id, w.state));
+    ELSIF w.state IN ('REQUESTED', 'STOPPING', 'DRAINING', 'UNLOCKED') THEN
+        RETURN ledger._withdrawal_move(w, 'CANCELLED', 'CANCEL_ASKED', v_now, v_who);
+    ELSIF w.state = 'DEBITED' THEN
+        -- No attempt was opened, or each is known not to have left: that is proof.
+        PERFORM ledger._withdrawal_move(w, 'FAILED', 'CANCEL_ASKED', v_now, v_who || '{"proof": "not_sent"}');
+        RETURN ledger._compensate(w, v_now);
+    END IF;
+    RETURN ledger._refusal(0, 'NOT_PROVEN', format('withdrawal %s is %s: its transfer may have left; nothing was changed', p_id, w.state));
+END $$;
+COMMENT ON FUNCTION ledger.cancel_withdrawal(bigint, text, text) IS
+    'Before anything was sent. The pause ends with it; a debit is given back in the same commit. Safe to repeat.';
+
+CREATE OR REPLACE FUNCTION ledger.resolve_withdrawal(p_id bigint, p_as text, p_why text, p_operator text) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    w ledger.withdrawal := ledger._withdrawal(p_id);
+    v_now timestamptz := ledger.clock();
+    v_who jsonb := jsonb_build_object('as', p_as, 'why', left(p_why, 500), 'operator', left(coalesce(p_operator, ''), 200));
+BEGIN
+    IF w.withdrawal_id IS NULL OR coalesce(p_why, '') = '' OR coalesce(p_as, '') NOT IN ('done', 'failed', 'continue') THEN
+        RETURN ledger._refusal(0, 'BAD_REQUEST', CASE WHEN w.withdrawal_id IS NULL THEN 'there is no such withdrawal'
+            ELSE 'resolve as done, failed or continue, and say why' END || '; nothing was changed');
+    ELSIF w.state IN ('DONE', 'COMPENSATED', 'CANCELLED') THEN
+        RETURN ledger._refusal(0, 'ALREADY_ENDED', format('withdrawal %s is %s; nothing was changed', p_id, w.state));
+    ELSIF p_as = 'continue' AND w.needs_person_since IS NULL OR p_as <> 'continue' AND w.state NOT IN ('UNKNOWN', 'SENDING') THEN
+        RETURN ledger._withdrawal_cannot(w);
+    ELSIF p_as <> 'continue' AND (w.state = 'SENDING' OR p_as = 'failed') AND ledger._may_still_arrive(w, v_now) THEN
+        RETURN ledger._refusal(0, 'NOT_PROVEN', format('a copy may still be carried out until %s; nothing was changed', w.last_deadline));
+    END IF;
+    PERFORM ledger._transfer_evidence(w, 'operator', format('%s: %s: %s', p_operator, p_as, p_why), v_now);
+    IF p_as = 'continue' THEN
+        UPDATE ledger.withdrawal q SET needs_person_since = NULL, needs_person_why = NULL, next_at = v_now,
+            alarm_at = v_now + make_interval(secs => CASE w.state WHEN 'DRAINING' THEN w.drain_ms ELSE w.alarm_ms END / 1000.0)
+        WHERE q.account_id = w.account_id AND q.withdrawal_id = w.withdrawal_id;
+        PERFORM ledger._journal(w.account_id, NULL, v_now, 'WITHDRAWAL_CONTINUED', NULL, NULL, w.state, w.state,
+            v_who || jsonb_build_object('withdrawal', w.withdrawal_id));
+        RETURN ledger._withdrawal_is(w, w.state);
+    END IF;
+    UPDATE ledger.withdrawal_attempt t SET outcome = 'lapsed', ended_at = v_now
+    WHERE t.account_id = w.account_id AND t.withdrawal_id = w.withdrawal_id AND t.outcome = 'open';
+    IF p_as = 'done' THEN
+        RETURN ledger._withdrawal_move(w, 'DONE', 'OPERATOR', v_now, v_who);
+    END IF;
+    PERFORM ledger._withdrawal_move(w, 'FAILED', 'OPERATOR', v_now, v_who || '{"proof": "operator"}');
+    RETURN ledger._compensate(w, v_now);
+END $$;
+COMMENT ON FUNCTION ledger.resolve_withdrawal(bigint, text, text, text) IS
+    'A person who has looked says it is done, or that it failed (only once no copy can be carried out: the money is given back), '
+    'or lets what waits for a person go on with its time anew.';
 
 -- file: ledger/sql/functions/risk.sql
 -- purpose: every limit of a reservation beyond caps and bursts: what it costs, when, how often, at which price, against whom.
@@ -1462,17 +2211,22 @@ DECLARE
     p ledger.pool;
     v_cost bigint;
     v_shares bigint;
+    v_over boolean;
 BEGIN
     INSERT INTO ledger.loan (account_id, scope, scope_id) VALUES (p_account_id, p_scope, p_scope_id) ON CONFLICT DO NOTHING;
     SELECT * INTO l FROM ledger.loan x
     WHERE x.account_id = p_account_id AND x.scope = p_scope AND x.scope_id = p_scope_id FOR UPDATE;
-    v_cost := greatest(p_cost - l.cost_micros, 0);
-    v_shares := greatest(p_shares - l.shares_micros, 0);
-    IF (t.max_cost_micros IS NULL OR v_cost = 0) AND (t.max_shares_micros IS NULL OR v_shares = 0) THEN
+    SELECT * INTO p FROM ledger.pool x WHERE x.scope = p_scope AND x.scope_id = p_scope_id;
+    v_over := coalesce(p.lent_cost_micros > t.max_cost_micros, false) OR coalesce(p.lent_shares_micros > t.max_shares_micros, false);
+    IF NOT v_over AND (t.max_cost_micros IS NULL OR p_cost <= l.cost_micros)
+       AND (t.max_shares_micros IS NULL OR p_shares <= l.shares_micros) THEN
         RETURN true;
     END IF;
     INSERT INTO ledger.pool (scope, scope_id) VALUES (p_scope, p_scope_id) ON CONFLICT DO NOTHING;
     SELECT * INTO p FROM ledger.pool x WHERE x.scope = p_scope AND x.scope_id = p_scope_id FOR UPDATE;
+    -- Where facts took more than the cap, what is lent and not used is no room either.
+    v_cost := CASE WHEN v_over THEN p_cost - l.cost_micros ELSE greatest(p_cost - l.cost_micros, 0) END;
+    v_shares := CASE WHEN v_over THEN p_shares - l.shares_micros ELSE greatest(p_shares - l.shares_micros, 0) END;
     IF p.lent_cost_micros + v_cost > t.max_cost_micros OR p.lent_shares_micros + v_shares > t.max_shares_micros THEN
         p := ledger._call_in(p, p_account_id);
     END IF;
@@ -1523,15 +2277,18 @@ AS $$
 DECLARE
     x record;
     l ledger.loan;
+    t ledger.total_limits;
     u record;
 BEGIN
-    FOR x IN SELECT p.scope, p.scope_id FROM ledger.pool p
-        WHERE p.scope = 'global' OR p.scope = 'group' AND p.scope_id = p_group
-           OR p.scope = 'live' AND ledger._is_live(p_account_id)
-        ORDER BY p.scope, p.scope_id
+    FOR x IN SELECT q.scope, q.scope_id FROM (VALUES ('global', ''), ('group', p_group),
+            ('live', CASE WHEN ledger._is_live(p_account_id) THEN '' END)) q (scope, scope_id)
+        WHERE q.scope_id IS NOT NULL ORDER BY q.scope, q.scope_id
     LOOP
+        t := ledger._totals(x.scope, x.scope_id);
+        CONTINUE WHEN t.max_cost_micros IS NULL AND t.max_shares_micros IS NULL;
         u := ledger._used(p_account_id, x.scope, x.scope_id);
         INSERT INTO ledger.loan (account_id, scope, scope_id) VALUES (p_account_id, x.scope, x.scope_id) ON CONFLICT DO NOTHING;
+        INSERT INTO ledger.pool (scope, scope_id) VALUES (x.scope, x.scope_id) ON CONFLICT DO NOTHING;
         SELECT * INTO l FROM ledger.loan q
         WHERE q.account_id = p_account_id AND q.scope = x.scope AND q.scope_id = x.scope_id FOR UPDATE;
         CONTINUE WHEN l.cost_micros >= u.cost AND l.shares_micros >= u.shares;
@@ -2001,7 +2758,7 @@ COMMENT ON FUNCTION ledger.reset_breaker(text, text, text) IS
 CREATE OR REPLACE FUNCTION ledger._halted_by(p_account_id bigint, p_market_id bigint) RETURNS text
 LANGUAGE sql VOLATILE
 AS $$
-    SELECT h.scope || CASE WHEN h.scope_id = '' THEN '' ELSE ':' || h.scope_id END || ' (' || h.why || ')'
+    SELECT coalesce((SELECT h.scope || CASE WHEN h.scope_id = '' THEN '' ELSE ':' || h.scope_id END || ' (' || h.why || ')'
     FROM ledger.halt h
     WHERE h.cleared_at IS NULL
       AND (h.scope = 'global'
@@ -2009,11 +2766,11 @@ AS $$
            OR h.scope = 'market' AND h.scope_id = p_market_id::text
            OR h.scope = 'group' AND h.scope_id =
               (SELECT m.group_key FROM ledger.market m WHERE m.market_id = p_market_id))
-    ORDER BY h.halt_id LIMIT 1
+    ORDER BY h.halt_id LIMIT 1), ledger._paused_by(p_account_id))
 $$;
 COMMENT ON FUNCTION ledger._halted_by(bigint, bigint) IS
-    'The first standing halt that covers the market for the account, as text, or NULL. VOLATILE: it must see '
-    'what was committed while the caller waited for its lock.';
+    'The first standing halt that covers the market for the account, else the withdrawal that pauses the account, as text, or '
+    'NULL. VOLATILE: it must see what was committed while the caller waited for its lock.';
 
 CREATE OR REPLACE FUNCTION ledger._add_halt(p_scope text, p_scope_id text, p_why text, p_as text, p_now timestamptz) RETURNS bigint
 LANGUAGE plpgsql VOLATILE
@@ -2261,7 +3018,7 @@ END $$;
 CREATE OR REPLACE FUNCTION ledger._book(
     p_account_id bigint, p_asset text, p_available bigint, p_locked bigint, p_cause text, p_key text,
     p_at timestamptz, p_order_id bigint DEFAULT NULL, p_trade_id text DEFAULT NULL, p_note text DEFAULT NULL,
-    p_contra text DEFAULT 'venue', p_fee bigint DEFAULT 0)
+    p_contra text DEFAULT 'venue', p_fee bigint DEFAULT 0, p_value bigint DEFAULT NULL)
 RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
@@ -2286,16 +3043,16 @@ BEGIN
     UPDATE ledger.account_state SET entry_seq = entry_seq + 1
     WHERE account_id = p_account_id RETURNING entry_seq INTO v_seq;
     INSERT INTO ledger.balance_entry (account_id, entry_seq, asset, cause, entry_key, available_delta, locked_delta,
-                                      order_id, trade_id, note, at, contra, contra_delta, fee_delta)
+                                      order_id, trade_id, note, at, contra, contra_delta, fee_delta, value_micros)
     VALUES (p_account_id, v_seq, p_asset, p_cause, p_key, p_available, p_locked,
-            p_order_id, p_trade_id, p_note, p_at, p_contra, v_contra, p_fee);
+            p_order_id, p_trade_id, p_note, p_at, p_contra, v_contra, p_fee, p_value);
     IF v_available < 0 AND p_available < 0 THEN
         -- Holds are checked before they are taken, so only a fact leads here: it is booked, and trading stops.
         PERFORM ledger._halt_once('account', p_account_id::text,
             format('NEGATIVE_BALANCE: %s of %s after %s', v_available, p_asset, p_cause), p_at);
     END IF;
 END $$;
-COMMENT ON FUNCTION ledger._book(bigint, text, bigint, bigint, text, text, timestamptz, bigint, text, text, text, bigint) IS
+COMMENT ON FUNCTION ledger._book(bigint, text, bigint, bigint, text, text, timestamptz, bigint, text, text, text, bigint, bigint) IS
     'One movement, once: both sides of it in one row, whose deltas are zero together. p_fee is the part that went to fees.';
 
 CREATE OR REPLACE FUNCTION ledger._book_contra(p_account_id bigint, p_asset text, p_contra text, p_amount bigint) RETURNS void
@@ -2840,6 +3597,45 @@ END $$;
 COMMENT ON FUNCTION ledger.release_pending(jsonb) IS
     'Items {order_id, cause}. Releases what was never sent; repeating it changes nothing; refuses what may be at the venue.';
 
+-- file: ledger/sql/functions/liquidity.sql
+-- purpose: whether a fill made or took liquidity, and how that is known.
+-- locks:   none; the caller holds the lane. A book is what it was.
+-- index:   book by primary key.
+-- fence:   a function of the order as admitted and of the fill as first booked: any order of arrival gives the same.
+
+CREATE OR REPLACE FUNCTION ledger._crosses(r ledger.request, l ledger.limits) RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    b ledger.book := ledger._book_of(r.market_id, r.outcome, l.book_age_ms);
+BEGIN
+    -- An empty side cannot be crossed; without a good book nobody knows.
+    RETURN CASE WHEN b.market_id IS NULL THEN NULL
+        WHEN r.side = 'BUY' THEN coalesce(r.price_micros >= b.asks[1], false)
+        ELSE coalesce(r.price_micros <= b.bids[1], false) END;
+END $$;
+COMMENT ON FUNCTION ledger._crosses(ledger.request, ledger.limits) IS
+    'Whether the order would trade at once with the last good book; NULL without one.';
+
+CREATE OR REPLACE FUNCTION ledger._classified(INOUT f ledger.fill, o ledger.orders)
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+BEGIN
+    -- What rests of an order that crossed makes liquidity later. Of its fills those took for certain that got a better price
+    -- than the order's own (a maker trades at its own price), and those that not even the venue calls a maker's.
+    f.liquidity_source := CASE
+        WHEN o.post_only THEN 'post_only'
+        WHEN o.order_type IN ('FOK', 'FAK') THEN 'crossing'
+        WHEN o.crossed AND (NOT f.is_maker OR CASE o.side WHEN 'BUY' THEN f.price_micros < o.price_micros
+                                                          ELSE f.price_micros > o.price_micros END) THEN 'crossing'
+        ELSE 'venue_flag' END;
+    f.liquidity := CASE WHEN f.liquidity_source = 'post_only' OR f.liquidity_source = 'venue_flag' AND f.is_maker THEN 'maker'
+        ELSE 'taker' END;
+END $$;
+COMMENT ON FUNCTION ledger._classified(ledger.fill, ledger.orders) IS
+    'The fill with its liquidity, by the first of these that tells: a post-only order only makes; an order that cannot rest, or '
+    'crossed the last good book, takes; the venue''s flag.';
+
 -- file: ledger/sql/functions/facts.sql
 -- purpose: book what happened at the venue: what an order looks like there, and our part of each trade.
 -- locks:   exposure, account_state, orders (_lock_lanes), then the fill row. Facts about ids nobody knows lock only account_state.
@@ -3069,6 +3865,7 @@ BEGIN
         UPDATE ledger.exposure e SET sold[i] = e.sold[i] + v_size, sold_cost[i] = e.sold_cost[i] + v_cash
         WHERE e.account_id = o.account_id AND e.market_id = o.market_id;
     END IF;
+    UPDATE ledger.account_state s SET traded_net = s.traded_net + v_cash WHERE s.account_id = o.account_id AND v_cash <> 0;
 END $$;
 COMMENT ON FUNCTION ledger._count_cost(ledger.orders, ledger.fill, ledger.fill) IS
     'What a fill contributes to the cost counters is a function of its row: the difference is counted. A new one has no old.';
@@ -3090,7 +3887,7 @@ BEGIN
         THEN to_timestamp(ledger._whole(x -> 'matched_at_ms') / 1000.0) END, p_now);
     f.settlement := 'provisional';
     f.raw_status := coalesce(x ->> 'raw_status', x ->> 'status', '');
-    RETURN f;
+    RETURN ledger._classified(f, o);
 END $$;
 
 CREATE OR REPLACE FUNCTION ledger._hear(INOUT f ledger.fill, x jsonb, p_now timestamptz)
@@ -4002,6 +4799,10 @@ BEGIN
             + coalesce((SELECT sum(CASE o.side WHEN 'BUY' THEN r.held_micros ELSE ledger.cost_of(1000000, r.held_micros) END)
                         FROM ledger.reservation r JOIN ledger.orders o USING (account_id, order_id)
                         WHERE r.account_id = v_account_id AND r.phase <> 'released'), 0)
+            -- And what is withdrawn was taken off before it left, and may come back.
+            + coalesce((SELECT sum(w.amount_micros) FROM ledger.withdrawal w WHERE w.account_id = v_account_id
+                        AND (w.state IN ('DEBITED', 'SENDING', 'UNKNOWN', 'FAILED')
+                             OR w.state IN ('DONE', 'COMPENSATED') AND w.state_at > v_now - v_lag)), 0)
         ELSE
             coalesce((SELECT sum(f.size_micros) FROM ledger.fill f JOIN ledger.orders o USING (account_id, order_id)
                       WHERE f.account_id = v_account_id AND o.token_id = t.asset
@@ -4676,6 +5477,271 @@ BEGIN
     RETURN v_count;
 END $$;
 
+-- file: ledger/sql/functions/pnl.sql
+-- purpose: what trading has brought, marked by the book each minute; halts on daily and rolling loss; smaller sizes in a drawdown.
+-- locks:   one row of loss_watch (SKIP LOCKED: a second sweep goes home), then marks; account_state rows last, with SKIP LOCKED:
+--          a halt must not wait behind whoever sits on a hot row.
+-- index:   exposure_open_positions, equity_mark by primary key and equity_mark_highest, book and limits by primary key.
+-- fence:   a mark is written once per account and minute; a loss that was told halts again only when it has grown by the limit.
+-- What is read grows with open positions and the marks of a day, not with history: closed lanes are in account_state.traded_net.
+
+CREATE OR REPLACE FUNCTION ledger._equities() RETURNS TABLE (
+    account_id bigint, realised bigint, unrealised bigint, fees bigint, stale integer)
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_clock timestamptz := ledger.clock();
+BEGIN
+    -- One statement, so one snapshot: what moved between two lanes or accounts is counted once.
+    RETURN QUERY
+    SELECT s.account_id, (s.traded_net + coalesce(sum(q.basis), 0))::bigint, coalesce(sum(q.value - q.basis), 0)::bigint,
+        coalesce((SELECT c.amount FROM ledger.contra_balance c
+                  WHERE c.account_id = s.account_id AND c.asset = 'collateral' AND c.contra = 'fees'), 0),
+        (count(DISTINCT q.market_id) FILTER (WHERE q.stale))::integer
+    FROM ledger.account_state s LEFT JOIN LATERAL (
+        SELECT e.market_id, ledger._basis(e, i.n) AS basis,
+            coalesce(floor((e.bought[i.n] - e.sold[i.n])::numeric * b.middle / 1000000)::bigint, ledger._basis(e, i.n)) AS value,
+            coalesce(b.at <= v_clock - make_interval(secs => l.book_age_ms / 1000.0), true) AS stale
+        FROM ledger.exposure e CROSS JOIN (VALUES (1), (2)) i (n)
+        CROSS JOIN LATERAL ledger._effective_limits(e.account_id, e.market_id) l
+        LEFT JOIN LATERAL (
+            SELECT ledger._middle(k) AS middle, k.at FROM ledger.book k
+            WHERE k.market_id = e.market_id AND k.outcome = i.n - 1 AND coalesce(k.bids[1] < k.asks[1], true)
+              AND coalesce(k.bids[1], k.asks[1]) IS NOT NULL) b ON true
+        WHERE e.account_id = s.account_id AND e.bought <> e.sold AND e.bought[i.n] <> e.sold[i.n]) q ON true
+    GROUP BY s.account_id, s.traded_net
+    ORDER BY s.account_id;
+END $$;
+COMMENT ON FUNCTION ledger._equities() IS
+    'Each account''s profit so far: realised, and unrealised by the middle of the last good book, at cost where there is none.';
+
+CREATE OR REPLACE FUNCTION ledger._mark_account(
+    p_account_id bigint, p_realised bigint, p_unrealised bigint, p_fees bigint, p_stale integer, p_now timestamptz) RETURNS integer
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_midnight timestamptz := date_trunc('day', p_now, 'UTC');
+    v_last ledger.equity_mark;
+    v_found integer := 0;
+BEGIN
+    IF NOT EXISTS (SELECT FROM ledger.equity_mark x WHERE x.account_id = p_account_id AND x.at = v_midnight) THEN
+        SELECT * INTO v_last FROM ledger.equity_mark x WHERE x.account_id = p_account_id AND x.at < v_midnight ORDER BY x.at DESC LIMIT 1;
+        IF p_now >= v_midnight + interval '2 minutes' AND NOT FOUND AND EXISTS (
+            SELECT FROM ledger.account a WHERE a.account_id = p_account_id AND a.created_at > v_midnight) THEN
+            -- It was opened today: it began with nothing, whatever it has lost before anybody looked.
+            v_last := ROW(p_account_id, v_midnight, 0, 0, 0, 0, 0);
+        ELSIF p_now < v_midnight + interval '2 minutes' OR v_last.account_id IS NULL THEN
+            v_last := ROW(p_account_id, v_midnight, p_realised + p_unrealised, p_realised, p_unrealised, p_fees, p_stale);
+        END IF;
+        -- Nobody looked at midnight: what was seen last before it stands, so that a night without a worker hides no loss.
+        v_last.at := v_midnight;
+        INSERT INTO ledger.equity_mark SELECT v_last.*;
+        PERFORM ledger._prune_marks(p_account_id, p_now);
+        v_found := 1;
+    END IF;
+    SELECT * INTO v_last FROM ledger.equity_mark x WHERE x.account_id = p_account_id AND x.at <= p_now ORDER BY x.at DESC LIMIT 1;
+    IF (v_last.equity_micros, v_last.realised_micros, v_last.fees_micros, v_last.stale_markets)
+       IS DISTINCT FROM (p_realised + p_unrealised, p_realised, p_fees, p_stale) THEN
+        INSERT INTO ledger.equity_mark (account_id, at, equity_micros, realised_micros, unrealised_micros, fees_micros, stale_markets)
+        VALUES (p_account_id, date_trunc('minute', p_now, 'UTC'), p_realised + p_unrealised, p_realised, p_unrealised, p_fees, p_stale)
+        ON CONFLICT DO NOTHING;
+        v_found := v_found + FOUND::integer;
+    END IF;
+    RETURN v_found;
+END $$;
+COMMENT ON FUNCTION ledger._mark_account(bigint, bigint, bigint, bigint, integer, timestamptz) IS
+    'Writes the mark of this minute, unless it is there or nothing has changed since the last, and that of midnight. The first '
+    'mark of a minute stands, also if the clock steps back into it.';
+
+CREATE OR REPLACE FUNCTION ledger._prune_marks(p_account_id bigint, p_now timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_days integer := coalesce((SELECT s.value::integer FROM ledger.setting s
+        WHERE s.name = 'keep_equity_minutes_days' AND s.value ~ '^[0-9]{1,5}$'), 7);
+    -- Two days at least: the rolling loss looks at the last one.
+    v_before timestamptz := p_now - make_interval(days => greatest(v_days, 2));
+BEGIN
+    IF p_account_id IS NULL THEN
+        DELETE FROM ledger.total_mark x WHERE x.at < v_before AND x.at <> date_trunc('day', x.at, 'UTC');
+    ELSE
+        DELETE FROM ledger.equity_mark x
+        WHERE x.account_id = p_account_id AND x.at < v_before AND x.at <> date_trunc('day', x.at, 'UTC');
+    END IF;
+END $$;
+COMMENT ON FUNCTION ledger._prune_marks(bigint, timestamptz) IS 'Once a day: of days long past only midnight is kept. NULL: of the sums.';
+
+CREATE OR REPLACE FUNCTION ledger._rolling_peak(p_account_id bigint, p_now timestamptz) RETURNS bigint
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_peak bigint;
+BEGIN
+    -- Also what stood when the 24 hours began; also marks ahead of the clock, which has stepped back since.
+    IF p_account_id IS NULL THEN
+        SELECT max(x.equity_micros) INTO v_peak FROM ledger.total_mark x
+        WHERE x.at BETWEEN coalesce((SELECT max(y.at) FROM ledger.total_mark y WHERE y.at <= p_now - interval '24 hours'), '-infinity')
+          AND p_now + interval '24 hours';
+    ELSE
+        SELECT max(x.equity_micros) INTO v_peak FROM ledger.equity_mark x
+        WHERE x.account_id = p_account_id
+          AND x.at BETWEEN coalesce((SELECT max(y.at) FROM ledger.equity_mark y
+                                     WHERE y.account_id = p_account_id AND y.at <= p_now - interval '24 hours'), '-infinity')
+          AND p_now + interval '24 hours';
+    END IF;
+    RETURN v_peak;
+END $$;
+COMMENT ON FUNCTION ledger._rolling_peak(bigint, timestamptz) IS 'The highest equity of the last 24 hours; account NULL: of all together.';
+
+CREATE OR REPLACE FUNCTION ledger._watch_loss(
+    p_scope text, p_scope_id text, p_kind text, p_loss bigint, p_limit bigint, p_since timestamptz, p_now timestamptz) RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_told bigint;
+    v_standing boolean;
+BEGIN
+    IF p_limit IS NULL OR p_loss <= p_limit THEN
+        RETURN false;
+    END IF;
+    SELECT w.told_micros INTO v_told FROM ledger.loss_watch w
+    WHERE w.scope = p_scope AND w.scope_id = p_scope_id AND w.kind = p_kind AND w.told_at >= p_since;
+    v_standing := EXISTS (SELECT FROM ledger.halt h WHERE h.scope = p_scope AND h.scope_id = p_scope_id AND h.cleared_at IS NULL
+                          AND split_part(h.why, ':', 1) = p_kind);
+    IF (CASE WHEN v_standing THEN p_loss <= v_told ELSE p_loss <= v_told + p_limit END) THEN
+        RETURN false;
+    END IF;
+    INSERT INTO ledger.loss_watch AS w (scope, scope_id, kind, told_micros, told_at)
+    VALUES (p_scope, p_scope_id, p_kind, p_loss, p_now)
+    ON CONFLICT (scope, scope_id, kind) DO UPDATE SET told_micros = excluded.told_micros, told_at = excluded.told_at;
+    IF NOT v_standing THEN
+        PERFORM ledger._halt_once(p_scope, p_scope_id, format('%s: %s of collateral lost %s, %s allowed', p_kind,
+            round(p_loss / 1000000.0, 2), CASE p_kind WHEN 'DAILY_LOSS' THEN 'since midnight UTC' ELSE 'within 24 hours' END,
+            round(p_limit / 1000000.0, 2)), p_now);
+    END IF;
+    RETURN NOT v_standing;
+END $$;
+COMMENT ON FUNCTION ledger._watch_loss(text, text, text, bigint, bigint, timestamptz, timestamptz) IS
+    'Halts if the loss is over the limit and was not told since then. A person who resumed has seen the loss as it was: it halts '
+    'again once it has grown by the limit again, on the next UTC day, or (rolling) 24 hours after it was told. While the halt '
+    'stands what is told follows the loss.';
+
+CREATE OR REPLACE FUNCTION ledger._size_factor(p_drawdown bigint, t ledger.total_limits) RETURNS integer
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+DECLARE
+    v_from bigint := coalesce(t.drawdown_from_micros, 0);
+BEGIN
+    RETURN CASE WHEN t.drawdown_to_micros IS NULL OR p_drawdown <= v_from THEN 1000000
+        WHEN p_drawdown >= t.drawdown_to_micros THEN 0
+        ELSE floor((t.drawdown_to_micros - p_drawdown)::numeric * 1000000 / (t.drawdown_to_micros - v_from))::integer END;
+END $$;
+COMMENT ON FUNCTION ledger._size_factor(bigint, ledger.total_limits) IS
+    'All of it down to drawdown_from, nothing from drawdown_to on, evenly between; drawdown_to NULL: no sizing by drawdown.';
+
+CREATE OR REPLACE FUNCTION ledger.sweep_losses() RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_now timestamptz;
+    v_midnight timestamptz;
+    q record;
+    t ledger.total_limits;
+    v_equity bigint;
+    v_opening bigint;
+    v_total bigint := 0;
+    v_total_opening bigint := 0;
+    v_accounts integer := 0;
+    v_marks integer := 0;
+    v_halted jsonb := '[]';
+    v_ids bigint[] := '{}';
+    v_factors integer[] := '{}';
+BEGIN
+    PERFORM ledger._enter();
+    INSERT INTO ledger.loss_watch (scope, scope_id, kind) VALUES ('global', '', 'DAILY_LOSS') ON CONFLICT DO NOTHING;
+    PERFORM FROM ledger.loss_watch w WHERE w.scope = 'global' AND w.scope_id = '' AND w.kind = 'DAILY_LOSS' FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN jsonb_build_object('busy', true, 'marks', 0, 'halted', '[]'::jsonb);
+    END IF;
+    v_now := ledger.clock();
+    v_midnight := date_trunc('day', v_now, 'UTC');
+    FOR q IN SELECT * FROM ledger._equities() LOOP
+        v_equity := q.realised + q.unrealised;
+        v_marks := v_marks + ledger._mark_account(q.account_id, q.realised, q.unrealised, q.fees, q.stale, v_now);
+        SELECT x.equity_micros INTO v_opening FROM ledger.equity_mark x WHERE x.account_id = q.account_id AND x.at = v_midnight;
+        t := ledger._totals('account', q.account_id::text);
+        IF ledger._watch_loss('account', q.account_id::text, 'DAILY_LOSS', v_opening - v_equity, t.max_daily_loss_micros,
+                              v_midnight, v_now) THEN
+            v_halted := v_halted || ledger._told_loss('account', q.account_id, 'DAILY_LOSS', v_opening - v_equity);
+        END IF;
+        IF t.max_rolling_loss_micros IS NOT NULL AND ledger._watch_loss('account', q.account_id::text, 'ROLLING_LOSS',
+            ledger._rolling_peak(q.account_id, v_now) - v_equity, t.max_rolling_loss_micros, v_now - interval '24 hours', v_now) THEN
+            v_halted := v_halted || ledger._told_loss('account', q.account_id, 'ROLLING_LOSS',
+                                                      ledger._rolling_peak(q.account_id, v_now) - v_equity);
+        END IF;
+        v_ids := v_ids || q.account_id;
+        v_factors := v_factors || ledger._size_factor(CASE WHEN t.drawdown_to_micros IS NOT NULL THEN
+            (SELECT max(x.equity_micros) FROM ledger.equity_mark x WHERE x.account_id = q.account_id) - v_equity END, t);
+        v_total := v_total + v_equity;
+        v_total_opening := v_total_opening + v_opening;
+        v_accounts := v_accounts + 1;
+    END LOOP;
+    PERFORM ledger._mark_total(v_total, v_total_opening, v_accounts, v_now);
+    t := ledger._totals('global', '');
+    IF ledger._watch_loss('global', '', 'DAILY_LOSS', v_total_opening - v_total, t.max_daily_loss_micros, v_midnight, v_now) THEN
+        v_halted := v_halted || ledger._told_loss('global', NULL, 'DAILY_LOSS', v_total_opening - v_total);
+    END IF;
+    IF t.max_rolling_loss_micros IS NOT NULL AND ledger._watch_loss('global', '', 'ROLLING_LOSS',
+        ledger._rolling_peak(NULL, v_now) - v_total, t.max_rolling_loss_micros, v_now - interval '24 hours', v_now) THEN
+        v_halted := v_halted || ledger._told_loss('global', NULL, 'ROLLING_LOSS', ledger._rolling_peak(NULL, v_now) - v_total);
+    END IF;
+    PERFORM ledger._set_size_factors(v_ids, v_factors);
+    RETURN jsonb_build_object('busy', false, 'marks', v_marks, 'halted', v_halted);
+END $$;
+COMMENT ON FUNCTION ledger.sweep_losses() IS
+    'Marks every account, halts on daily and rolling loss (account, all together), sizes by drawdown. All it knows is in rows: any '
+    'worker may run it at any time, any number of times.';
+
+CREATE OR REPLACE FUNCTION ledger._told_loss(p_scope text, p_account_id bigint, p_kind text, p_loss bigint) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    RETURN jsonb_build_object('scope', p_scope, 'kind', p_kind, 'loss_micros', p_loss,
+        'account', coalesce((SELECT a.name FROM ledger.account a WHERE a.account_id = p_account_id), ''));
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger._mark_total(p_equity bigint, p_opening bigint, p_accounts integer, p_now timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    INSERT INTO ledger.total_mark (at, equity_micros, accounts)
+    VALUES (date_trunc('day', p_now, 'UTC'), p_opening, p_accounts) ON CONFLICT DO NOTHING;
+    IF FOUND THEN
+        PERFORM ledger._prune_marks(NULL, p_now);
+    END IF;
+    IF p_equity IS DISTINCT FROM (SELECT x.equity_micros FROM ledger.total_mark x WHERE x.at <= p_now ORDER BY x.at DESC LIMIT 1) THEN
+        INSERT INTO ledger.total_mark (at, equity_micros, accounts)
+        VALUES (date_trunc('minute', p_now, 'UTC'), p_equity, p_accounts) ON CONFLICT DO NOTHING;
+    END IF;
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger._set_size_factors(p_ids bigint[], p_factors integer[]) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    x record;
+BEGIN
+    FOR x IN SELECT s.account_id, u.factor FROM unnest(p_ids, p_factors) u (account_id, factor)
+        JOIN ledger.account_state s ON s.account_id = u.account_id WHERE s.size_factor_ppm <> u.factor ORDER BY s.account_id
+    LOOP
+        PERFORM FROM ledger.account_state s WHERE s.account_id = x.account_id FOR UPDATE SKIP LOCKED;
+        IF FOUND THEN
+            UPDATE ledger.account_state SET size_factor_ppm = x.factor WHERE account_id = x.account_id;
+        END IF;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION ledger._set_size_factors(bigint[], integer[]) IS 'An account that is busy just now is left to the next sweep.';
+
 -- file: ledger/sql/functions/setup.sql
 -- purpose: accounts, grants, markets, movements with a cause: what a person or an importer sets up.
 -- locks:   book_movement takes exposure (for tokens), then account_state.
@@ -4807,11 +5873,13 @@ BEGIN
     IF EXISTS (SELECT FROM ledger.balance_entry b WHERE b.account_id = v_account_id AND b.entry_key = 'movement:' || p_key) THEN
         RETURN false;
     END IF;
-    PERFORM ledger._book(v_account_id, p_asset, p_amount, 0, p_cause, 'movement:' || p_key, v_now, NULL, NULL, left(p_note, 500),
-                         ledger._contra_of(p_cause));
     IF p_asset <> 'collateral' THEN
         p_value := ledger._move_position(v_account_id, v_market_id, v_outcome, p_amount, p_cause, p_value);
+    ELSE
+        p_value := NULL;
     END IF;
+    PERFORM ledger._book(v_account_id, p_asset, p_amount, 0, p_cause, 'movement:' || p_key, v_now, NULL, NULL, left(p_note, 500),
+                         ledger._contra_of(p_cause), p_value => p_value);
     PERFORM ledger._journal(v_account_id, v_market_id, v_now, 'MOVEMENT',
         NULL, NULL, NULL, NULL, jsonb_build_object('asset', p_asset, 'amount', p_amount, 'cause', p_cause, 'key', p_key,
                                                    'note', left(p_note, 500), 'value', p_value));
@@ -4860,6 +5928,7 @@ BEGIN
             sold_cost[i] = x.sold_cost[i] + v_value
         WHERE x.account_id = p_account_id AND x.market_id = p_market_id;
     END IF;
+    UPDATE ledger.account_state s SET traded_net = s.traded_net - sign(p_amount)::integer * v_value WHERE s.account_id = p_account_id;
     PERFORM ledger._carry_risk(p_account_id, p_market_id);
     RETURN v_value;
 END $$;
@@ -5293,7 +6362,7 @@ COMMENT ON VIEW audit.cap_breaches IS
 CREATE OR REPLACE VIEW audit.fills AS
 SELECT a.name AS account, f.trade_id, f.order_id, o.key, o.strategy, o.origin, m.condition_id AS market, m.slug, f.outcome,
     c.label AS outcome_label, f.side, f.price_micros, f.size_micros, f.cash_micros, f.fee_micros, f.settlement,
-    f.raw_status, f.is_maker, f.matched_at, o.venue_order_id, f.account_id, f.market_id
+    f.raw_status, f.is_maker, f.liquidity, f.liquidity_source, f.matched_at, o.venue_order_id, f.account_id, f.market_id
 FROM ledger.fill f
 JOIN ledger.account a ON a.account_id = f.account_id
 LEFT JOIN ledger.orders o ON o.account_id = f.account_id AND o.order_id = f.order_id
@@ -5339,7 +6408,7 @@ COMMENT ON VIEW audit.halts IS
     'group_markets: how many known markets a halted group has.';
 
 -- file: ledger/sql/views/history.sql
--- purpose: what happened, who did it and what it earned: timelines, journal, queues, drift, changes, profit, state as of a time.
+-- purpose: what happened and who did it: timelines, journal, queues, drift, changes, state as of a time.
 -- locks:   none; every view only reads, each statement in one snapshot.
 -- index:   journal_of_order, journal_of_market, fill_of_market, outbox and idempotency_key by primary key.
 -- fence:   as audit.sql; as_of and exposure_as_of are SECURITY DEFINER, read only, with a search_path that ends in pg_temp.
@@ -5458,33 +6527,6 @@ WHERE j.event IN ('MOVEMENT', 'LANE_RELEASED') OR j.order_id IS NOT NULL AND j.d
 COMMENT ON VIEW audit.changes IS
     'Who changed what and why: limits (before and after), halts, grants, movements with a cause, lanes released, orders resolved.';
 
-CREATE OR REPLACE VIEW audit.pnl AS
-SELECT a.name AS account, m.condition_id AS market, m.slug, c.outcome, c.label AS outcome_label,
-    q.bought AS bought_micros, q.cost AS cost_micros, q.sold AS sold_micros, q.proceeds AS proceeds_micros,
-    q.fees AS fees_micros, q.bought - q.sold AS net_shares_micros,
-    CASE WHEN q.bought > 0 THEN q.cost::numeric * 1000000 / q.bought END::bigint AS average_cost_micros,
-    CASE WHEN q.bought > 0 THEN floor(q.cost::numeric * least(q.sold, q.bought) / q.bought) ELSE 0 END::bigint
-        AS cost_of_sold_micros,
-    q.proceeds - q.fees
-        - CASE WHEN q.bought > 0 THEN floor(q.cost::numeric * least(q.sold, q.bought) / q.bought) ELSE 0 END::bigint
-        AS realized_micros,
-    q.proceeds - q.cost - q.fees AS cash_flow_micros, q.provisional AS provisional_fills
-FROM (
-    SELECT f.account_id, f.market_id, f.outcome,
-        coalesce(sum(f.size_micros) FILTER (WHERE f.side = 'BUY'), 0)::bigint AS bought,
-        coalesce(sum(f.cash_micros) FILTER (WHERE f.side = 'BUY'), 0)::bigint AS cost,
-        coalesce(sum(f.size_micros) FILTER (WHERE f.side = 'SELL'), 0)::bigint AS sold,
-        coalesce(sum(f.cash_micros) FILTER (WHERE f.side = 'SELL'), 0)::bigint AS proceeds,
-        sum(f.fee_micros)::bigint AS fees, count(*) FILTER (WHERE f.settlement = 'provisional') AS provisional
-    FROM ledger.fill f WHERE f.settlement <> 'failed'
-    GROUP BY f.account_id, f.market_id, f.outcome) q
-JOIN ledger.account a ON a.account_id = q.account_id
-JOIN ledger.market m ON m.market_id = q.market_id
-LEFT JOIN ledger.outcome c ON c.market_id = q.market_id AND c.outcome = q.outcome;
-COMMENT ON VIEW audit.pnl IS
-    'Profit per outcome from fills that did not fail, at average cost; all fees count as realized. Open shares are not '
-    'marked to any price, and opening holdings have no cost here.';
-
 CREATE OR REPLACE FUNCTION audit.as_of(p_at timestamptz) RETURNS TABLE (
     account text, market text, slug text, outcome smallint, outcome_label text, order_id bigint, key text, side text,
     price_micros bigint, size_micros bigint, state text, ended boolean, last_event_at timestamptz,
@@ -5545,6 +6587,193 @@ $$;
 COMMENT ON FUNCTION audit.exposure_as_of(timestamptz) IS
     'Position and reserved shares per outcome at that time, rebuilt from the journal. Size matched at the venue whose '
     'trades were not yet seen is in neither.';
+
+-- file: ledger/sql/views/pnl.sql
+-- purpose: profit and loss by account, market, leg and strategy, marks of equity over time, and how near the loss limits are.
+-- locks:   none; every view only reads, each statement in one snapshot.
+-- index:   fill_of_market, orders, book, limits and equity_mark by primary key.
+-- fence:   as audit.sql.
+-- Cost and proceeds are after fees. A leg is an outcome of a market; its counters are the ledger's own, those of a strategy
+-- are sums over the fills of its orders. A BUY counts until it has failed, a SELL once it is confirmed.
+
+CREATE OR REPLACE VIEW audit.pnl AS
+SELECT a.name AS account, m.condition_id AS market, m.slug, e.outcome, c.label AS outcome_label,
+    e.bought AS bought_micros, e.cost AS cost_micros, e.sold AS sold_micros, e.proceeds AS proceeds_micros,
+    f.fees AS fees_micros, e.bought - e.sold AS net_shares_micros,
+    CASE WHEN e.bought > 0 THEN floor(e.cost::numeric * 1000000 / e.bought) END::bigint AS average_cost_micros,
+    e.cost - b.basis AS cost_of_sold_micros, e.proceeds - (e.cost - b.basis) AS realized_micros,
+    e.proceeds - e.cost AS cash_flow_micros, f.provisional AS provisional_fills,
+    b.basis AS basis_micros, k.middle AS mark_micros, k.at AS marked_at,
+    CASE WHEN e.bought = e.sold THEN 'closed' WHEN k.middle IS NULL THEN 'cost'
+         WHEN k.at <= ledger.clock() - make_interval(secs => l.age_ms / 1000.0) THEN 'stale book' ELSE 'book' END AS marked_by,
+    v.value AS value_micros, v.value - b.basis AS unrealized_micros, e.proceeds - e.cost + v.value AS total_micros,
+    e.account_id, e.market_id
+FROM (SELECT x.account_id, x.market_id, (i.n - 1)::smallint AS outcome, x.bought[i.n] AS bought, x.bought_cost[i.n] AS cost,
+          x.sold[i.n] AS sold, x.sold_cost[i.n] AS proceeds
+      FROM ledger.exposure x CROSS JOIN (VALUES (1), (2)) i (n)
+      WHERE x.bought[i.n] <> 0 OR x.sold[i.n] <> 0) e
+JOIN ledger.account a ON a.account_id = e.account_id
+JOIN ledger.market m ON m.market_id = e.market_id
+LEFT JOIN ledger.outcome c ON c.market_id = e.market_id AND c.outcome = e.outcome
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(q.fee_micros) FILTER (WHERE q.side = 'BUY' AND q.settlement <> 'failed'
+               OR q.side = 'SELL' AND q.settlement = 'confirmed'), 0)::bigint AS fees,
+        count(*) FILTER (WHERE q.settlement = 'provisional') AS provisional
+    FROM ledger.fill q WHERE q.account_id = e.account_id AND q.market_id = e.market_id AND q.outcome = e.outcome) f
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN e.bought <= 0 THEN 0
+        ELSE ceil(e.cost::numeric * greatest(e.bought - e.sold, 0) / e.bought)::bigint END AS basis) b
+CROSS JOIN LATERAL (
+    SELECT coalesce(
+        (SELECT x.book_age_ms FROM ledger.limits x WHERE x.account_id = e.account_id AND x.market_id = e.market_id),
+        (SELECT x.book_age_ms FROM ledger.limits x WHERE x.account_id = 0 AND x.market_id = e.market_id),
+        (SELECT x.book_age_ms FROM ledger.limits x WHERE x.account_id = e.account_id AND x.market_id = 0),
+        (SELECT x.book_age_ms FROM ledger.limits x WHERE x.account_id = 0 AND x.market_id = 0), 30000) AS age_ms) l
+LEFT JOIN LATERAL (
+    SELECT coalesce((q.bids[1] + q.asks[1]) / 2, q.bids[1], q.asks[1]) AS middle, q.at FROM ledger.book q
+    WHERE q.market_id = e.market_id AND q.outcome = e.outcome AND coalesce(q.bids[1] < q.asks[1], true)
+      AND coalesce(q.bids[1], q.asks[1]) IS NOT NULL) k ON true
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN k.middle IS NULL THEN b.basis
+        ELSE floor((e.bought - e.sold)::numeric * k.middle / 1000000)::bigint END AS value) v;
+COMMENT ON VIEW audit.pnl IS
+    'Profit per account, market and leg, after fees, at the average cost of all buys: realized, and unrealized by the middle of '
+    'the last good book (marked_by: book, stale book), or at cost where there is none.';
+
+CREATE OR REPLACE VIEW audit.pnl_by_strategy AS
+WITH strategy AS (
+    SELECT q.account_id, q.market_id, q.outcome, q.strategy, q.bought, q.cost, q.sold, q.proceeds, q.fees,
+        CASE WHEN q.bought <= 0 THEN 0
+             ELSE ceil(q.cost::numeric * greatest(q.bought - q.sold, 0) / q.bought)::bigint END AS basis,
+        -- Without a book at what a share of the leg cost: what one strategy bought another may have sold.
+        floor((q.bought - q.sold)::numeric * coalesce(p.mark_micros / 1000000.0, p.cost_micros::numeric / nullif(p.bought_micros, 0), 0))
+            ::bigint AS value
+    FROM (
+        SELECT f.account_id, f.market_id, f.outcome, coalesce(o.strategy, '') AS strategy,
+            coalesce(sum(f.size_micros) FILTER (WHERE f.side = 'BUY'), 0)::bigint AS bought,
+            coalesce(sum(f.cash_micros + f.fee_micros) FILTER (WHERE f.side = 'BUY'), 0)::bigint AS cost,
+            coalesce(sum(f.size_micros) FILTER (WHERE f.side = 'SELL'), 0)::bigint AS sold,
+            coalesce(sum(f.cash_micros - f.fee_micros) FILTER (WHERE f.side = 'SELL'), 0)::bigint AS proceeds,
+            coalesce(sum(f.fee_micros), 0)::bigint AS fees
+        FROM ledger.fill f LEFT JOIN ledger.orders o ON o.account_id = f.account_id AND o.order_id = f.order_id
+        WHERE f.side = 'BUY' AND f.settlement <> 'failed' OR f.side = 'SELL' AND f.settlement = 'confirmed'
+        GROUP BY f.account_id, f.market_id, f.outcome, coalesce(o.strategy, '')) q
+    JOIN audit.pnl p ON p.account_id = q.account_id AND p.market_id = q.market_id AND p.outcome = q.outcome),
+rest AS (
+    SELECT p.account_id, p.market_id, p.outcome, p.bought_micros - coalesce(sum(s.bought), 0) AS bought,
+        p.cost_micros - coalesce(sum(s.cost), 0) AS cost, p.sold_micros - coalesce(sum(s.sold), 0) AS sold,
+        p.proceeds_micros - coalesce(sum(s.proceeds), 0) AS proceeds, p.fees_micros - coalesce(sum(s.fees), 0) AS fees,
+        p.basis_micros - coalesce(sum(s.basis), 0) AS basis, p.value_micros - coalesce(sum(s.value), 0) AS value
+    FROM audit.pnl p LEFT JOIN strategy s ON s.account_id = p.account_id AND s.market_id = p.market_id AND s.outcome = p.outcome
+    GROUP BY p.account_id, p.market_id, p.outcome, p.bought_micros, p.cost_micros, p.sold_micros, p.proceeds_micros, p.fees_micros,
+        p.basis_micros, p.value_micros)
+SELECT p.account, p.market, p.slug, p.outcome, p.outcome_label, s.source, s.strategy, s.bought AS bought_micros,
+    s.cost AS cost_micros, s.sold AS sold_micros, s.proceeds AS proceeds_micros, s.fees AS fees_micros,
+    s.bought - s.sold AS net_shares_micros, s.basis AS basis_micros, s.value AS value_micros,
+    s.proceeds - (s.cost - s.basis) AS realized_micros, s.value - s.basis AS unrealized_micros,
+    s.proceeds - s.cost + s.value AS total_micros, p.marked_by, p.account_id, p.market_id
+FROM (SELECT x.account_id, x.market_id, x.outcome, 'fills'::text AS source, x.strategy, x.bought, x.cost, x.sold, x.proceeds, x.fees,
+          x.basis, x.value FROM strategy x
+      UNION ALL
+      SELECT r.account_id, r.market_id, r.outcome, 'rest', NULL, r.bought::bigint, r.cost::bigint, r.sold::bigint, r.proceeds::bigint,
+          r.fees::bigint, r.basis::bigint, r.value::bigint
+      FROM rest r WHERE (r.bought, r.cost, r.sold, r.proceeds, r.fees, r.basis, r.value) <> (0, 0, 0, 0, 0, 0, 0)) s
+JOIN audit.pnl p ON p.account_id = s.account_id AND p.market_id = s.market_id AND p.outcome = s.outcome;
+COMMENT ON VIEW audit.pnl_by_strategy IS
+    'Each leg by the strategies whose orders filled (source fills), each at its own average cost; and what is left of the leg '
+    '(source rest): what came and went without a trade, what those averages differ from the leg''s, and micros of rounding. '
+    'The sum is the leg.';
+
+CREATE OR REPLACE VIEW audit.pnl_by_account AS
+SELECT p.account, count(DISTINCT p.market_id) AS markets, sum(p.cost_micros)::bigint AS cost_micros,
+    sum(p.proceeds_micros)::bigint AS proceeds_micros, sum(p.fees_micros)::bigint AS fees_micros,
+    sum(p.basis_micros)::bigint AS basis_micros, sum(p.value_micros)::bigint AS value_micros,
+    sum(p.realized_micros)::bigint AS realized_micros, sum(p.unrealized_micros)::bigint AS unrealized_micros,
+    sum(p.total_micros)::bigint AS total_micros,
+    count(DISTINCT p.market_id) FILTER (WHERE p.marked_by IN ('cost', 'stale book')) AS stale_markets, p.account_id
+FROM audit.pnl p GROUP BY p.account, p.account_id;
+COMMENT ON VIEW audit.pnl_by_account IS 'audit.pnl summed up per account. total_micros is its equity: what trading has brought so far.';
+
+CREATE OR REPLACE VIEW audit.equity AS
+SELECT a.name AS account, q.at, q.equity_micros, q.realised_micros AS realized_micros, q.unrealised_micros AS unrealized_micros,
+    q.fees_micros, q.stale_markets
+FROM ledger.equity_mark q JOIN ledger.account a ON a.account_id = q.account_id
+UNION ALL
+SELECT NULL, t.at, t.equity_micros, NULL, NULL, NULL, NULL FROM ledger.total_mark t;
+COMMENT ON VIEW audit.equity IS
+    'Equity over time, per account and (account NULL) of all together: a row per minute in which it changed, and one at midnight UTC. '
+    'A value stands until the next one.';
+
+CREATE OR REPLACE VIEW audit.losses AS
+SELECT s.scope, s.account, n.at, n.equity_micros, d.equity_micros - n.equity_micros AS daily_loss_micros,
+    p.peak - n.equity_micros AS rolling_loss_micros, s.max_daily AS max_daily_loss_micros, s.max_rolling AS max_rolling_loss_micros,
+    s.size_factor_ppm, w.daily AS told_daily_micros, w.rolling AS told_rolling_micros
+FROM (
+    SELECT 'account'::text AS scope, a.name AS account, a.account_id, a.account_id::text AS scope_id, x.size_factor_ppm,
+        coalesce(t.max_daily_loss_micros, u.max_daily_loss_micros) AS max_daily,
+        coalesce(t.max_rolling_loss_micros, u.max_rolling_loss_micros) AS max_rolling
+    FROM ledger.account a JOIN ledger.account_state x ON x.account_id = a.account_id
+    LEFT JOIN ledger.total_limits t ON t.scope = 'account' AND t.scope_id = a.account_id::text
+    LEFT JOIN ledger.total_limits u ON u.scope = 'account' AND u.scope_id = ''
+    UNION ALL
+    SELECT 'global', NULL, NULL, '', NULL, t.max_daily_loss_micros, t.max_rolling_loss_micros
+    FROM ledger.total_limits t WHERE t.scope = 'global' AND t.scope_id = '') s
+CROSS JOIN LATERAL (
+    SELECT date_trunc('day', ledger.clock(), 'UTC') AS midnight, ledger.clock() - interval '24 hours' AS yesterday) c
+LEFT JOIN LATERAL (
+    SELECT q.at, q.equity_micros FROM ledger.equity_mark q WHERE q.account_id = s.account_id
+    UNION ALL SELECT q.at, q.equity_micros FROM ledger.total_mark q WHERE s.scope = 'global'
+    ORDER BY at DESC LIMIT 1) n ON true
+LEFT JOIN LATERAL (
+    SELECT q.equity_micros FROM ledger.equity_mark q WHERE q.account_id = s.account_id AND q.at = c.midnight
+    UNION ALL SELECT q.equity_micros FROM ledger.total_mark q WHERE s.scope = 'global' AND q.at = c.midnight) d ON true
+LEFT JOIN LATERAL (
+    SELECT max(q.equity_micros) AS peak FROM (
+        SELECT x.at, x.equity_micros FROM ledger.equity_mark x WHERE x.account_id = s.account_id
+          AND x.at >= coalesce((SELECT max(y.at) FROM ledger.equity_mark y WHERE y.account_id = s.account_id AND y.at <= c.yesterday), '-infinity')
+        UNION ALL
+        SELECT x.at, x.equity_micros FROM ledger.total_mark x WHERE s.scope = 'global'
+          AND x.at >= coalesce((SELECT max(y.at) FROM ledger.total_mark y WHERE y.at <= c.yesterday), '-infinity')) q) p ON true
+LEFT JOIN LATERAL (
+    SELECT max(x.told_micros) FILTER (WHERE x.kind = 'DAILY_LOSS' AND x.told_at >= c.midnight) AS daily,
+        max(x.told_micros) FILTER (WHERE x.kind = 'ROLLING_LOSS' AND x.told_at >= c.yesterday) AS rolling
+    FROM ledger.loss_watch x WHERE x.scope = s.scope AND x.scope_id = s.scope_id) w ON true;
+COMMENT ON VIEW audit.losses IS
+    'How near the loss limits are, by the last mark: losses since midnight UTC and from the highest point of 24 hours, the limits, '
+    'how much of the largest order drawdown leaves, and the losses that were told by a halt.';
+
+CREATE OR REPLACE FUNCTION audit._check_pnl(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT 'net of all trades', q.net::text, s.traded_net::text
+    FROM ledger.account_state s CROSS JOIN (
+        SELECT coalesce(sum(e.sold_cost[1] + e.sold_cost[2] - e.bought_cost[1] - e.bought_cost[2]), 0) AS net
+        FROM ledger.exposure e WHERE e.account_id = p_account_id) q
+    WHERE s.account_id = p_account_id AND s.traded_net <> q.net
+$$;
+COMMENT ON FUNCTION audit._check_pnl(bigint) IS
+    'What the account''s trading brought and cost is the sum over its markets: profit is counted from there.';
+
+CREATE OR REPLACE FUNCTION audit._check_liquidity(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('fill %s of order %s', f.trade_id, f.order_id), format('%s by %s', w.liquidity, w.liquidity_source),
+        format('%s by %s', f.liquidity, f.liquidity_source)
+    FROM ledger.fill f JOIN ledger.orders o ON o.account_id = f.account_id AND o.order_id = f.order_id
+    CROSS JOIN LATERAL ledger._classified(f, o) w
+    WHERE f.account_id = p_account_id AND f.market_id = p_market_id
+      AND (f.liquidity, f.liquidity_source) IS DISTINCT FROM (w.liquidity, w.liquidity_source)
+    UNION ALL
+    SELECT format('order %s', o.order_id), format('crossed: %s', coalesce(j.detail ->> 'crossed', 'not known')),
+        format('crossed: %s', coalesce(o.crossed::text, 'not known'))
+    FROM ledger.orders o JOIN ledger.journal j ON j.account_id = o.account_id AND j.order_id = o.order_id AND j.event = 'RESERVE'
+    WHERE o.account_id = p_account_id AND o.market_id = p_market_id
+      AND o.crossed IS DISTINCT FROM (j.detail ->> 'crossed')::boolean
+$$;
+COMMENT ON FUNCTION audit._check_liquidity(bigint, bigint) IS
+    'Each fill made or took liquidity by the rule, and each order crossed the book as its journal says.';
 
 -- file: ledger/sql/views/venue.sql
 -- purpose: the venue's condition, the requests made of it, and what it says is owned, for people and scripts.
@@ -6887,19 +8116,20 @@ AS $$
     WITH begin (name, value) AS (VALUES
         -- What a new ledger starts with; at every other level nothing is set.
         ('max_outcome_micros', '100000000'), ('max_market_micros', '200000000'), ('burst_per_minute', '6'),
-        ('burst_gap_ms', '2000'), ('burst_counts_sells', 'false')),
+        ('burst_gap_ms', '2000'), ('burst_counts_sells', 'false'), ('book_age_ms', '30000'), ('self_match_allowed', 'false'),
+        ('duplicate_window_ms', '1000'), ('duplicate_refused', 'false'), ('weekend_allowed', 'true'), ('breaker_rejects', '3'),
+        ('breaker_cancels', '3'), ('slow_ms', '2000'), ('stop_ms', '5000')),
     changes AS MATERIALIZED (
         SELECT c.account_id, c.market_id, c.name, c.change_id, c.before, c.after,
             CASE WHEN lag(c.change_id) OVER w IS NULL THEN CASE WHEN c.account_id = 0 AND c.market_id = 0 THEN b.value END
                  ELSE lag(c.after) OVER w END AS previous,
             lead(c.change_id) OVER w IS NULL AS is_last
         FROM ledger.limit_change c LEFT JOIN begin b ON b.name = c.name
+        WHERE c.scope = ''
         WINDOW w AS (PARTITION BY c.account_id, c.market_id, c.name ORDER BY c.change_id)),
     stands AS (
-        SELECT l.account_id, l.market_id, v.name, v.value FROM ledger.limits l CROSS JOIN LATERAL (VALUES
-            ('max_outcome_micros', l.max_outcome_micros::text), ('max_market_micros', l.max_market_micros::text),
-            ('burst_per_minute', l.burst_per_minute::text), ('burst_gap_ms', l.burst_gap_ms::text),
-            ('burst_counts_sells', l.burst_counts_sells::text)) v (name, value)),
+        SELECT l.account_id, l.market_id, v.key AS name, v.value FROM ledger.limits l
+        CROSS JOIN LATERAL jsonb_each_text(to_jsonb(l) - 'account_id' - 'market_id') v),
     wanted AS (
         SELECT c.account_id, c.market_id, c.name, c.after AS value FROM changes c WHERE c.is_last
         UNION ALL
@@ -7022,6 +8252,203 @@ AS $$
 $$;
 COMMENT ON FUNCTION audit._check_guards() IS
     'Triggers, unique indexes and constraints that keep rows as they are stand, and none is switched off.';
+
+-- file: ledger/sql/views/checks_risk.sql
+-- purpose: recompute what risk counts: costs of positions, totals of accounts and groups, loans, the other side of entries.
+-- locks:   none; each check is one STABLE function, so it sees one snapshot.
+-- index:   fill and reservation by account and market; balance_entry_moved; primary keys.
+-- fence:   as checks_orders.sql.
+
+CREATE OR REPLACE FUNCTION audit._check_costs(p_account_id bigint, p_market_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH moved AS (
+        SELECT f.outcome,
+            CASE WHEN f.side = 'BUY' AND f.settlement <> 'failed' THEN f.size_micros ELSE 0 END AS bought,
+            CASE WHEN f.side = 'BUY' AND f.settlement <> 'failed' THEN f.cash_micros + f.fee_micros ELSE 0 END AS bought_cost,
+            CASE WHEN f.side = 'SELL' AND f.settlement = 'confirmed' THEN f.size_micros ELSE 0 END AS sold,
+            CASE WHEN f.side = 'SELL' AND f.settlement = 'confirmed' THEN f.cash_micros - f.fee_micros ELSE 0 END AS sold_cost
+        FROM ledger.fill f WHERE f.account_id = p_account_id AND f.market_id = p_market_id
+        UNION ALL
+        SELECT c.outcome, greatest(b.available_delta, 0), CASE WHEN b.available_delta > 0 THEN b.value_micros ELSE 0 END,
+            greatest(-b.available_delta, 0), CASE WHEN b.available_delta < 0 THEN b.value_micros ELSE 0 END
+        FROM ledger.outcome c JOIN ledger.balance_entry b ON b.account_id = p_account_id AND b.asset = c.token_id AND b.order_id IS NULL
+        WHERE c.market_id = p_market_id),
+    sums AS (
+        SELECT i, coalesce(sum(w.bought), 0) AS bought, coalesce(sum(w.bought_cost), 0) AS bought_cost,
+            coalesce(sum(w.sold), 0) AS sold, coalesce(sum(w.sold_cost), 0) AS sold_cost
+        FROM generate_series(1, 2) i LEFT JOIN moved w ON w.outcome + 1 = i GROUP BY i),
+    e AS (SELECT * FROM ledger.exposure x WHERE x.account_id = p_account_id AND x.market_id = p_market_id),
+    basis AS (
+        SELECT sum(CASE WHEN s.bought <= 0 THEN 0 ELSE ceil(s.bought_cost * greatest(s.bought - s.sold, 0) / s.bought) END) AS cost FROM sums s),
+    whole AS (
+        SELECT (SELECT coalesce(sum(r.held_micros), 0) FROM ledger.reservation r
+                WHERE r.account_id = p_account_id AND r.market_id = p_market_id AND r.side = 'BUY') AS held,
+            (SELECT count(*) FROM ledger.orders o WHERE o.account_id = p_account_id AND o.market_id = p_market_id
+             AND o.state NOT IN ('FILLED', 'CANCELLED', 'EXPIRED', 'REJECTED', 'NOT_PLACED')) AS open)
+    SELECT q.what, q.wanted::text, q.counted::text FROM (
+        SELECT format('outcome %s, bought', s.i - 1) AS what, s.bought::numeric AS wanted, e.bought[s.i]::numeric AS counted FROM sums s CROSS JOIN e
+        UNION ALL SELECT format('outcome %s, bought for', s.i - 1), s.bought_cost, e.bought_cost[s.i] FROM sums s CROSS JOIN e
+        UNION ALL SELECT format('outcome %s, sold', s.i - 1), s.sold, e.sold[s.i] FROM sums s CROSS JOIN e
+        UNION ALL SELECT format('outcome %s, sold for', s.i - 1), s.sold_cost, e.sold_cost[s.i] FROM sums s CROSS JOIN e
+        UNION ALL SELECT 'collateral held', w.held, e.held_cost FROM whole w CROSS JOIN e
+        UNION ALL SELECT 'orders that have not ended', w.open, e.open_orders FROM whole w CROSS JOIN e
+        UNION ALL SELECT 'at risk', w.held + b.cost, e.at_risk FROM whole w CROSS JOIN basis b CROSS JOIN e
+        UNION ALL SELECT 'effective shares', greatest(ledger._effective(x, 1), 0) + greatest(ledger._effective(x, 2), 0), x.shares
+        FROM ledger.exposure x WHERE x.account_id = p_account_id AND x.market_id = p_market_id) q
+    WHERE q.wanted <> q.counted
+$$;
+COMMENT ON FUNCTION audit._check_costs(bigint, bigint) IS
+    'What positions cost and brought, what is held, at risk and open: the sums over fills, movements, reservations and orders.';
+
+CREATE OR REPLACE FUNCTION audit._check_risk_totals(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT q.what, q.wanted::text, q.counted::text FROM (
+        SELECT x.what, x.wanted, x.counted FROM ledger.account_state s
+        CROSS JOIN LATERAL (SELECT coalesce(sum(e.at_risk), 0) AS at_risk, coalesce(sum(e.shares), 0) AS shares,
+            coalesce(sum(e.open_orders), 0) AS open FROM ledger.exposure e WHERE e.account_id = s.account_id) e
+        CROSS JOIN LATERAL (VALUES ('at risk', e.at_risk, s.at_risk::numeric), ('effective shares', e.shares, s.shares),
+            ('orders that have not ended', e.open, s.open_orders)) x (what, wanted, counted)
+        WHERE s.account_id = p_account_id
+        UNION ALL
+        SELECT format('group %s, %s', coalesce(g.group_key, e.group_key), x.what), x.wanted, x.counted
+        FROM (SELECT e.group_key, sum(e.at_risk) AS at_risk, sum(e.shares) AS shares FROM ledger.exposure e
+              WHERE e.account_id = p_account_id AND e.group_key IS NOT NULL GROUP BY e.group_key) e
+        FULL JOIN (SELECT * FROM ledger.group_state x WHERE x.account_id = p_account_id) g ON g.group_key = e.group_key
+        CROSS JOIN LATERAL (VALUES ('at risk', coalesce(e.at_risk, 0), coalesce(g.at_risk, 0)::numeric),
+            ('effective shares', coalesce(e.shares, 0), coalesce(g.shares, 0))) x (what, wanted, counted)) q
+    WHERE q.wanted <> q.counted
+$$;
+COMMENT ON FUNCTION audit._check_risk_totals(bigint) IS 'What account and groups have in use is the sum over their markets.';
+
+CREATE OR REPLACE FUNCTION audit._check_contra(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH entries AS MATERIALIZED (
+        SELECT b.entry_seq, b.asset, b.contra, b.contra_delta, b.fee_delta,
+            b.available_delta + b.locked_delta + b.contra_delta + b.fee_delta AS rest, b.order_id, b.cause
+        FROM ledger.balance_entry b WHERE b.account_id = p_account_id),
+    sides AS (
+        SELECT q.asset, q.contra, sum(q.amount) AS amount FROM (
+            SELECT e.asset, e.contra, e.contra_delta AS amount FROM entries e
+            UNION ALL SELECT e.asset, 'fees', e.fee_delta FROM entries e) q
+        GROUP BY q.asset, q.contra HAVING sum(q.amount) <> 0)
+    SELECT 'entry ' || e.entry_seq, 'its twin: a sum of zero', e.rest::text FROM entries e WHERE e.rest <> 0
+    UNION ALL
+    SELECT 'entry ' || e.entry_seq, x.wanted, e.contra FROM entries e
+    CROSS JOIN LATERAL (SELECT CASE WHEN e.order_id IS NOT NULL THEN 'venue' WHEN e.cause LIKE 'withdraw%' THEN 'outside'
+                               ELSE ledger._contra_of(e.cause) END) x (wanted)
+    WHERE e.contra <> x.wanted
+    UNION ALL
+    SELECT format('%s of %s', coalesce(s.contra, c.contra), coalesce(s.asset, c.asset)), coalesce(s.amount, 0)::text, coalesce(c.amount, 0)::text
+    FROM sides s FULL JOIN (SELECT * FROM ledger.contra_balance x WHERE x.account_id = p_account_id AND x.amount <> 0) c
+        ON c.asset = s.asset AND c.contra = s.contra
+    WHERE coalesce(s.amount, 0) <> coalesce(c.amount, 0)
+    UNION ALL
+    SELECT 'all of ' || q.asset, 'a sum of zero', sum(q.amount)::text FROM (
+        SELECT b.asset, b.available + b.locked AS amount FROM ledger.balance b WHERE b.account_id = p_account_id
+        UNION ALL SELECT c.asset, c.amount FROM ledger.contra_balance c WHERE c.account_id = p_account_id) q
+    GROUP BY q.asset HAVING sum(q.amount) <> 0
+$$;
+COMMENT ON FUNCTION audit._check_contra(bigint) IS
+    'Double entry: every entry has its other side, the sides add up, and balances and other sides are zero together per asset.';
+
+CREATE OR REPLACE FUNCTION audit._check_breakers(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH last AS (
+        SELECT DISTINCT ON (coalesce(j.market_id, 0), j.detail ->> 'kind') coalesce(j.market_id, 0) AS market_id,
+            j.detail ->> 'kind' AS kind, j.event, j.detail, j.order_id
+        FROM ledger.journal j
+        WHERE j.account_id = p_account_id AND j.event IN ('BREAKER_OPENED', 'BREAKER_CLOSED', 'BREAKER_RESET')
+        ORDER BY coalesce(j.market_id, 0), j.detail ->> 'kind', j.seq DESC)
+    SELECT format('%s of %s', coalesce(l.kind, b.kind), coalesce(m.slug, m.condition_id, 'the account')),
+        coalesce(CASE WHEN l.event = 'BREAKER_OPENED' THEN format('open until %s after %s', audit._time(l.detail ->> 'until'), l.detail ->> 'count') END, 'closed'),
+        coalesce(format('open until %s after %s', b.until, b.count), 'closed')
+    FROM last l FULL JOIN (SELECT * FROM ledger.breaker x WHERE x.account_id = p_account_id AND x.until IS NOT NULL) b
+        ON b.market_id = l.market_id AND b.kind = l.kind
+    LEFT JOIN ledger.market m ON m.market_id = coalesce(l.market_id, b.market_id)
+    WHERE (l.event = 'BREAKER_OPENED', audit._time(l.detail ->> 'until'), l.detail ->> 'count')
+        IS DISTINCT FROM (b.until IS NOT NULL, b.until, b.count::text)
+      AND NOT (coalesce(l.event, '') <> 'BREAKER_OPENED' AND b.until IS NULL)
+      AND NOT (l.event IS NULL AND audit._archived_between(b.changed_at, NULL))
+$$;
+COMMENT ON FUNCTION audit._check_breakers(bigint) IS 'A breaker is open exactly when the journal''s last word of it is that it opened.';
+
+CREATE OR REPLACE FUNCTION audit._check_loans()
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT trim(trailing ' ' FROM format('pool %s %s', coalesce(p.scope, l.scope), coalesce(p.scope_id, l.scope_id))),
+        format('%s and %s lent', coalesce(l.cost, 0), coalesce(l.shares, 0)),
+        format('%s and %s lent', coalesce(p.lent_cost_micros, 0), coalesce(p.lent_shares_micros, 0))
+    FROM ledger.pool p FULL JOIN (
+        SELECT x.scope, x.scope_id, sum(x.cost_micros) AS cost, sum(x.shares_micros) AS shares FROM ledger.loan x GROUP BY 1, 2) l
+        ON l.scope = p.scope AND l.scope_id = p.scope_id
+    WHERE (coalesce(l.cost, 0), coalesce(l.shares, 0)) <> (coalesce(p.lent_cost_micros, 0)::numeric, coalesce(p.lent_shares_micros, 0)::numeric)
+    UNION ALL
+    SELECT trim(trailing ' ' FROM format('loan of %s from %s %s', a.name, p.scope, p.scope_id)),
+        format('at least %s and %s, which are in use', u.cost, u.shares), format('%s and %s', coalesce(l.cost_micros, 0), coalesce(l.shares_micros, 0))
+    FROM ledger.pool p CROSS JOIN ledger.account a
+    CROSS JOIN LATERAL (
+        SELECT CASE p.scope WHEN 'group' THEN g.at_risk ELSE s.at_risk END AS cost, CASE p.scope WHEN 'group' THEN g.shares ELSE s.shares END AS shares
+        FROM ledger.account_state s LEFT JOIN ledger.group_state g ON g.account_id = s.account_id AND g.group_key = p.scope_id
+        WHERE s.account_id = a.account_id) u
+    LEFT JOIN ledger.loan l ON l.account_id = a.account_id AND l.scope = p.scope AND l.scope_id = p.scope_id
+    CROSS JOIN LATERAL (SELECT t.max_cost_micros IS NOT NULL AS cost, t.max_shares_micros IS NOT NULL AS shares FROM ledger._totals(p.scope, p.scope_id) t) t
+    WHERE (p.scope <> 'live' OR a.venue <> 'paper')
+      AND (t.cost AND u.cost > coalesce(l.cost_micros, 0) OR t.shares AND u.shares > coalesce(l.shares_micros, 0))
+$$;
+COMMENT ON FUNCTION audit._check_loans() IS
+    'What a pool lent is the sum of its loans, and every account''s use of a capped total lies within its loan.';
+
+CREATE OR REPLACE FUNCTION audit._check_total_limits()
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH begin (scope, scope_id, name, value) AS (VALUES ('live', '', 'max_cost_micros', '500000000')),
+    changes AS MATERIALIZED (
+        SELECT c.scope, c.scope_id, c.name, c.change_id, c.before, c.after,
+            CASE WHEN lag(c.change_id) OVER w IS NULL THEN b.value ELSE lag(c.after) OVER w END AS previous,
+            lead(c.change_id) OVER w IS NULL AS is_last
+        FROM ledger.limit_change c LEFT JOIN begin b ON b.scope = c.scope AND b.scope_id = c.scope_id AND b.name = c.name
+        WHERE c.scope <> ''
+        WINDOW w AS (PARTITION BY c.scope, c.scope_id, c.name ORDER BY c.change_id)),
+    stands AS (
+        SELECT t.scope, t.scope_id, v.key AS name, v.value FROM ledger.total_limits t
+        CROSS JOIN LATERAL jsonb_each_text(to_jsonb(t) - 'scope' - 'scope_id') v),
+    wanted AS (
+        SELECT c.scope, c.scope_id, c.name, c.after AS value FROM changes c WHERE c.is_last
+        UNION ALL
+        SELECT b.* FROM begin b WHERE NOT EXISTS (SELECT FROM changes c WHERE c.scope = b.scope AND c.scope_id = b.scope_id AND c.name = b.name))
+    SELECT trim(trailing ' ' FROM format('%s %s', x.scope, x.scope_id)) || ': ' || x.what, x.expected, x.found FROM (
+        SELECT coalesce(w.scope, s.scope) AS scope, coalesce(w.scope_id, s.scope_id) AS scope_id, coalesce(w.name, s.name) AS what,
+            coalesce(w.value, 'not set') AS expected, coalesce(s.value, 'not set') AS found
+        FROM wanted w FULL JOIN stands s ON s.scope = w.scope AND s.scope_id = w.scope_id AND s.name = w.name
+        WHERE w.value IS DISTINCT FROM s.value
+        UNION ALL
+        SELECT c.scope, c.scope_id, format('%s, change %s', c.name, c.change_id), 'from ' || coalesce(c.previous, 'not set'),
+            'from ' || coalesce(c.before, 'not set')
+        FROM changes c WHERE c.previous IS DISTINCT FROM c.before) x
+$$;
+COMMENT ON FUNCTION audit._check_total_limits() IS 'Each limit on a total is what its last change says, and each change begins where the one before ended.';
+
+CREATE OR REPLACE FUNCTION audit._notice_open_breakers(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT format('%s of %s', b.kind, coalesce(m.slug, m.condition_id, 'the account')), 'closed',
+        CASE WHEN b.until > ledger.clock() THEN format('open until %s after %s in a row: %s', b.until, b.count, b.why)
+             ELSE format('half open since %s: %s', b.until, b.why) END
+    FROM ledger.breaker b LEFT JOIN ledger.market m ON m.market_id = b.market_id
+    WHERE b.account_id = p_account_id AND b.until IS NOT NULL
+$$;
+COMMENT ON FUNCTION audit._notice_open_breakers(bigint) IS 'Breakers that are open or wait for a probe.';
 
 -- file: ledger/sql/views/checks.sql
 -- purpose: run the checks: market by market, account by account, and once for the ledger; notices of what needs a look.
@@ -7156,6 +8583,8 @@ AS $$
     UNION ALL SELECT 'evidence', c.* FROM audit._check_evidence(p_account_id, p_market_id) c
     UNION ALL SELECT 'suspensions', c.* FROM audit._check_suspensions(p_account_id, p_market_id) c
     UNION ALL SELECT 'limiter', c.* FROM audit._check_limiter(p_account_id, p_market_id) c
+    UNION ALL SELECT 'liquidity', c.* FROM audit._check_liquidity(p_account_id, p_market_id) c
+    UNION ALL SELECT 'costs', c.* FROM audit._check_costs(p_account_id, p_market_id) c
 $$;
 COMMENT ON FUNCTION audit.check_market(bigint, bigint) IS 'Differences in one market of one account, in one snapshot; none if it is sound.';
 
@@ -7170,15 +8599,20 @@ AS $$
     UNION ALL SELECT 'locked', c.* FROM audit._check_locked(p_account_id) c
     UNION ALL SELECT 'totals', c.* FROM audit._check_totals(p_account_id) c
     UNION ALL SELECT 'negative', c.* FROM audit._check_negative(p_account_id) c
+    UNION ALL SELECT 'pnl', c.* FROM audit._check_pnl(p_account_id) c
     UNION ALL SELECT 'rows_of_no_order', c.* FROM audit._check_rows_of_no_order(p_account_id) c
     UNION ALL SELECT 'foreign_orders', c.* FROM audit._check_foreign_orders(p_account_id) c
     UNION ALL SELECT 'entry_journal', c.* FROM audit._check_entry_journal(p_account_id) c
     UNION ALL SELECT 'accounts', c.* FROM audit._check_accounts(p_account_id) c
     UNION ALL SELECT 'venue_modes', c.* FROM audit._check_venue_modes(p_account_id) c
     UNION ALL SELECT 'dead_letters', c.* FROM audit._check_dead_letters(p_account_id) c
+    UNION ALL SELECT 'risk_totals', c.* FROM audit._check_risk_totals(p_account_id) c
+    UNION ALL SELECT 'contra', c.* FROM audit._check_contra(p_account_id) c
+    UNION ALL SELECT 'breakers', c.* FROM audit._check_breakers(p_account_id) c
     UNION ALL SELECT 'unresolved', c.* FROM audit._notice_unresolved(p_account_id) c
     UNION ALL SELECT 'waiting', c.* FROM audit._notice_waiting(p_account_id) c
     UNION ALL SELECT 'times', c.* FROM audit._notice_times(p_account_id) c
+    UNION ALL SELECT 'open_breakers', c.* FROM audit._notice_open_breakers(p_account_id) c
 $$;
 COMMENT ON FUNCTION audit.check_account(bigint) IS 'Differences and notices that belong to an account as a whole, in one snapshot.';
 
@@ -7190,6 +8624,8 @@ AS $$
     SELECT 'transitions', c.* FROM audit._check_transitions() c
     UNION ALL SELECT 'venue_ids', c.* FROM audit._check_venue_ids() c
     UNION ALL SELECT 'limits', c.* FROM audit._check_limits() c
+    UNION ALL SELECT 'total_limits', c.* FROM audit._check_total_limits() c
+    UNION ALL SELECT 'loans', c.* FROM audit._check_loans() c
     UNION ALL SELECT 'halt_changes', c.* FROM audit._check_halt_changes() c
     UNION ALL SELECT 'archive', c.* FROM audit._check_archive() c
     UNION ALL SELECT 'guards', c.* FROM audit._check_guards() c
@@ -7278,7 +8714,21 @@ GRANT EXECUTE ON FUNCTION
     ledger.end_mode(text, text, text)
 TO ${role_risk};
 
-GRANT EXECUTE ON FUNCTION ledger.note_books(jsonb), ledger.sweep_groups() TO ${role_worker};
+GRANT EXECUTE ON FUNCTION ledger.note_books(jsonb), ledger.sweep_groups(), ledger.sweep_losses() TO ${role_worker};
+
+-- A withdrawal is asked for and resolved by risk, and carried out by the worker, which can start none.
+GRANT EXECUTE ON FUNCTION
+    ledger.start_withdrawal(text, bigint, text, text, text, text, bigint, bigint), ledger.cancel_withdrawal(bigint, text, text),
+    ledger.resolve_withdrawal(bigint, text, text, text)
+TO ${role_risk};
+GRANT EXECUTE ON FUNCTION
+    ledger.claim_withdrawals(uuid, text[], integer), ledger.stop_for_withdrawal(bigint, uuid, bigint),
+    ledger.drain_for_withdrawal(bigint, uuid, bigint), ledger.debit_withdrawal(bigint, uuid, bigint, jsonb),
+    ledger.put_off_withdrawal(bigint, uuid, bigint, bigint), ledger.escalate_withdrawal(bigint, uuid, bigint, text),
+    ledger.open_transfer(bigint, uuid, bigint, bigint, bigint),
+    ledger.record_transfer(bigint, uuid, integer, text, text, text, text), ledger.lapse_transfer(bigint, uuid, bigint),
+    ledger.note_transfer(bigint, uuid, bigint, text, boolean, text, text), ledger.compensate_withdrawal(bigint, uuid, bigint)
+TO ${role_worker};
 
 GRANT SELECT ON ALL TABLES IN SCHEMA ledger TO ${role_worker};
 GRANT SELECT ON ALL TABLES IN SCHEMA audit TO ${role_worker}, ${role_auditor}, ${role_risk};

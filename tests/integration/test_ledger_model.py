@@ -149,7 +149,10 @@ class LedgerMachine(RuleBasedStateMachine):
         await empty_ledger(life.conn)
         await life.clock.set(START)
         limits = {"max_outcome_micros": OUTCOME_CAP, "max_market_micros": MARKET_CAP,
-                  "burst_per_minute": PER_MINUTE, "burst_gap_ms": None}  # fmt: skip
+                  "burst_per_minute": PER_MINUTE, "burst_gap_ms": None,
+                  # what test_risk_properties holds against a model of its own
+                  "self_match_allowed": "true", "breaker_rejects": 1_000, "breaker_cancels": 1_000,
+                  "slow_ms": None, "stop_ms": None}  # fmt: skip
         for name, value in limits.items():
             await life.limit(name, value)
         await life.open_account(life.account, COLLATERAL)

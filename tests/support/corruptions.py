@@ -63,9 +63,10 @@ BROKEN: Final[dict[str, Corruption]] = {
     "a fill without order": (
         (
             ("INSERT INTO ledger.fill (account_id, trade_id, order_id, market_id, outcome, side, "
-            "size_micros, price_micros, cash_micros, settlement, raw_status, is_maker, matched_at) "
+            "size_micros, price_micros, cash_micros, settlement, raw_status, is_maker, matched_at, "
+            "liquidity, liquidity_source) "
             "VALUES (1, 'stray', 999999, 1, 0, 'BUY', 1000000, 400000, 400000, 'confirmed', "
-            "'CONFIRMED', false, now())"),
+            "'CONFIRMED', false, now(), 'taker', 'venue_flag')"),
         ),
         "fills",
         "main m1: fill stray of order 999999",

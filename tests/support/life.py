@@ -13,11 +13,13 @@ import json
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import asyncpg
 import pytest
 
+import app
 from tests.support.clock import SettableClock
 from tests.support.database import TestDatabase, empty_database
 from tests.support.servers import TestServer
@@ -391,9 +393,21 @@ class Life:
 # ---- one database for the tests of a module: cloning one takes longer than most of them
 
 _KEPT: Final = ("transition", "order_state", "order_event", "setting", "limits")
-_FIRST: Final = ("signed_order", "attempt", "fill", "evidence", "replacement", "reservation")
+_FIRST: Final = (
+    *("signed_order", "attempt", "fill", "evidence", "replacement", "reservation"),
+    *("withdrawal_evidence", "withdrawal_attempt", "withdrawal_transfer", "withdrawal"),
+)
 _LAST: Final = ("orders", "outcome", "market", "account_state", "balance", "account")
-_GUARDED: Final = ("journal", "balance_entry", "limit_change", "halt_change", "signed_order")
+_GUARDED: Final = (
+    *("journal", "balance_entry", "limit_change", "halt_change", "signed_order"),
+    *("withdrawal", "withdrawal_transfer"),
+)
+
+
+def _default_limits() -> str:
+    """The statements that a new ledger's limits come from."""
+    file = Path(app.__file__).parent / "ledger/sql/functions/defaults.sql"
+    return file.read_text("utf-8").split("INSERT INTO ledger.setting")[0].strip().removesuffix(";")
 
 
 async def empty_ledger(conn: asyncpg.Connection) -> None:
@@ -408,14 +422,7 @@ async def empty_ledger(conn: asyncpg.Connection) -> None:
         steps = [f"ALTER TABLE ledger.{table} DISABLE TRIGGER USER" for table in _GUARDED]
         steps += [f"DELETE FROM ledger.{table}" for table in (*_FIRST, *between, *_LAST)]
         steps += [f"ALTER TABLE ledger.{table} ENABLE TRIGGER USER" for table in _GUARDED]
-        steps += ["DELETE FROM ledger.limits WHERE account_id <> 0 OR market_id <> 0"]
-        steps += [
-            (
-                "UPDATE ledger.limits SET max_outcome_micros = 100000000, "
-                "max_market_micros = 200000000, burst_per_minute = 6, burst_gap_ms = 2000, "
-                "burst_counts_sells = false"
-            )
-        ]
+        steps += ["DELETE FROM ledger.limits", "DELETE FROM ledger.total_limits", _default_limits()]
         steps += [
             f"ALTER SEQUENCE ledger.{row['relname']} RESTART"
             for row in found

@@ -56,7 +56,21 @@ GRANT EXECUTE ON FUNCTION
     ledger.end_mode(text, text, text)
 TO ${role_risk};
 
-GRANT EXECUTE ON FUNCTION ledger.note_books(jsonb), ledger.sweep_groups() TO ${role_worker};
+GRANT EXECUTE ON FUNCTION ledger.note_books(jsonb), ledger.sweep_groups(), ledger.sweep_losses() TO ${role_worker};
+
+-- A withdrawal is asked for and resolved by risk, and carried out by the worker, which can start none.
+GRANT EXECUTE ON FUNCTION
+    ledger.start_withdrawal(text, bigint, text, text, text, text, bigint, bigint), ledger.cancel_withdrawal(bigint, text, text),
+    ledger.resolve_withdrawal(bigint, text, text, text)
+TO ${role_risk};
+GRANT EXECUTE ON FUNCTION
+    ledger.claim_withdrawals(uuid, text[], integer), ledger.stop_for_withdrawal(bigint, uuid, bigint),
+    ledger.drain_for_withdrawal(bigint, uuid, bigint), ledger.debit_withdrawal(bigint, uuid, bigint, jsonb),
+    ledger.put_off_withdrawal(bigint, uuid, bigint, bigint), ledger.escalate_withdrawal(bigint, uuid, bigint, text),
+    ledger.open_transfer(bigint, uuid, bigint, bigint, bigint),
+    ledger.record_transfer(bigint, uuid, integer, text, text, text, text), ledger.lapse_transfer(bigint, uuid, bigint),
+    ledger.note_transfer(bigint, uuid, bigint, text, boolean, text, text), ledger.compensate_withdrawal(bigint, uuid, bigint)
+TO ${role_worker};
 
 GRANT SELECT ON ALL TABLES IN SCHEMA ledger TO ${role_worker};
 GRANT SELECT ON ALL TABLES IN SCHEMA audit TO ${role_worker}, ${role_auditor}, ${role_risk};

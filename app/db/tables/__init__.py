@@ -9,7 +9,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.db.tables import exposure, journal, orders, outbox, reference, risk, state_machine, venue
+from app.db.tables import (
+    exposure,
+    journal,
+    orders,
+    outbox,
+    pnl,
+    reference,
+    risk,
+    state_machine,
+    venue,
+    withdrawal,
+)
 from app.db.tables.base import metadata
 
 __all__ = [
@@ -19,10 +30,12 @@ __all__ = [
     "metadata",
     "orders",
     "outbox",
+    "pnl",
     "reference",
     "risk",
     "state_machine",
     "venue",
+    "withdrawal",
 ]
 
 

@@ -171,6 +171,12 @@ exposure = Table(
         ),
     ),
     Column("change_tokens_at", DateTime(timezone=True)),
+    Index(
+        "exposure_open_positions",
+        "account_id",
+        "market_id",
+        postgresql_where=text("(bought <> sold)"),
+    ),
 )
 
 account_state = Table(
@@ -206,6 +212,16 @@ account_state = Table(
     ),
     Column("change_tokens", BigInteger),
     Column("change_tokens_at", DateTime(timezone=True)),
+    Column(
+        "traded_net",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment=(
+            "The sum of sold_cost - bought_cost over the account's exposure rows: profit needs no "
+            "closed market to be read."
+        ),
+    ),
 )
 
 balance = Table(
@@ -244,6 +260,11 @@ balance_entry = Table(
     ),
     Column("contra_delta", BigInteger, nullable=False, server_default=text("0")),
     Column("fee_delta", BigInteger, nullable=False, server_default=text("0")),
+    Column(
+        "value_micros",
+        BigInteger,
+        comment="Of tokens that moved without a trade: what they were worth in collateral micros.",
+    ),
     UniqueConstraint("account_id", "entry_key"),
     Index(
         "balance_entry_moved", "account_id", "asset", postgresql_where=text("(order_id IS NULL)")

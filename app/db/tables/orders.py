@@ -137,6 +137,14 @@ orders = Table(
     Column("cancel_reason", Text),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("state_at", DateTime(timezone=True), nullable=False),
+    Column(
+        "crossed",
+        Boolean,
+        comment=(
+            "Whether it would have traded at once with the last good book when it was admitted; "
+            "NULL without one."
+        ),
+    ),
     ForeignKeyConstraint(
         ["market_id", "outcome"], ["ledger.outcome.market_id", "ledger.outcome.outcome"]
     ),
@@ -313,6 +321,16 @@ fill = Table(
         comment=(
             "When it had been heard to be both confirmed and failed. Journaled, told as drift, and "
             "the market halted, once."
+        ),
+    ),
+    Column("liquidity", Text, nullable=False),
+    Column(
+        "liquidity_source",
+        Text,
+        nullable=False,
+        comment=(
+            "How liquidity is known: the order was post-only, it crossed the book or could not rest, "
+            "or the venue said so."
         ),
     ),
     ForeignKeyConstraint(

@@ -143,8 +143,9 @@ equity_mark = Table(
             "or at cost where there is none."
         ),
     ),
+    Index("equity_mark_highest", "account_id", "equity_micros"),
     comment=(
         "What trading has brought since the start (realised + unrealised; deposits are "
-        "not in it), each minute and at midnight UTC."
+        "not in it), each minute in which it changed and at midnight UTC."
     ),
 )

@@ -6,7 +6,7 @@
 CREATE FUNCTION ledger._halted_by(p_account_id bigint, p_market_id bigint) RETURNS text
 LANGUAGE sql VOLATILE
 AS $$
-    SELECT h.scope || CASE WHEN h.scope_id = '' THEN '' ELSE ':' || h.scope_id END || ' (' || h.why || ')'
+    SELECT coalesce((SELECT h.scope || CASE WHEN h.scope_id = '' THEN '' ELSE ':' || h.scope_id END || ' (' || h.why || ')'
     FROM ledger.halt h
     WHERE h.cleared_at IS NULL
       AND (h.scope = 'global'
@@ -14,11 +14,11 @@ AS $$
            OR h.scope = 'market' AND h.scope_id = p_market_id::text
            OR h.scope = 'group' AND h.scope_id =
               (SELECT m.group_key FROM ledger.market m WHERE m.market_id = p_market_id))
-    ORDER BY h.halt_id LIMIT 1
+    ORDER BY h.halt_id LIMIT 1), ledger._paused_by(p_account_id))
 $$;
 COMMENT ON FUNCTION ledger._halted_by(bigint, bigint) IS
-    'The first standing halt that covers the market for the account, as text, or NULL. VOLATILE: it must see '
-    'what was committed while the caller waited for its lock.';
+    'The first standing halt that covers the market for the account, else the withdrawal that pauses the account, as text, or '
+    'NULL. VOLATILE: it must see what was committed while the caller waited for its lock.';
 
 CREATE FUNCTION ledger._add_halt(p_scope text, p_scope_id text, p_why text, p_as text, p_now timestamptz) RETURNS bigint
 LANGUAGE plpgsql VOLATILE

@@ -16,4 +16,5 @@ INSERT INTO ledger.setting (name, value) VALUES
     ('role_prefix', '${prefix}'),
     ('keep_keys_days_after_order', '400'),
     ('keep_journal_months', '84'),
+    ('keep_equity_minutes_days', '7'),
     ('keep_venue_events_days', '400');

@@ -226,6 +226,7 @@ BEGIN
         UPDATE ledger.exposure e SET sold[i] = e.sold[i] + v_size, sold_cost[i] = e.sold_cost[i] + v_cash
         WHERE e.account_id = o.account_id AND e.market_id = o.market_id;
     END IF;
+    UPDATE ledger.account_state s SET traded_net = s.traded_net + v_cash WHERE s.account_id = o.account_id AND v_cash <> 0;
 END $$;
 COMMENT ON FUNCTION ledger._count_cost(ledger.orders, ledger.fill, ledger.fill) IS
     'What a fill contributes to the cost counters is a function of its row: the difference is counted. A new one has no old.';
@@ -247,7 +248,7 @@ BEGIN
         THEN to_timestamp(ledger._whole(x -> 'matched_at_ms') / 1000.0) END, p_now);
     f.settlement := 'provisional';
     f.raw_status := coalesce(x ->> 'raw_status', x ->> 'status', '');
-    RETURN f;
+    RETURN ledger._classified(f, o);
 END $$;
 
 CREATE FUNCTION ledger._hear(INOUT f ledger.fill, x jsonb, p_now timestamptz)

@@ -24,6 +24,10 @@ BEGIN
             + coalesce((SELECT sum(CASE o.side WHEN 'BUY' THEN r.held_micros ELSE ledger.cost_of(1000000, r.held_micros) END)
                         FROM ledger.reservation r JOIN ledger.orders o USING (account_id, order_id)
                         WHERE r.account_id = v_account_id AND r.phase <> 'released'), 0)
+            -- And what is withdrawn was taken off before it left, and may come back.
+            + coalesce((SELECT sum(w.amount_micros) FROM ledger.withdrawal w WHERE w.account_id = v_account_id
+                        AND (w.state IN ('DEBITED', 'SENDING', 'UNKNOWN', 'FAILED')
+                             OR w.state IN ('DONE', 'COMPENSATED') AND w.state_at > v_now - v_lag)), 0)
         ELSE
             coalesce((SELECT sum(f.size_micros) FROM ledger.fill f JOIN ledger.orders o USING (account_id, order_id)
                       WHERE f.account_id = v_account_id AND o.token_id = t.asset

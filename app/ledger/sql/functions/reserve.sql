@@ -301,11 +301,12 @@ AS $$
 DECLARE
     o ledger.orders;
     m ledger.market;
+    l ledger.limits := ledger._effective_limits(r.account_id, r.market_id);
     v_held bigint;
     v_same bigint;
 BEGIN
     SELECT * INTO m FROM ledger.market x WHERE x.market_id = r.market_id;
-    v_same := ledger._duplicate(r, (ledger._effective_limits(r.account_id, r.market_id)).duplicate_window_ms, p_now);
+    v_same := ledger._duplicate(r, l.duplicate_window_ms, p_now);
     o.account_id := r.account_id;
     o.order_id := nextval('ledger.order_id_seq');
     o.market_id := r.market_id; o.outcome := r.outcome; o.token_id := r.token_id; o.side := r.side;
@@ -325,6 +326,7 @@ BEGIN
     o.state := 'RESERVED'; o.cause := '';
     o.size_matched_micros := 0; o.traded_micros := 0; o.confirmed_micros := 0; o.failed_micros := 0; o.attempts := 0;
     o.fate_open := false; o.seen_at_venue := false; o.state_at := p_now;
+    o.crossed := ledger._crosses(r, l);
     v_held := ledger._held_by(o, o.size_micros, 0);
 
     INSERT INTO ledger.orders SELECT o.*;
@@ -361,7 +363,8 @@ BEGIN
                            -- Of what is fixed with the intent and told nowhere else: the audit compares the row with it.
                            'terms', encode(sha256(convert_to(jsonb_build_array(o.token_id, o.tick_micros, o.fee_rate_micros,
                                o.fee_exponent, o.order_type, o.post_only, o.expires_at_s, o.class, o.origin, o.strategy,
-                               o.context, o.set_id, o.replaces_order_id, o.salt, extract(epoch FROM o.created_at))::text, 'UTF8')), 'hex')));
+                               o.context, o.set_id, o.replaces_order_id, o.salt, extract(epoch FROM o.created_at))::text, 'UTF8')), 'hex'))
+            || CASE WHEN o.crossed IS NULL THEN '{}' ELSE jsonb_build_object('crossed', o.crossed) END);
     IF v_same IS NOT NULL THEN
         PERFORM ledger._journal(o.account_id, o.market_id, p_now, 'DUPLICATE_SUSPECTED', o.order_id, NULL, NULL, NULL,
                                 jsonb_build_object('same_as', v_same));

@@ -128,11 +128,13 @@ BEGIN
     IF EXISTS (SELECT FROM ledger.balance_entry b WHERE b.account_id = v_account_id AND b.entry_key = 'movement:' || p_key) THEN
         RETURN false;
     END IF;
-    PERFORM ledger._book(v_account_id, p_asset, p_amount, 0, p_cause, 'movement:' || p_key, v_now, NULL, NULL, left(p_note, 500),
-                         ledger._contra_of(p_cause));
     IF p_asset <> 'collateral' THEN
         p_value := ledger._move_position(v_account_id, v_market_id, v_outcome, p_amount, p_cause, p_value);
+    ELSE
+        p_value := NULL;
     END IF;
+    PERFORM ledger._book(v_account_id, p_asset, p_amount, 0, p_cause, 'movement:' || p_key, v_now, NULL, NULL, left(p_note, 500),
+                         ledger._contra_of(p_cause), p_value => p_value);
     PERFORM ledger._journal(v_account_id, v_market_id, v_now, 'MOVEMENT',
         NULL, NULL, NULL, NULL, jsonb_build_object('asset', p_asset, 'amount', p_amount, 'cause', p_cause, 'key', p_key,
                                                    'note', left(p_note, 500), 'value', p_value));
@@ -181,6 +183,7 @@ BEGIN
             sold_cost[i] = x.sold_cost[i] + v_value
         WHERE x.account_id = p_account_id AND x.market_id = p_market_id;
     END IF;
+    UPDATE ledger.account_state s SET traded_net = s.traded_net - sign(p_amount)::integer * v_value WHERE s.account_id = p_account_id;
     PERFORM ledger._carry_risk(p_account_id, p_market_id);
     RETURN v_value;
 END $$;

@@ -55,17 +55,22 @@ DECLARE
     p ledger.pool;
     v_cost bigint;
     v_shares bigint;
+    v_over boolean;
 BEGIN
     INSERT INTO ledger.loan (account_id, scope, scope_id) VALUES (p_account_id, p_scope, p_scope_id) ON CONFLICT DO NOTHING;
     SELECT * INTO l FROM ledger.loan x
     WHERE x.account_id = p_account_id AND x.scope = p_scope AND x.scope_id = p_scope_id FOR UPDATE;
-    v_cost := greatest(p_cost - l.cost_micros, 0);
-    v_shares := greatest(p_shares - l.shares_micros, 0);
-    IF (t.max_cost_micros IS NULL OR v_cost = 0) AND (t.max_shares_micros IS NULL OR v_shares = 0) THEN
+    SELECT * INTO p FROM ledger.pool x WHERE x.scope = p_scope AND x.scope_id = p_scope_id;
+    v_over := coalesce(p.lent_cost_micros > t.max_cost_micros, false) OR coalesce(p.lent_shares_micros > t.max_shares_micros, false);
+    IF NOT v_over AND (t.max_cost_micros IS NULL OR p_cost <= l.cost_micros)
+       AND (t.max_shares_micros IS NULL OR p_shares <= l.shares_micros) THEN
         RETURN true;
     END IF;
     INSERT INTO ledger.pool (scope, scope_id) VALUES (p_scope, p_scope_id) ON CONFLICT DO NOTHING;
     SELECT * INTO p FROM ledger.pool x WHERE x.scope = p_scope AND x.scope_id = p_scope_id FOR UPDATE;
+    -- Where facts took more than the cap, what is lent and not used is no room either.
+    v_cost := CASE WHEN v_over THEN p_cost - l.cost_micros ELSE greatest(p_cost - l.cost_micros, 0) END;
+    v_shares := CASE WHEN v_over THEN p_shares - l.shares_micros ELSE greatest(p_shares - l.shares_micros, 0) END;
     IF p.lent_cost_micros + v_cost > t.max_cost_micros OR p.lent_shares_micros + v_shares > t.max_shares_micros THEN
         p := ledger._call_in(p, p_account_id);
     END IF;
@@ -116,15 +121,18 @@ AS $$
 DECLARE
     x record;
     l ledger.loan;
+    t ledger.total_limits;
     u record;
 BEGIN
-    FOR x IN SELECT p.scope, p.scope_id FROM ledger.pool p
-        WHERE p.scope = 'global' OR p.scope = 'group' AND p.scope_id = p_group
-           OR p.scope = 'live' AND ledger._is_live(p_account_id)
-        ORDER BY p.scope, p.scope_id
+    FOR x IN SELECT q.scope, q.scope_id FROM (VALUES ('global', ''), ('group', p_group),
+            ('live', CASE WHEN ledger._is_live(p_account_id) THEN '' END)) q (scope, scope_id)
+        WHERE q.scope_id IS NOT NULL ORDER BY q.scope, q.scope_id
     LOOP
+        t := ledger._totals(x.scope, x.scope_id);
+        CONTINUE WHEN t.max_cost_micros IS NULL AND t.max_shares_micros IS NULL;
         u := ledger._used(p_account_id, x.scope, x.scope_id);
         INSERT INTO ledger.loan (account_id, scope, scope_id) VALUES (p_account_id, x.scope, x.scope_id) ON CONFLICT DO NOTHING;
+        INSERT INTO ledger.pool (scope, scope_id) VALUES (x.scope, x.scope_id) ON CONFLICT DO NOTHING;
         SELECT * INTO l FROM ledger.loan q
         WHERE q.account_id = p_account_id AND q.scope = x.scope AND q.scope_id = x.scope_id FOR UPDATE;
         CONTINUE WHEN l.cost_micros >= u.cost AND l.shares_micros >= u.shares;

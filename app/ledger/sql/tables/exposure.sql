@@ -68,6 +68,9 @@ COMMENT ON COLUMN ledger.exposure.changed_at IS
     'When an order of this market was last placed, replaced or asked to be cancelled by whoever trades.';
 COMMENT ON COLUMN ledger.exposure.change_tokens IS 'What was left of the budget of changes at change_tokens_at, in millionths; NULL: all of it.';
 
+-- Lanes that hold something, for marking them; only fills and movements touch what it is about.
+CREATE INDEX exposure_open_positions ON ledger.exposure (account_id, market_id) WHERE bought <> sold;
+
 CREATE TABLE ledger.account_state (
     account_id      bigint PRIMARY KEY REFERENCES ledger.account,
     journal_seq     bigint NOT NULL DEFAULT 0,
@@ -78,10 +81,13 @@ CREATE TABLE ledger.account_state (
     open_orders     integer NOT NULL DEFAULT 0,
     size_factor_ppm integer NOT NULL DEFAULT 1000000 CHECK (size_factor_ppm BETWEEN 0 AND 1000000),
     change_tokens   bigint,
-    change_tokens_at timestamptz
+    change_tokens_at timestamptz,
+    traded_net      bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 1000);
 
 COMMENT ON COLUMN ledger.account_state.at_risk IS 'The sum of at_risk over the account''s exposure rows.';
+COMMENT ON COLUMN ledger.account_state.traded_net IS
+    'The sum of sold_cost - bought_cost over the account''s exposure rows: profit needs no closed market to be read.';
 COMMENT ON COLUMN ledger.account_state.size_factor_ppm IS
     'How much of the largest order is allowed, in millionths: drawdown makes it smaller.';
 
@@ -111,6 +117,7 @@ CREATE TABLE ledger.balance_entry (
     contra          text COLLATE "C" NOT NULL DEFAULT 'venue',
     contra_delta    bigint NOT NULL DEFAULT 0,
     fee_delta       bigint NOT NULL DEFAULT 0,
+    value_micros    bigint,
     PRIMARY KEY (account_id, entry_seq),
     UNIQUE (account_id, entry_key),
     FOREIGN KEY (account_id) REFERENCES ledger.account,
@@ -119,6 +126,8 @@ CREATE TABLE ledger.balance_entry (
 );
 COMMENT ON COLUMN ledger.balance_entry.contra IS
     'Where the rest of the movement stands: venue (counterparties), outside (deposits, transfers), chain (split, redemption ...), correction.';
+COMMENT ON COLUMN ledger.balance_entry.value_micros IS
+    'Of tokens that moved without a trade: what they were worth in collateral micros.';
 COMMENT ON COLUMN ledger.balance_entry.entry_key IS 'Each movement can be booked once.';
 
 -- The other side of every entry that is not a hold: with it the sum over all accounts is zero for each asset.

@@ -59,6 +59,7 @@ CREATE TABLE ledger.orders (
     cancel_reason       text,
     created_at          timestamptz NOT NULL,
     state_at            timestamptz NOT NULL,
+    crossed             boolean,
     PRIMARY KEY (account_id, order_id),
     FOREIGN KEY (market_id, outcome) REFERENCES ledger.outcome,
     CONSTRAINT sent_orders_have_an_id CHECK (
@@ -85,6 +86,8 @@ COMMENT ON COLUMN ledger.orders.seen_at_venue IS
     'The venue has shown or said (Duplicated) that it knows the id: absence can never be concluded.';
 COMMENT ON COLUMN ledger.orders.last_deadline IS
     'Latest (send_by + request timeout) of any attempt; the quarantine counts from here.';
+COMMENT ON COLUMN ledger.orders.crossed IS
+    'Whether it would have traded at once with the last good book when it was admitted; NULL without one.';
 
 -- What an order still holds. Held amounts are a function of the order row (ledger.hold_of); audit recomputes them.
 CREATE TABLE ledger.reservation (
@@ -166,6 +169,8 @@ CREATE TABLE ledger.fill (
     is_maker        boolean NOT NULL,
     matched_at      timestamptz NOT NULL,
     contradicted_at timestamptz,
+    liquidity       text COLLATE "C" NOT NULL CHECK (liquidity IN ('maker', 'taker')),
+    liquidity_source text COLLATE "C" NOT NULL CHECK (liquidity_source IN ('post_only', 'crossing', 'venue_flag')),
     PRIMARY KEY (account_id, trade_id, order_id),
     FOREIGN KEY (account_id, order_id) REFERENCES ledger.orders
 );
@@ -179,6 +184,8 @@ COMMENT ON COLUMN ledger.fill.fee_rank IS
     'a lower one; of two alike the higher fee stands. So any order of arrival gives the same fee.';
 COMMENT ON COLUMN ledger.fill.contradicted_at IS
     'When it had been heard to be both confirmed and failed. Journaled, told as drift, and the market halted, once.';
+COMMENT ON COLUMN ledger.fill.liquidity_source IS
+    'How liquidity is known: the order was post-only, it crossed the book or could not rest, or the venue said so.';
 COMMENT ON COLUMN ledger.fill.cash_micros IS 'Collateral of the fill before the fee: rounded up for a BUY, down for a SELL.';
 
 CREATE TABLE ledger.evidence (

@@ -96,7 +96,8 @@ CREATE TABLE ledger.equity_mark (
     stale_markets       integer NOT NULL,
     PRIMARY KEY (account_id, at)
 );
+CREATE INDEX equity_mark_highest ON ledger.equity_mark (account_id, equity_micros);
 COMMENT ON TABLE ledger.equity_mark IS
-    'What trading has brought since the start (realised + unrealised; deposits are not in it), each minute and at midnight UTC.';
+    'What trading has brought since the start (realised + unrealised; deposits are not in it), each minute in which it changed and at midnight UTC.';
 COMMENT ON COLUMN ledger.equity_mark.stale_markets IS
     'Markets with a position whose last book is old or missing: marked at that book, or at cost where there is none.';

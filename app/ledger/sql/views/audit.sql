@@ -183,7 +183,7 @@ COMMENT ON VIEW audit.cap_breaches IS
 CREATE VIEW audit.fills AS
 SELECT a.name AS account, f.trade_id, f.order_id, o.key, o.strategy, o.origin, m.condition_id AS market, m.slug, f.outcome,
     c.label AS outcome_label, f.side, f.price_micros, f.size_micros, f.cash_micros, f.fee_micros, f.settlement,
-    f.raw_status, f.is_maker, f.matched_at, o.venue_order_id, f.account_id, f.market_id
+    f.raw_status, f.is_maker, f.liquidity, f.liquidity_source, f.matched_at, o.venue_order_id, f.account_id, f.market_id
 FROM ledger.fill f
 JOIN ledger.account a ON a.account_id = f.account_id
 LEFT JOIN ledger.orders o ON o.account_id = f.account_id AND o.order_id = f.order_id

@@ -130,6 +130,8 @@ AS $$
     UNION ALL SELECT 'evidence', c.* FROM audit._check_evidence(p_account_id, p_market_id) c
     UNION ALL SELECT 'suspensions', c.* FROM audit._check_suspensions(p_account_id, p_market_id) c
     UNION ALL SELECT 'limiter', c.* FROM audit._check_limiter(p_account_id, p_market_id) c
+    UNION ALL SELECT 'liquidity', c.* FROM audit._check_liquidity(p_account_id, p_market_id) c
+    UNION ALL SELECT 'costs', c.* FROM audit._check_costs(p_account_id, p_market_id) c
 $$;
 COMMENT ON FUNCTION audit.check_market(bigint, bigint) IS 'Differences in one market of one account, in one snapshot; none if it is sound.';
 
@@ -144,15 +146,20 @@ AS $$
     UNION ALL SELECT 'locked', c.* FROM audit._check_locked(p_account_id) c
     UNION ALL SELECT 'totals', c.* FROM audit._check_totals(p_account_id) c
     UNION ALL SELECT 'negative', c.* FROM audit._check_negative(p_account_id) c
+    UNION ALL SELECT 'pnl', c.* FROM audit._check_pnl(p_account_id) c
     UNION ALL SELECT 'rows_of_no_order', c.* FROM audit._check_rows_of_no_order(p_account_id) c
     UNION ALL SELECT 'foreign_orders', c.* FROM audit._check_foreign_orders(p_account_id) c
     UNION ALL SELECT 'entry_journal', c.* FROM audit._check_entry_journal(p_account_id) c
     UNION ALL SELECT 'accounts', c.* FROM audit._check_accounts(p_account_id) c
     UNION ALL SELECT 'venue_modes', c.* FROM audit._check_venue_modes(p_account_id) c
     UNION ALL SELECT 'dead_letters', c.* FROM audit._check_dead_letters(p_account_id) c
+    UNION ALL SELECT 'risk_totals', c.* FROM audit._check_risk_totals(p_account_id) c
+    UNION ALL SELECT 'contra', c.* FROM audit._check_contra(p_account_id) c
+    UNION ALL SELECT 'breakers', c.* FROM audit._check_breakers(p_account_id) c
     UNION ALL SELECT 'unresolved', c.* FROM audit._notice_unresolved(p_account_id) c
     UNION ALL SELECT 'waiting', c.* FROM audit._notice_waiting(p_account_id) c
     UNION ALL SELECT 'times', c.* FROM audit._notice_times(p_account_id) c
+    UNION ALL SELECT 'open_breakers', c.* FROM audit._notice_open_breakers(p_account_id) c
 $$;
 COMMENT ON FUNCTION audit.check_account(bigint) IS 'Differences and notices that belong to an account as a whole, in one snapshot.';
 
@@ -164,6 +171,8 @@ AS $$
     SELECT 'transitions', c.* FROM audit._check_transitions() c
     UNION ALL SELECT 'venue_ids', c.* FROM audit._check_venue_ids() c
     UNION ALL SELECT 'limits', c.* FROM audit._check_limits() c
+    UNION ALL SELECT 'total_limits', c.* FROM audit._check_total_limits() c
+    UNION ALL SELECT 'loans', c.* FROM audit._check_loans() c
     UNION ALL SELECT 'halt_changes', c.* FROM audit._check_halt_changes() c
     UNION ALL SELECT 'archive', c.* FROM audit._check_archive() c
     UNION ALL SELECT 'guards', c.* FROM audit._check_guards() c

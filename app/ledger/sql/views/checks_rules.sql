@@ -164,19 +164,20 @@ AS $$
     WITH begin (name, value) AS (VALUES
         -- What a new ledger starts with; at every other level nothing is set.
         ('max_outcome_micros', '100000000'), ('max_market_micros', '200000000'), ('burst_per_minute', '6'),
-        ('burst_gap_ms', '2000'), ('burst_counts_sells', 'false')),
+        ('burst_gap_ms', '2000'), ('burst_counts_sells', 'false'), ('book_age_ms', '30000'), ('self_match_allowed', 'false'),
+        ('duplicate_window_ms', '1000'), ('duplicate_refused', 'false'), ('weekend_allowed', 'true'), ('breaker_rejects', '3'),
+        ('breaker_cancels', '3'), ('slow_ms', '2000'), ('stop_ms', '5000')),
     changes AS MATERIALIZED (
         SELECT c.account_id, c.market_id, c.name, c.change_id, c.before, c.after,
             CASE WHEN lag(c.change_id) OVER w IS NULL THEN CASE WHEN c.account_id = 0 AND c.market_id = 0 THEN b.value END
                  ELSE lag(c.after) OVER w END AS previous,
             lead(c.change_id) OVER w IS NULL AS is_last
         FROM ledger.limit_change c LEFT JOIN begin b ON b.name = c.name
+        WHERE c.scope = ''
         WINDOW w AS (PARTITION BY c.account_id, c.market_id, c.name ORDER BY c.change_id)),
     stands AS (
-        SELECT l.account_id, l.market_id, v.name, v.value FROM ledger.limits l CROSS JOIN LATERAL (VALUES
-            ('max_outcome_micros', l.max_outcome_micros::text), ('max_market_micros', l.max_market_micros::text),
-            ('burst_per_minute', l.burst_per_minute::text), ('burst_gap_ms', l.burst_gap_ms::text),
-            ('burst_counts_sells', l.burst_counts_sells::text)) v (name, value)),
+        SELECT l.account_id, l.market_id, v.key AS name, v.value FROM ledger.limits l
+        CROSS JOIN LATERAL jsonb_each_text(to_jsonb(l) - 'account_id' - 'market_id') v),
     wanted AS (
         SELECT c.account_id, c.market_id, c.name, c.after AS value FROM changes c WHERE c.is_last
         UNION ALL

@@ -1,4 +1,4 @@
--- purpose: what happened, who did it and what it earned: timelines, journal, queues, drift, changes, profit, state as of a time.
+-- purpose: what happened and who did it: timelines, journal, queues, drift, changes, state as of a time.
 -- locks:   none; every view only reads, each statement in one snapshot.
 -- index:   journal_of_order, journal_of_market, fill_of_market, outbox and idempotency_key by primary key.
 -- fence:   as audit.sql; as_of and exposure_as_of are SECURITY DEFINER, read only, with a search_path that ends in pg_temp.
@@ -116,33 +116,6 @@ LEFT JOIN ledger.market m ON m.market_id = j.market_id
 WHERE j.event IN ('MOVEMENT', 'LANE_RELEASED') OR j.order_id IS NOT NULL AND j.detail ? 'operator';
 COMMENT ON VIEW audit.changes IS
     'Who changed what and why: limits (before and after), halts, grants, movements with a cause, lanes released, orders resolved.';
-
-CREATE VIEW audit.pnl AS
-SELECT a.name AS account, m.condition_id AS market, m.slug, c.outcome, c.label AS outcome_label,
-    q.bought AS bought_micros, q.cost AS cost_micros, q.sold AS sold_micros, q.proceeds AS proceeds_micros,
-    q.fees AS fees_micros, q.bought - q.sold AS net_shares_micros,
-    CASE WHEN q.bought > 0 THEN q.cost::numeric * 1000000 / q.bought END::bigint AS average_cost_micros,
-    CASE WHEN q.bought > 0 THEN floor(q.cost::numeric * least(q.sold, q.bought) / q.bought) ELSE 0 END::bigint
-        AS cost_of_sold_micros,
-    q.proceeds - q.fees
-        - CASE WHEN q.bought > 0 THEN floor(q.cost::numeric * least(q.sold, q.bought) / q.bought) ELSE 0 END::bigint
-        AS realized_micros,
-    q.proceeds - q.cost - q.fees AS cash_flow_micros, q.provisional AS provisional_fills
-FROM (
-    SELECT f.account_id, f.market_id, f.outcome,
-        coalesce(sum(f.size_micros) FILTER (WHERE f.side = 'BUY'), 0)::bigint AS bought,
-        coalesce(sum(f.cash_micros) FILTER (WHERE f.side = 'BUY'), 0)::bigint AS cost,
-        coalesce(sum(f.size_micros) FILTER (WHERE f.side = 'SELL'), 0)::bigint AS sold,
-        coalesce(sum(f.cash_micros) FILTER (WHERE f.side = 'SELL'), 0)::bigint AS proceeds,
-        sum(f.fee_micros)::bigint AS fees, count(*) FILTER (WHERE f.settlement = 'provisional') AS provisional
-    FROM ledger.fill f WHERE f.settlement <> 'failed'
-    GROUP BY f.account_id, f.market_id, f.outcome) q
-JOIN ledger.account a ON a.account_id = q.account_id
-JOIN ledger.market m ON m.market_id = q.market_id
-LEFT JOIN ledger.outcome c ON c.market_id = q.market_id AND c.outcome = q.outcome;
-COMMENT ON VIEW audit.pnl IS
-    'Profit per outcome from fills that did not fail, at average cost; all fees count as realized. Open shares are not '
-    'marked to any price, and opening holdings have no cost here.';
 
 CREATE FUNCTION audit.as_of(p_at timestamptz) RETURNS TABLE (
     account text, market text, slug text, outcome smallint, outcome_label text, order_id bigint, key text, side text,
