@@ -15,6 +15,8 @@ from importlib.resources import files
 from typing import Any, Final, Protocol
 
 from app.clock import Clock
+from app.db.failures import translated
+from app.errors import DatabaseProblem
 from app.withdrawal.treasury import (
     Absent,
     Accepted,
@@ -94,8 +96,8 @@ class PaperTreasury:
                 now_ms + late_ms,
                 now_ms,
             )
-        except (OSError, TimeoutError) as error:
-            return Unsure(type(error).__name__)
+        except DatabaseProblem as problem:
+            return Unsure(problem.wrong)
         if kind == "drop_answer":
             return Unsure("no answer")
         return Done(transfer.hash) if row["state"] == "DONE" else Accepted(transfer.hash)
@@ -106,8 +108,8 @@ class PaperTreasury:
             if await self._run("take_fault", wish.account, True):
                 return Unread("no answer")
             row = await self._run("look", transfer.hash, self._clock.now_ms())
-        except (OSError, TimeoutError) as error:
-            return Unread(type(error).__name__)
+        except DatabaseProblem as problem:
+            return Unread(problem.wrong)
         if row is None:
             return Absent("no such transfer", proof=True)
         if row["state"] == "DONE":
@@ -115,5 +117,6 @@ class PaperTreasury:
         return Failed(row["state"]) if row["state"] == "FAILED" else Pending(transfer.hash)
 
     async def _run(self, name: str, *arguments: Any) -> Any:
-        async with self._pool.acquire() as connection:
-            return await connection.fetchrow(SQL[name], *arguments)
+        with translated():
+            async with self._pool.acquire() as connection:
+                return await connection.fetchrow(SQL[name], *arguments)

@@ -5488,6 +5488,8 @@ END $$;
 CREATE OR REPLACE FUNCTION ledger._equities() RETURNS TABLE (
     account_id bigint, realised bigint, unrealised bigint, fees bigint, stale integer)
 LANGUAGE plpgsql VOLATILE
+-- The planner takes two arrays for hardly ever equal and would read every lane there ever was.
+SET enable_seqscan = off
 AS $$
 DECLARE
     v_clock timestamptz := ledger.clock();

@@ -241,6 +241,15 @@ class Hammer:
     async def limits(self) -> None:
         value = str(self.rng.randrange(500, 2_000) * SHARE)
         await self("set_limit", None, self.market(), "max_outcome_micros", value, "w")
+        scope = self.rng.choice(("account", "group", "global"))
+        await self("set_total_limit", scope, "", "max_cost_micros", value, "w")
+        await self("reset_breaker", self.account(), self.rng.choice((None, self.market())), "w")
+        await self("sweep_groups")
+
+    async def books(self) -> None:
+        side = [[300_000, SHARE]]
+        item = {"token_id": token(self.market(), 0), "bids": side, "asks": [], "age_ms": 0}
+        await self("note_books", [item])
 
     async def housekeeping(self) -> None:
         events = [{"event_id": f"e{self.rng.randrange(50)}", "raw": ""} for _ in range(4)]
@@ -260,7 +269,7 @@ class Hammer:
             [self.reserve] * 5 + [self.send] * 5 + [self.fills, self.observe, self.cancel] * 2
             + [self.complete_any, self.renew, self.cancel_all, self.claim_cancels, self.release,
                self.evidence, self.replace, self.sweep, self.move, self.mutex, self.halt,
-               self.mend, self.limits, self.housekeeping, self.tick]
+               self.mend, self.limits, self.books, self.housekeeping, self.tick]
         )  # fmt: skip
         for _ in range(operations):
             await self.rng.choice(steps)()

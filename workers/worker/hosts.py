@@ -9,6 +9,7 @@ from app.clock import Ports
 from app.config import Settings
 from app.ledger.calls import LedgerCalls
 from app.observe.logs import Logger
+from app.withdrawal.treasury import Treasury
 from workers.worker.context import Host
 from workers.worker.paper_host import PaperHost
 
@@ -29,3 +30,9 @@ def keys_of(host: Host) -> Callable[[], None] | None:
     """What reads the host's keys anew (SIGHUP), or None for a host without any: then the signal ends the process."""
     refresh: Callable[[], None] | None = getattr(host, "refresh_keys", None)
     return refresh
+
+
+def treasury_of(host: Host, account: str) -> Treasury | None:
+    """Who carries the account's withdrawals out, or None: then this worker takes none of them up."""
+    find: Callable[[str], Treasury | None] | None = getattr(host, "treasury", None)
+    return find(account) if find is not None else None

@@ -33,6 +33,8 @@ from workers.worker.sending import Sender
 from workers.worker.serving import LOOK_FOR_ACCOUNTS_MS, Serving
 from workers.worker.sweeps import Beat, Sweeps, Watchdog
 from workers.worker.wake import listen
+from workers.worker.withdrawals import IDLE_MS as WITHDRAWALS_MS
+from workers.worker.withdrawals import Withdrawals
 
 SWEEP_MS = 500
 WATCH_MS = 250
@@ -176,6 +178,7 @@ async def serve(context: Context, url: str) -> None:
             ("look_ups", LookUps(context, sender).one_pass, settings.poll_ms),
             ("sweeps", Sweeps(context).one_pass, SWEEP_MS),
             ("watchdog", Watchdog(context).one_pass, WATCH_MS),
+            ("withdrawals", Withdrawals(context).one_pass, WITHDRAWALS_MS),
             ("beat", Beat(context).one_pass, context.lease_ms // 5),
             *context.host.passes(context),
         )

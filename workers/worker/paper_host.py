@@ -13,6 +13,7 @@ from app.money import parse_micros
 from app.venue.matching import Rules
 from app.venue.paper import PaperMarket, PaperVenue, order_hasher
 from app.venue.polymarket.signing import SignatureType, Signer
+from app.withdrawal.paper import PaperTreasury
 from workers.worker.context import AccountKey, Context, ExtraPass, ExtraRun
 
 PACE_MS: Final = 200
@@ -35,6 +36,7 @@ class PaperHost:
         self._settings = settings
         self._neg_risk: set[str] = set()
         self._keys: dict[str, AccountKey] = {}
+        self._treasury = PaperTreasury(pool, ports.clock)
         settle_ms = settings.paper_settle_ms
         self.venue = PaperVenue(
             pool,
@@ -50,6 +52,10 @@ class PaperHost:
         if account not in self._keys:
             self._keys[account] = paper_key(account)
         return self._keys[account]
+
+    def treasury(self, account: str) -> PaperTreasury:
+        """The same for every account: paper money leaves for nowhere."""
+        return self._treasury
 
     def note_market(self, token_id: str, *, neg_risk: bool) -> None:
         if neg_risk:

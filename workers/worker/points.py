@@ -37,6 +37,16 @@ POINTS: Final = (
 )
 """Every place between two durable effects, in the order a worker meets them."""
 
+WITHDRAWAL_STEPS: Final = (
+    *("stop", "drain", "prepare", "debit", "open", "send", "record", "look", "note", "lapse"),
+    *("compensate", "escalate"),
+)
+WITHDRAWAL_POINTS: Final = (
+    "withdraw.claim.after",
+    *(f"withdraw.{step}.{when}" for step in WITHDRAWAL_STEPS for when in ("before", "after")),
+)
+"""The same of a withdrawal: before and after each commit, and each word with the outside."""
+
 Reached = Callable[[str], None]
 
 
@@ -50,7 +60,7 @@ def from_environment() -> Reached:
     if not wanted:
         return nothing
     name, _, count = wanted.partition(":")
-    if name not in POINTS:
+    if name not in (*POINTS, *WITHDRAWAL_POINTS):
         raise ValueError(f"LEDGER_TEST_STOP_AT names no point: {name!r}")
     left = [int(count or "1")]
 
