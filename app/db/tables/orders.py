@@ -315,6 +315,14 @@ fill = Table(
             "the market halted, once."
         ),
     ),
+    Column(
+        "settled_at",
+        DateTime(timezone=True),
+        comment=(
+            "When its settlement was heard, which may be long after the match: the venue's "
+            "balances lag behind it."
+        ),
+    ),
     ForeignKeyConstraint(
         ["account_id", "order_id"], ["ledger.orders.account_id", "ledger.orders.order_id"]
     ),

@@ -74,7 +74,7 @@ def build_order(
 
     ``salt`` (53 bits) and ``timestamp_ms`` (Unix milliseconds) are the intent's own;
     ``expiration_s`` is in Unix seconds, for GTD only (the venue stops the order a minute earlier,
-    polymarket.md 3.4). ``maker`` holds the funds; ``signer_address`` is the key's address, or the
+    docs/venue.md 3.4). ``maker`` holds the funds; ``signer_address`` is the key's address, or the
     deposit wallet for type 3.
 
     Errors, with nothing signed: ``BAD_PRICE``, ``OFF_TICK``, ``BAD_SIZE``, ``NOT_TRADABLE`` from

@@ -180,7 +180,7 @@ BEGIN
         v_detail := 'there a FOK or FAK BUY spends its amount and may bring more shares than its size; '
             'send a GTC at the same price with a short validity, and cancel what rests';
     ELSIF r.order_type IN ('FOK', 'FAK') AND r.side = 'BUY' AND r.price_micros::numeric * r.size_micros % 10000000000 <> 0 THEN
-        -- The venue takes such an order as an amount to spend, and that has two decimals (polymarket.md 3.5).
+        -- The venue takes such an order as an amount to spend, and that has two decimals (docs/venue.md 3.5).
         v_code := 'BAD_SIZE'; v_detail := 'a FOK or FAK BUY must cost a whole number of hundredths of collateral';
     ELSIF r.expires_at_s > 0 AND to_timestamp(r.expires_at_s) < v_now + interval '180 seconds' THEN
         v_code := 'BAD_VALIDITY'; v_detail := 'expires_at_s must lie at least 180 s ahead: the venue refuses less';
@@ -410,8 +410,10 @@ BEGIN
 
     FOR i IN 1 .. cardinality(v_requests) LOOP
         r := v_requests[i];
-        IF r.answer IS NULL THEN
-            r.answer := ledger._replay(r);
+        IF r.answer IS NULL OR r.fingerprint IS NOT NULL AND EXISTS (
+            SELECT FROM unnest(v_requests[1:i - 1]) q WHERE q.account_id = r.account_id AND q.key = r.key) THEN
+            -- An item before it may have bound the key meanwhile: that is said first, whatever else is wrong with it.
+            r.answer := coalesce(ledger._replay(r), r.answer);
         END IF;
         IF r.answer IS NULL THEN
             SELECT * INTO e FROM ledger.exposure x WHERE x.account_id = r.account_id AND x.market_id = r.market_id;

@@ -166,6 +166,7 @@ CREATE TABLE ledger.fill (
     is_maker        boolean NOT NULL,
     matched_at      timestamptz NOT NULL,
     contradicted_at timestamptz,
+    settled_at      timestamptz,
     PRIMARY KEY (account_id, trade_id, order_id),
     FOREIGN KEY (account_id, order_id) REFERENCES ledger.orders
 );
@@ -179,6 +180,8 @@ COMMENT ON COLUMN ledger.fill.fee_rank IS
     'a lower one; of two alike the higher fee stands. So any order of arrival gives the same fee.';
 COMMENT ON COLUMN ledger.fill.contradicted_at IS
     'When it had been heard to be both confirmed and failed. Journaled, told as drift, and the market halted, once.';
+COMMENT ON COLUMN ledger.fill.settled_at IS
+    'When its settlement was heard, which may be long after the match: the venue''s balances lag behind it.';
 COMMENT ON COLUMN ledger.fill.cash_micros IS 'Collateral of the fill before the fee: rounded up for a BUY, down for a SELL.';
 
 CREATE TABLE ledger.evidence (
