@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from app.db.migrate import check_schema, downgrade, upgrade
+from app.db.migrate import downgrade, upgrade
+from app.db.revisions import check_schema
 from app.errors import Code, DatabaseProblem
 from app.roles import ROLES, RolePrefix
 from tests.support.catalog import catalog, foreign_leftovers

@@ -18,7 +18,7 @@ from app.clock import Ports
 from app.config import Settings
 from app.db.access import role_url
 from app.db.connect import check_version, open_pool
-from app.db.migrate import check_schema
+from app.db.revisions import check_schema
 from app.errors import DatabaseProblem
 from app.ledger.calls import LedgerCalls
 from app.ledger.wake import OUTBOX_CHANNEL
