@@ -76,7 +76,7 @@ async def test_an_order_that_meets_a_restart_of_the_engine_rests_once_when_it_is
 async def test_amounts_of_an_answer_are_believed_in_no_unit_only_trades_are_booked(
     pm: PolymarketRig, told: bool
 ) -> None:
-    """What an answer says was made and taken comes in shares or in base units; neither is a fill (open question 4)."""
+    """What an answer says was made and taken comes in shares or in base units; neither is a fill."""
     async with pm.inside(reconcile_every_s=1):
         await pm.trading()
         if not told:

@@ -1,4 +1,4 @@
-"""A worker that stops in order leaves a snapshot: what of its accounts is not over, for whoever looks next (W12)."""
+"""A worker that stops in order leaves a snapshot: what of its accounts is not over, for whoever looks next."""
 
 from __future__ import annotations
 

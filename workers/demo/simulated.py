@@ -35,6 +35,7 @@ from workers.demo.venues import Patience, VenueFacts, statement
 
 READY_WITHIN_S: Final = 30.0
 TAPE_EVERY_MS: Final = 1_000
+AT_REST_MS: Final = 3_600_000
 _FINAL: Final = ("CONFIRMED", "FAILED")
 _ADDRESSES: Final = ("clob_url", "gamma_url", "data_url", "user_ws_url", "market_ws_url")
 
@@ -167,6 +168,8 @@ class Simulated:
         for rule in await self._see("faults"):
             self._struck[rule["name"]] = self._struck.get(rule["name"], 0) + rule["struck"]
         await self._do("no_fault")
+        # The workers are about to stop, which is what a heartbeat cancels for; the judgement wants a book at rest.
+        await self._do("settings", heartbeat_ms=AT_REST_MS)
 
     async def let_time_pass(self) -> None:
         """Its process does that by itself."""

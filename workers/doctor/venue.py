@@ -16,13 +16,13 @@ from app.venue.polymarket.answers.reading import (
 )
 from app.venue.polymarket.limits import TIERS
 from app.venue.polymarket.official import Approvals
+from app.venue.polymarket.order import ORDER_VERSION
 from app.venue.polymarket.signing import SignatureType
 from app.venue.polymarket.wallet import Ask, collateral, look_at_chain, short_allowances
 from app.venue.polymarket.wire import Endpoint, Exchange, Phase
 from workers.doctor.clocks import clock_finding, offset_ms
 from workers.doctor.findings import Finding, fail, ok, warn
 
-ORDER_VERSION = 2
 _AGAIN = "repeat; if it stays so, look at the address and at the venue's status page"
 
 

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from app.circuit import Trip
 from app.clock import Ports
 from app.config import Settings
 from app.errors import BadInput, Code, DatabaseProblem
@@ -32,6 +33,7 @@ from app.venue.polymarket.answers import (
 from app.venue.polymarket.asking import Asker
 from app.venue.polymarket.asking import Host as Service
 from app.venue.polymarket.limits import tier_named
+from app.venue.polymarket.order import ORDER_VERSION
 from app.venue.polymarket.positions import listed_tokens
 from app.venue.polymarket.signing import SignatureType
 from app.venue.polymarket.sockets import connector
@@ -48,7 +50,6 @@ from workers.worker.venue_state import ExchangeLog, SharedBudget
 CLOCK_OFF_MS: Final = 5_000
 """Level-2 headers carry our clock; how far it may be off is not published, so a worker starts only near."""
 
-ORDER_VERSION: Final = 2
 WATCH_EVERY_MS: Final = 60_000
 WATCH_SOON_MS: Final = 5_000
 """While a condition stands of which only these reads show the end."""
@@ -94,7 +95,10 @@ class PolymarketHost:
             {Service.DATA: self._connections(settings.polymarket_data_url)},
             ports,
             lambda: None,
-            timeout_ms=settings.request_timeout_ms,
+            # The transport says better than a bound around it how far a request got.
+            timeout_ms=settings.request_timeout_ms + 1_000,
+            # A start waits for it: it must not be left alone for long after it is back.
+            trip=Trip(most_ms=5_000),
         )
         self._markets: MarketWatch | None = None
         self._signs: deque[tuple[str, ModeSign]] = deque()

@@ -22,6 +22,9 @@ from app.venue.polymarket.encoding import (
 )
 from app.venue.polymarket.signing import OrderFields, SignatureType, Signer
 
+ORDER_VERSION: Final = 2
+"""Of the venue's orders: what this release signs, and what ``/version`` must say."""
+
 MAX_SALT: Final = (1 << 53) - 1
 """The salt travels as a JSON number; beyond 53 bits a reader of doubles would see another order."""
 

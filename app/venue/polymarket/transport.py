@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import anyio
 import httpx
 
 from app.clock import Ports
@@ -29,6 +30,9 @@ RECYCLE_AFTER_NS: Final = 600_000_000_000
 
 MAX_BODY: Final = 16 * 1024 * 1024
 Record = Callable[[Exchange, "Sent"], None]
+
+_UNDER: Final = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
+"""What the layer under httpx raises, and httpx does not always translate: the end of a TLS stream in a write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +179,7 @@ class Transport:
             # Its text may quote a header, and headers hold secrets.
             phase = watch.phase(has_head=response is not None)
             return _broken(endpoint, phase, response, body, "LocalProtocolError")
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, *_UNDER) as error:
             phase = watch.phase(has_head=response is not None)
             problem = f"{type(error).__name__}: {error}"[:300]
             return _broken(endpoint, phase, response, body, problem)

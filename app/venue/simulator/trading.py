@@ -248,7 +248,8 @@ def _cancelled(venue: Venue, call: Call, order_ids: Iterable[str]) -> Response:
     for order_id in order_ids:
         if "cancel_unlisted" in call.effects:
             continue
-        if "cancel_phantom" in call.effects:
+        # Only of what is there: no venue lists as cancelled an order that it never saw.
+        if "cancel_phantom" in call.effects and order_id in venue.exchange.orders:
             done.append(order_id)
             continue
         if "cancel_miss" in call.effects:
