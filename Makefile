@@ -11,6 +11,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 ARGS   ?=
+# Most tests wait for processes, sockets and leases, and not for the processor.
+AT_ONCE = $(shell "$(PYTHON)" -c 'import os; print(2 * (os.cpu_count() or 1))')
 CODE   := $(wildcard app workers migrations tests)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -39,8 +41,8 @@ $(STAMP): requirements-dev.lock pyproject.toml
 demo: $(STAMP) ## The whole life of some hundred orders, with kills, on a throw-away database
 	@$(BIN)/ledger-worker demo $(ARGS)
 
-test: $(STAMP) ## All tests, one process per core, each with a server of its own
-	$(BIN)/python -m pytest $(or $(ARGS),-n auto --dist loadfile tests/)
+test: $(STAMP) ## All tests, two processes per core, each with a server of its own
+	$(BIN)/python -m pytest $(or $(ARGS),-n $(or $(JOBS),$(AT_ONCE)) --dist loadfile --no-loadscope-reorder tests/)
 
 check: $(STAMP) ## Lint, format, types, contracts, generated documents
 	$(BIN)/ruff check .

@@ -8,16 +8,30 @@ environment is a setting too; `app.secrets` fetches them.
 from __future__ import annotations
 
 import os
-from typing import Literal
-from urllib.parse import urlsplit
+import re
+from pathlib import Path
+from typing import Final, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
 
+from app.addresses import is_loopback, is_sealed
 from app.errors import BadInput, Code
 from app.roles import RolePrefix
 
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_OF_ONE_VENUE: Final = (
+    "polymarket_clob_url",
+    "polymarket_ws_url",
+    "polymarket_market_ws_url",
+    "polymarket_gamma_url",
+    "polymarket_data_url",
+)
+"""What a venue of one's own serves in Polymarket's stead. The site only says where we are."""
+
+_ADDRESSES: Final = {
+    name: "wss" if "_ws_" in name else "https" for name in (*_OF_ONE_VENUE, "polymarket_site_url")
+}
+_PASSWORD: Final = re.compile(r"//[^/@]*:[^/@]+@|[?&]password=")
 
 
 class Settings(BaseSettings):
@@ -44,7 +58,8 @@ class Settings(BaseSettings):
     role_prefix: str = Field("ledger_", description="Prefix of the database roles.")
     venue: Literal["paper", "polymarket"] = Field("paper", description="Where orders go.")
     live: bool = Field(
-        False, description="Must be 1 for real money; not needed for a loopback address."
+        False,
+        description="Must be 1 for real money; not needed where every address of the venue is a loopback one.",
     )
     account: str = Field("main", description="The account used where a command names none.")
     accounts: str = Field(
@@ -75,6 +90,9 @@ class Settings(BaseSettings):
     )
     reconcile_every_s: int = Field(
         300, ge=1, le=86_400, description="Pause between periodic reconciliations."
+    )
+    rewards: bool = Field(
+        True, description="Read rewards and rebates from the venue in each periodic comparison."
     )
     cancel_on_stop: bool = Field(False, description="Cancel open orders at a graceful stop.")
     private_key: SecretStr | None = Field(
@@ -159,7 +177,7 @@ class Settings(BaseSettings):
     foreign_orders: Literal["halt", "cancel"] = Field(
         "halt",
         description=(
-            "Orders at the venue that no intent explains. Both halt the account; cancel also cancels them."
+            "Orders at the venue that no intent explains. Both halt the account; cancel also cancels them there."
         ),
     )
     unconfirmed_alarm_s: int = Field(
@@ -181,16 +199,31 @@ class Settings(BaseSettings):
         return RolePrefix(value).text
 
     @model_validator(mode="after")
+    def _nothing_travels_in_the_open(self) -> Settings:
+        if self.venue == "polymarket":
+            for name, scheme in _ADDRESSES.items():
+                if not is_sealed(getattr(self, name), scheme):
+                    raise BadInput(
+                        Code.BAD_SETTING,
+                        f"LEDGER_{name.upper()} is neither {scheme} nor a loopback address: keys and orders would "
+                        "travel in the open",
+                        not_done="nothing was started",
+                        next_step=f"use {scheme}; for a venue of your own with LEDGER_POLYMARKET_CA_FILE",
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _real_money_is_switched_on(self) -> Settings:
-        if self.venue == "polymarket" and not self.live:
-            host = urlsplit(self.polymarket_clob_url).hostname
-            if host not in _LOOPBACK:
-                raise BadInput(
-                    Code.LIVE_NOT_ALLOWED,
-                    "LEDGER_VENUE is polymarket and LEDGER_LIVE is not set",
-                    not_done="nothing was started",
-                    next_step="set LEDGER_LIVE=1 to trade with real money, or LEDGER_VENUE=paper",
-                )
+        # One address outside is enough: the user channel alone is sent the API secret.
+        outside = [name for name in _OF_ONE_VENUE if not is_loopback(getattr(self, name))]
+        if self.venue == "polymarket" and not self.live and outside:
+            names = ", ".join(f"LEDGER_{name.upper()}" for name in outside)
+            raise BadInput(
+                Code.LIVE_NOT_ALLOWED,
+                f"LEDGER_VENUE is polymarket, LEDGER_LIVE is not set, and not on this machine: {names}",
+                not_done="nothing was started",
+                next_step="set LEDGER_LIVE=1 to trade with real money, or LEDGER_VENUE=paper",
+            )
         return self
 
 
@@ -198,6 +231,7 @@ def load_settings() -> Settings:
     """The settings of this process, or `BadInput` that names each setting that is wrong, never its value."""
     _check_text()
     try:
+        _check_env_file()
         return Settings()
     except UnicodeDecodeError:
         raise _not_text("the file .env") from None
@@ -219,6 +253,35 @@ def _check_text() -> None:
     for name, value in os.environ.items():
         if name.upper().startswith("LEDGER_") and any("\ud800" <= c <= "\udfff" for c in value):
             raise _not_text(name)
+
+
+def _check_env_file() -> None:
+    """Keys in a ``.env`` that others on this machine may read are not taken: they may be others' already."""
+    path = Path(str(Settings.model_config.get("env_file")))
+    try:
+        shared = path.stat().st_mode & 0o077
+    except OSError:
+        return
+    if not shared:
+        return
+    told = DotEnvSettingsSource(Settings).env_vars
+    held = sorted(name.upper() for name, value in told.items() if _is_secret(name, value))
+    if held:
+        raise BadInput(
+            Code.BAD_SETTING,
+            f"the file .env holds {', '.join(held)}, and others than its owner may read or write it",
+            not_done="nothing was started",
+            next_step="chmod 600 .env, and if others had access to this machine, change these keys",
+        )
+
+
+def _is_secret(name: str, value: str | None) -> bool:
+    field = Settings.model_fields.get(name.lower().removeprefix("ledger_"))
+    if not value or not name.lower().startswith("ledger_") or field is None:
+        return False
+    if name.lower() == "ledger_database_url":
+        return _PASSWORD.search(value) is not None
+    return "SecretStr" in str(field.annotation)
 
 
 def _not_text(what: str) -> BadInput:

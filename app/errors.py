@@ -57,6 +57,7 @@ class Code(StrEnum):
     NOT_PROVEN = "NOT_PROVEN"
     ALREADY_ENDED = "ALREADY_ENDED"
     ID_MISMATCH = "ID_MISMATCH"
+    VENUE_MODE = "VENUE_MODE"
 
     # the surroundings
     ISOLATION = "ISOLATION"

@@ -13,7 +13,7 @@ WANTED = Intent.of(
     price="0.60",
     size="10",
     key="my-first-order",
-    order_type="FAK",
+    valid_for_ms=30_000,
 )
 
 

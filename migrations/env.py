@@ -16,7 +16,8 @@ from sqlalchemy import Connection, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.db.connect import check_version, open_connection
-from app.db.migrate import VERSION_TABLE, known_revisions, problem_of, schema_is_newer
+from app.db.migrate import problem_of
+from app.db.revisions import VERSION_TABLE, known_revisions, schema_is_newer
 from app.db.tables import belongs, metadata
 from app.db.url import parse
 from app.errors import LedgerError, Refused
@@ -67,7 +68,7 @@ def _run(connection: Connection, prefix: RolePrefix) -> None:
 
 
 def _refuse_newer() -> None:
-    known = known_revisions(context.script)
+    known = known_revisions()
     for revision in context.get_context().get_current_heads():
         if revision not in known:
             raise schema_is_newer(revision, not_done="the schema was not changed")

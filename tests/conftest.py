@@ -1,3 +1,25 @@
 """Fixtures for all tests."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
 pytest_plugins = ["tests.support.database", "tests.support.life"]
+
+
+_SLOWEST_FIRST = ("acceptance", "integration", "unit")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first: processes that share the files then end at about the same time."""
+    items.sort(key=lambda item: _SLOWEST_FIRST.index(item.path.parent.name))
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_found() -> Iterator[None]:
+    """A command configures the whole process; the next test would miss the lines below its level."""
+    yield
+    structlog.reset_defaults()

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
 from app.clock import Ports
@@ -19,6 +17,7 @@ from app.errors import BadInput, Code
 from app.ledger.calls import LedgerCalls
 from app.money import format_micros
 from app.venue.interface import (
+    COLLATERAL,
     Absent,
     CancelAccepted,
     CancelOutcome,
@@ -28,17 +27,12 @@ from app.venue.interface import (
     VenueOrder,
     VenueOrderStatus,
 )
-from app.venue.polymarket.answers import PositionRow, read_positions_page
-from app.venue.polymarket.transport import Timeouts, Transport
-from app.venue.polymarket.wire import Endpoint
+from workers.statements import statement
 from workers.worker.context import Context
 from workers.worker.main import open_context
 
-COLLATERAL: Final = "collateral"
 ENDS_WITHIN_S: Final = 30.0
 LOOK_EVERY_S: Final = 0.5
-MOST_PAGES: Final = 100
-_SQL: Final = Path(__file__).resolve().parent / "sql"
 _ENDED: Final = frozenset(
     {VenueOrderStatus.CANCELLED, VenueOrderStatus.EXPIRED, VenueOrderStatus.REJECTED}
 )
@@ -101,20 +95,16 @@ class Adoption:
         if isinstance(seen, Unread):
             return Unread(f"balances: {seen.reason}")
         theirs = {COLLATERAL: seen.value.collateral_micros, **seen.value.tokens_micros}
-        rows = await self._context.calls.rows(_statement("owned"), self._account, list(theirs))
+        rows = await self._context.calls.rows(statement("owned"), self._account, list(theirs))
         found = [_holding(row, theirs[row["asset"]]) for row in rows]
         return Found([one for one in found if one.amount_micros])
 
     async def _tokens(self) -> list[str] | Unread:
         ours: list[str] = await self._context.calls.value("held_tokens", self._account)
-        key = self._context.host.key(self._account)
-        if self._context.venue.name != "polymarket" or key is None:
-            return ours
-        listed = await read_positions(self._context.settings, self._context.ports, key.maker)
+        listed = await self._context.host.listed_tokens(self._account)
         if isinstance(listed, Unread):
             return Unread(f"positions: {listed.reason}")
-        shown = {row.token_id for row in listed.value if row.size_micros}
-        return sorted({*ours, *shown})
+        return sorted({*ours, *listed.value})
 
     async def carry_out(
         self,
@@ -228,33 +218,6 @@ def _holding(row: dict[str, Any], theirs_micros: int) -> Holding:
     )
 
 
-async def read_positions(
-    settings: Settings, ports: Ports, wallet: str
-) -> Found[Sequence[PositionRow]] | Unread:
-    """All positions that the Data API lists for a wallet. What is missing there proves nothing."""
-    timeouts = Timeouts(total=settings.request_timeout_ms)
-    transport = Transport(
-        settings.polymarket_data_url, ports, timeouts=timeouts, ca_file=settings.polymarket_ca_file
-    )
-    rows: list[PositionRow] = []
-    query, seen = {"user": wallet}, set[str]()
-    try:
-        for number in range(1, MOST_PAGES + 1):
-            page = read_positions_page(await transport.request(Endpoint.GET_POSITIONS, query=query))
-            if isinstance(page, Unread):
-                return Unread(f"page {number}: {page.reason}")
-            rows += page.rows
-            if page.next_cursor is None:
-                return Found(rows)
-            if page.next_cursor in seen:
-                return Unread(f"page {number} leads back to a page before")
-            seen.add(page.next_cursor)
-            query = query | {"cursor": page.next_cursor}
-        return Unread(f"more than {MOST_PAGES} pages")
-    finally:
-        await transport.aclose()
-
-
 @asynccontextmanager
 async def adopting(
     settings: Settings, ports: Ports, url: str, account: str
@@ -271,8 +234,3 @@ async def adopting(
             )
         await context.host.prepare(to_trade=False)
         yield Adoption(context, account)
-
-
-@cache
-def _statement(name: str) -> str:
-    return (_SQL / f"{name}.sql").read_text("utf-8")

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
 from app.ledger.calls import LedgerCalls
 from app.markets.changes import Change, ChangeKind, Plan, StoredMarket
 from app.markets.model import MarketRecord, rows_of
 from app.observe.logs import Logger
+from workers.statements import statement
 
-_SQL: Final = Path(__file__).resolve().parent / "sql"
 _MOST_ROWS: Final = 500
 """Rows of one import, which is one commit."""
 
@@ -35,7 +33,7 @@ async def stored_markets(
 ) -> list[StoredMarket]:
     """Those named, or all that may still matter (see ``sql/stored_markets.sql``)."""
     names = None if condition_ids is None else list(condition_ids)
-    rows = await calls.rows(_statement("stored_markets"), names)
+    rows = await calls.rows(statement("stored_markets"), names)
     return [stored_market(row) for row in rows]
 
 
@@ -85,7 +83,7 @@ async def _halt(calls: LedgerCalls, halts: Mapping[str, str], log: Logger) -> in
     """
     if not halts:
         return 0
-    rows = await calls.rows(_statement("standing_market_halts"), list(halts), "NEG_RISK_ON")
+    rows = await calls.rows(statement("standing_market_halts"), list(halts), "NEG_RISK_ON")
     standing = {row["condition_id"] for row in rows}
     for condition, why in halts.items():
         if condition not in standing:
@@ -103,8 +101,3 @@ async def _sweep(calls: LedgerCalls) -> int:
         if not found:
             break
     return asked
-
-
-@cache
-def _statement(name: str) -> str:
-    return (_SQL / f"{name}.sql").read_text("utf-8")

@@ -73,8 +73,11 @@ async def sync_from_venue(
 ) -> dict[str, Any]:
     """The same over real connections to the addresses of the settings. What the command calls."""
     timeouts = Timeouts(total=settings.request_timeout_ms)
-    gamma = Transport(settings.polymarket_gamma_url, ports, timeouts=timeouts)
-    clob = Transport(settings.polymarket_clob_url, ports, timeouts=timeouts)
+    ca_file = settings.polymarket_ca_file
+    gamma, clob = (
+        Transport(url, ports, timeouts=timeouts, ca_file=ca_file)
+        for url in (settings.polymarket_gamma_url, settings.polymarket_clob_url)
+    )
     try:
         reader = venue_reader(gamma.request, clob.request, ports)
         return await sync_and_store(calls, reader, ports, wanted, get_logger("markets"))
@@ -83,13 +86,14 @@ async def sync_from_venue(
         await clob.aclose()
 
 
-def venue_reader(gamma: Request, clob: Request, ports: Ports) -> Reader:
-    """A reader that keeps to the edge's windows (polymarket.md 9.3)."""
+def venue_reader(gamma: Request, clob: Request, ports: Ports, *, tries: int = 3) -> Reader:
+    """A reader that keeps to the edge's windows (docs/venue.md 9.3)."""
     windows = EdgeWindows(ports.clock)
     return Reader(
         fetch_over(gamma, clob),
         ports,
         pace=lambda endpoint: windows.wait_ms(Endpoint(endpoint)),
+        tries=tries,
     )
 
 

@@ -8,13 +8,12 @@ continues on failure.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from app.errors import BadInput, Code, DatabaseProblem
 from app.ledger.calls import Item, refused
 from app.reconcile.compare import (
-    AT_VENUE,
     NO_PLAN,
     Difference,
     OurFill,
@@ -27,12 +26,15 @@ from app.reconcile.compare import (
     confirmed_by_both,
 )
 from app.venue.interface import Found, TradeStatus, Unread, VenueOrder, VenueTrade
+from workers.drift import Acts, Drift, halts_behind, reads_as_held, state_after
 from workers.holdings import (
     HoldingsSeen,
     cancel_foreign_orders,
     halt_for_holdings,
     look_at_holdings,
 )
+from workers.rewards import RewardsSeen, look_at_rewards
+from workers.statements import statement
 from workers.worker.context import Context
 from workers.worker.reading import book_trades, observe
 
@@ -51,11 +53,8 @@ CLOCKS_APART_MS: Final = 5_000
 """How far the venue's clock may be behind the database's: a worker does not start with more."""
 
 _SETTLEMENT: Final = {TradeStatus.CONFIRMED: "confirmed", TradeStatus.FAILED: "failed"}
-_ACTIONS: Final = {
-    "settlement_contradicted": "journaled, and the market halted, when it was heard of first",
-    "fee_contradicted": "nothing: of two fees said with a confirmation the higher one stands",
-}
-_ACTION: Final = "venue's facts booked"
+_WITH_REWARDS: Final = ("periodic", "once")
+"""A start does not wait for what no order depends on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +65,14 @@ class ReconcileReport:
     result: Result
     reason: str = ""
     """What could not be read or booked, if incomplete."""
-    differences: tuple[Difference, ...] = ()
+    drift: tuple[Drift, ...] = ()
     orders_compared: int = 0
     trades_compared: int = 0
+
+    @property
+    def differences(self) -> tuple[Difference, ...]:
+        """What differed, without what became of it."""
+        return tuple(one.difference for one in self.drift)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -77,11 +81,14 @@ class ReconcileReport:
             "reason": self.reason,
             "orders_compared": self.orders_compared,
             "trades_compared": self.trades_compared,
-            "drift": [
-                {"kind": one.kind, "subject": one.subject, "ours": one.ours, "theirs": one.theirs}
-                for one in self.differences
-            ],
+            "drift": [one.to_json() for one in self.drift],
         }
+
+
+def _and_rewards(report: ReconcileReport, seen: RewardsSeen) -> ReconcileReport:
+    drift = report.drift + Acts().rows(seen.differences, {})
+    result: Result = "incomplete" if seen.unread else "drift" if drift else "clean"
+    return replace(report, result=result, reason=seen.unread, drift=drift)
 
 
 @dataclass(slots=True)
@@ -117,6 +124,8 @@ class Reconciler:
         run_id = await context.calls.value("start_run", self._account, kind, context.incarnation)
         try:
             report = await self._compare(second_look=second_look)
+            if kind in _WITH_REWARDS and report.result != "incomplete":
+                report = _and_rewards(report, await look_at_rewards(context, self._account))
         except (DatabaseProblem, BadInput) as problem:
             # Said in the run's row, if the database takes that. Nothing the venue says may end the worker.
             report = ReconcileReport(self._account, "incomplete", str(problem))
@@ -125,22 +134,13 @@ class Reconciler:
             run_id,
             report.result,
             report.to_json(),
-            [
-                {
-                    "kind": one.kind,
-                    "subject": one.subject,
-                    "ours": one.ours,
-                    "theirs": one.theirs,
-                    "action": _ACTIONS.get(one.kind, _ACTION),
-                }
-                for one in report.differences
-            ],
+            [one.to_json() for one in report.drift],
         )
         self._log.info(
             "RECONCILED",
             kind=kind,
             result=report.result,
-            drift=len(report.differences),
+            drift=len(report.drift),
             reason=report.reason,
         )
         return report
@@ -157,48 +157,58 @@ class Reconciler:
             if isinstance(again, str):
                 return ReconcileReport(self._account, "incomplete", again)
             differences, views = confirmed_by_both(differences, again.differences), again
-        unread = await self._apply(views)
+        acts = Acts()
+        unread = await self._apply(views, acts)
         self._context.reached("start.apply.after")
         if unread:
-            return ReconcileReport(self._account, "incomplete", unread, differences)
-        differences = await self._still_meant(differences, views.absent)
+            return await self._told("incomplete", unread, differences, acts, views)
         holdings = await self._holdings(second_look=second_look)
         if holdings.unread:
-            return ReconcileReport(self._account, "incomplete", holdings.unread, differences)
-        differences += holdings.differences
+            return await self._told("incomplete", holdings.unread, differences, acts, views)
+        for subject, action, evidence in await halt_for_holdings(
+            self._context, self._account, holdings
+        ):
+            acts.add(subject, action, **evidence)
         if self._context.settings.foreign_orders == "cancel":
-            await cancel_foreign_orders(self._context, self._account)
+            ended = await cancel_foreign_orders(self._context, self._account)
+            for venue_order_id, said in ended.items():
+                acts.add(venue_order_id, f"cancel asked: {said}", cancel=said)
+        return await self._told("", "", (*differences, *holdings.differences), acts, views)
+
+    async def _told(
+        self,
+        result: Result | Literal[""],
+        reason: str,
+        differences: Sequence[Difference],
+        acts: Acts,
+        views: _Views,
+    ) -> ReconcileReport:
+        """The report: what still differs after what was done, each with what became of it."""
+        await halts_behind(self._context, self._account, differences, acts)
+        after = await state_after(self._context, self._account, differences)
+        left = [one for one in differences if not reads_as_held(one, after, views.absent)]
+        drift = acts.rows(left, after)
         return ReconcileReport(
             self._account,
-            "drift" if differences else "clean",
-            "",
-            differences,
+            result or ("drift" if drift else "clean"),
+            reason,
+            drift,
             len(views.ours),
             len(views.trades),
         )
 
     async def _holdings(self, *, second_look: bool) -> HoldingsSeen:
-        """What differs in what is owned; halted for what is grave."""
-        context = self._context
-        seen = await look_at_holdings(context, self._account)
+        """What differs in what is owned."""
+        seen = await look_at_holdings(self._context, self._account)
         if seen.differences and second_look:
-            await context.ports.clock.sleep(SECOND_LOOK_S)
-            seen = await look_at_holdings(context, self._account)
-        await halt_for_holdings(context, self._account, seen)
+            await self._context.ports.clock.sleep(SECOND_LOOK_S)
+            again = await look_at_holdings(self._context, self._account)
+            if again.unread:
+                return again
+            return replace(
+                again, differences=confirmed_by_both(again.differences, seen.differences)
+            )
         return seen
-
-    async def _still_meant(
-        self, differences: Sequence[Difference], absent: set[str]
-    ) -> tuple[Difference, ...]:
-        """An order that is not in the list, but by id reads as we hold it, is no drift: lists lag."""
-        unlisted = {one.subject for one in differences if one.kind == "order_not_listed"} - absent
-        rows = await self._rows(sorted(unlisted)) if unlisted else []
-        as_held = {row["venue_order_id"] for row in rows if row["state"] in AT_VENUE} & unlisted
-        return tuple(
-            one
-            for one in differences
-            if one.kind != "order_not_listed" or one.subject not in as_held
-        )
 
     async def _views(self) -> _Views | str:
         """Both views, or which read failed. The venue first: an order that ends in between is then seen by both."""
@@ -237,38 +247,36 @@ class Reconciler:
         )
         return views
 
-    async def _apply(self, views: _Views) -> str:
+    async def _apply(self, views: _Views, acts: Acts) -> str:
         """Book what the venue knows better. Returns what could not be read or booked."""
-        context = self._context
-        unbooked = await self._book([views.trades[key] for key in views.settled.book])
+        unbooked = await self._book([views.trades[key] for key in views.settled.book], acts)
         await self._move_watermark(views, unbooked)
-        await observe(
-            context,
-            self._account,
-            [views.open_orders[one] for one in views.orders.observe],
-            source="read",
-            since_ns=views.since_ns,
-        )
+        listed = [views.open_orders[one] for one in views.orders.observe]
+        acts.of_list(listed, await self._observe(listed, views.since_ns))
         for venue_order_id in views.orders.look_up:
-            started_ns = context.ports.clock.monotonic_ns()
-            answer = await context.venue.order(self._account, venue_order_id)
+            started_ns = self._context.ports.clock.monotonic_ns()
+            answer = await self._context.venue.order(self._account, venue_order_id)
             if isinstance(answer, Unread):
                 return f"order {venue_order_id}: {answer.reason}"
             if isinstance(answer, Found):
-                await observe(
-                    context, self._account, [answer.value], source="read", since_ns=started_ns
-                )
+                [booked] = await self._observe([answer.value], started_ns)
+                acts.of_look_up(venue_order_id, answer, booked)
             else:
                 # That proves nothing: the order stays, as drift.
                 views.absent.add(venue_order_id)
+                acts.of_look_up(venue_order_id, None, None)
         return next((f"trade {'/'.join(key)}: {why}" for key, why in unbooked.items()), "")
 
-    async def _book(self, trades: Sequence[VenueTrade]) -> dict[Key, str]:
+    async def _observe(self, orders: Sequence[VenueOrder], since_ns: int) -> list[Item]:
+        return await observe(self._context, self._account, orders, source="read", since_ns=since_ns)
+
+    async def _book(self, trades: Sequence[VenueTrade], acts: Acts) -> dict[Key, str]:
         """Book trades, and say which could not be, with why. One that cannot holds up none of the others."""
         try:
             answers = await book_trades(self._context, self._account, trades)
         except BadInput:
             answers = [await self._book_one(trade) for trade in trades]
+        acts.of_trades(trades, answers)
         return {
             (trade.trade_id, trade.venue_order_id): f"{answer['code']}: {answer['detail']}"
             for trade, answer in zip(trades, answers, strict=True)
@@ -309,14 +317,7 @@ class Reconciler:
         """
         calls = self._context.calls
         watermark: int = await calls.value("move_cursor", self._account, "trades", 0)
-        [row] = await calls.rows(
-            "SELECT CASE a.venue WHEN 'paper' THEN 0 "
-            "ELSE floor(extract(epoch FROM a.created_at) * 1000)::bigint END AS opened, "
-            "(SELECT floor(extract(epoch FROM min(f.matched_at)) * 1000)::bigint FROM ledger.fill f "
-            "WHERE f.account_id = a.account_id AND f.settlement = 'provisional') AS oldest "
-            "FROM ledger.account a WHERE a.name = $1",
-            self._account,
-        )
+        [row] = await calls.rows(statement("reconcile_window"), self._account)
         since = min(watermark, self._newest_ms())
         oldest = since if row["oldest"] is None else min(since, row["oldest"])
         opened: int = row["opened"]
@@ -324,23 +325,11 @@ class Reconciler:
 
     async def _rows(self, venue_order_ids: Sequence[str]) -> list[dict[str, Any]]:
         return await self._context.calls.rows(
-            "SELECT o.order_id, o.venue_order_id, o.state, "
-            "greatest(o.size_matched_micros, o.traded_micros) AS matched "
-            "FROM ledger.orders o JOIN ledger.account a USING (account_id) "
-            "WHERE a.name = $1 AND o.venue_order_id IS NOT NULL "
-            "AND (o.state IN ('SENDING', 'UNKNOWN', 'DELAYED', 'LIVE') OR o.venue_order_id = ANY ($2)) "
-            "ORDER BY o.order_id",
-            self._account,
-            list(venue_order_ids),
+            statement("reconcile_orders"), self._account, list(venue_order_ids)
         )
 
     async def _fills(self, trade_ids: Sequence[str]) -> list[OurFill]:
         rows = await self._context.calls.rows(
-            "SELECT f.trade_id, o.venue_order_id, f.settlement, f.fee_micros, f.fee_rank = 4 AS fee_is_final, "
-            "f.contradicted_at IS NOT NULL AS contradicted FROM ledger.fill f "
-            "JOIN ledger.orders o USING (account_id, order_id) "
-            "JOIN ledger.account a USING (account_id) WHERE a.name = $1 AND f.trade_id = ANY ($2)",
-            self._account,
-            list(trade_ids),
+            statement("reconcile_fills"), self._account, list(trade_ids)
         )
         return [OurFill(**row) for row in rows]

@@ -6,7 +6,6 @@ On the embedded server every command connects as the role it needs: the worker a
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -62,12 +61,3 @@ async def let_embedded_roles_log_in(settings: Settings) -> None:
                 await set_role_password(connection, name, credentials.password(name))
     finally:
         await connection.close()
-
-
-def upgrade_schema(settings: Settings, progress: Progress = no_progress) -> None:
-    """What ``alembic upgrade head`` does, for the demo and the embedded server. Safe to repeat."""
-    from app.db.migrate import upgrade
-    from app.roles import RolePrefix
-
-    upgrade(owner_url(settings, progress), prefix=RolePrefix(settings.role_prefix))
-    asyncio.run(let_embedded_roles_log_in(settings))

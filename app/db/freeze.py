@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from app.db.migrate import MIGRATIONS
+from app.db.revisions import MIGRATIONS
 from app.db.schema import APP, FILES
 
 SQL: Final = MIGRATIONS / "sql"

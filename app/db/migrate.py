@@ -1,4 +1,4 @@
-"""The schema's life: upgrade, downgrade, and the check that this release and the database fit together.
+"""The schema's life: upgrade and downgrade.
 
 Alembic does the bookkeeping; this module gives it a URL and turns its failures into errors with a next step.
 """
@@ -8,21 +8,17 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final
 
 import asyncpg
 from alembic import command
 from alembic.config import Config
-from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
 from app.db.failures import of_server
+from app.db.revisions import MIGRATIONS
 from app.errors import BadInput, Code, DatabaseProblem, LedgerError, Refused
 from app.roles import RolePrefix
-
-MIGRATIONS: Final = Path(__file__).resolve().parents[2] / "migrations"
-VERSION_TABLE: Final = "ledger_alembic_version"
 
 
 def alembic_config(url: str | None, prefix: RolePrefix | None = None) -> Config:
@@ -44,56 +40,6 @@ def upgrade(url: str, revision: str = "head", prefix: RolePrefix | None = None) 
 def downgrade(url: str, revision: str = "base", prefix: RolePrefix | None = None) -> None:
     """Take the schema back. Refused while orders may be live at a venue; roles stay."""
     _outside_the_loop(lambda: command.downgrade(alembic_config(url, prefix), revision))
-
-
-def head() -> str:
-    """The newest revision this release knows."""
-    revision = ScriptDirectory.from_config(alembic_config(None)).get_current_head()
-    assert revision is not None, "the release ships at least one revision"
-    return revision
-
-
-class _Fetches(Protocol):
-    async def fetchval(self, query: str, *args: Any) -> Any: ...
-
-
-async def check_schema(connection: _Fetches) -> None:
-    """Raise SCHEMA_MISSING, SCHEMA_OLD or SCHEMA_NEW if this release and the database do not fit."""
-    table = await connection.fetchval("SELECT to_regclass($1)::text", f"public.{VERSION_TABLE}")
-    exists = await connection.fetchval("SELECT to_regnamespace('ledger') IS NOT NULL")
-    if table is None or not exists:
-        raise DatabaseProblem(
-            Code.SCHEMA_MISSING,
-            "the database has no ledger schema",
-            not_done="nothing was read or written",
-            next_step="run: alembic upgrade head",
-        )
-    current = await connection.fetchval("SELECT version_num FROM public.ledger_alembic_version")
-    if current == head():
-        return
-    if current in known_revisions(ScriptDirectory.from_config(alembic_config(None))):
-        raise DatabaseProblem(
-            Code.SCHEMA_OLD,
-            f"the schema is at revision {current}, this release needs {head()}",
-            not_done="nothing was read or written",
-            next_step="run: alembic upgrade head",
-        )
-    raise schema_is_newer(current, not_done="nothing was read or written")
-
-
-def known_revisions(scripts: ScriptDirectory) -> set[str]:
-    """The revisions this release ships."""
-    return {script.revision for script in scripts.walk_revisions()}
-
-
-def schema_is_newer(revision: str, *, not_done: str) -> DatabaseProblem:
-    """The error for a database of a later release."""
-    return DatabaseProblem(
-        Code.SCHEMA_NEW,
-        f"the schema is at revision {revision}, which this release does not know",
-        not_done=not_done,
-        next_step="install the release that made it, or a newer one",
-    )
 
 
 def problem_of(error: BaseException) -> LedgerError | None:

@@ -16,6 +16,7 @@ APP: Final = Path(__file__).resolve().parent.parent
 
 FILES: Final[tuple[str, ...]] = (
     "db/sql/roles.sql",
+    "db/sql/timeouts.sql",
     "ledger/sql/tables/reference.sql",
     "ledger/sql/tables/state_machine.sql",
     "ledger/sql/tables/exposure.sql",
@@ -47,9 +48,11 @@ FILES: Final[tuple[str, ...]] = (
     "ledger/sql/functions/replace.sql",
     "ledger/sql/functions/venue.sql",
     "ledger/sql/functions/holdings.sql",
+    "ledger/sql/functions/rewards.sql",
     "ledger/sql/functions/outbox.sql",
     "ledger/sql/functions/mutex.sql",
     "ledger/sql/functions/pnl.sql",
+    "ledger/sql/functions/watch.sql",
     "ledger/sql/functions/setup.sql",
     "ledger/sql/functions/events.sql",
     "ledger/sql/functions/queries.sql",

@@ -7,7 +7,7 @@ worker, the gateway, the command line and the client for bots all go through thi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from app.db.durable import call_durable
@@ -93,8 +93,3 @@ def storable(text: str) -> str:
 def refused(answer: Mapping[str, Any]) -> bool:
     """Whether an item was refused (then ``code`` and ``detail`` say why)."""
     return bool(answer["status"] == "refused")
-
-
-def unrefused(answers: Sequence[Item]) -> list[Item]:
-    """The items that went through."""
-    return [answer for answer in answers if not refused(answer)]

@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 from app.clock import Ports
 from app.db.connect import check_version, open_pool
-from app.db.migrate import check_schema
+from app.db.revisions import check_schema
 from app.errors import BadInput, Code, Refused
 from app.ledger.answers import (
     Admission,

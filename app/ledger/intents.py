@@ -17,7 +17,7 @@ from app.money import format_micros, parse_micros
 Side: TypeAlias = Literal["BUY", "SELL"]
 
 OrderType: TypeAlias = Literal["GTC", "GTD", "FOK", "FAK"]
-"""Good till cancelled, good till a date, fill or kill, fill and kill (polymarket.md section 3)."""
+"""Good till cancelled, good till a date, fill or kill, fill and kill (docs/venue.md 3)."""
 
 OrderClass: TypeAlias = Literal["entry", "hedge", "micro_hedge", "unwind", "emergency"]
 """Why it is traded. All but ``entry`` pass a lane whose head is blocked."""

@@ -1,7 +1,7 @@
 """The CLOB's own object of a market, and what becomes of a Gamma record once it is read.
 
 Gamma is a cache; the order book refuses by its own terms. So tick, minimum size and fees come from
-here (polymarket.md 8.2, 10), and where the two disagree on what a market *is* (its tokens, its
+here (docs/venue.md 8.2, 10), and where the two disagree on what a market *is* (its tokens, its
 exchange) it is not traded. Two forms are served: the compact one of ``/clob-markets/{condition}``,
 which leaves out what is false, and the long one of ``/markets/{condition}``, which has no real fee.
 """

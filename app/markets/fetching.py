@@ -10,7 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
+from app.circuit import ONCE, Held, Retry
 from app.clock import Ports
+from app.external import SERVES, External, Verdict
+from app.external import Got as Served
 from app.markets.exact_json import single
 
 GAMMA_MARKETS: Final = "GET /markets/keyset"
@@ -19,6 +22,11 @@ CLOB_MARKET: Final = "GET /clob-markets/{condition}"
 
 MOST_WAIT_MS: Final = 30_000
 _FIRST_PAUSE_MS: Final = 500
+_SHORT_MS: Final = 2_000
+"""A circuit that is open for no longer is waited for."""
+
+_LONGEST_MS: Final = 60_000
+"""Of one request, beyond the transport's own bounds."""
 
 Query: TypeAlias = Mapping[str, str | tuple[str, ...]]
 """A tuple is sent as the same parameter several times."""
@@ -87,32 +95,65 @@ Read: TypeAlias = Got | Absent | Unread
 
 
 class Reader:
-    """Paced reads with a few tries. Reads may be repeated freely: they change nothing."""
+    """Paced reads with a few tries, under a circuit for each service. Reads may be repeated freely: they change
+    nothing. A service that is away is left alone between its probes, and says so: `Unread`, at once.
+    """
 
     def __init__(self, fetch: Fetch, ports: Ports, *, pace: Pace = unpaced, tries: int = 3) -> None:
         self._fetch = fetch
         self._ports = ports
         self._pace = pace
-        self._tries = tries
+        self._retry = Retry(tries=tries, first_ms=_FIRST_PAUSE_MS * 2, most_ms=MOST_WAIT_MS)
+        self._externals: dict[str, External] = {}
 
     async def json(self, endpoint: str, query: Query) -> Read:
-        """The answer's JSON, exact. What may pass by itself is tried again."""
-        tried = 0
+        """The answer's JSON, exact. What may pass by itself is tried again, when the service says if it does."""
+        external = self._external(endpoint)
+        tried, held, last = 0, 0, list[Answer]()
+
+        async def once() -> Answer:
+            last[:] = [await self._fetch(endpoint, query)]
+            return last[0]
+
         while True:
             while wait_ms := self._pace(endpoint):
                 await self._ports.clock.sleep(wait_ms / 1000)
-            answer = await self._fetch(endpoint, query)
+            got = await external.call(once, judge=_verdict)
+            if isinstance(got, Served):
+                return judge(got.value)
+            if isinstance(got, Held):
+                held += 1
+                if held > self._retry.tries or (got.wait_ms > _SHORT_MS and not tried):
+                    return Unread(f"{external.name} is left alone for {got.wait_ms} ms")
+                await self._ports.clock.sleep(min(got.wait_ms, MOST_WAIT_MS) / 1000)
+                continue
             tried += 1
-            if tried >= self._tries or not _may_pass(answer):
-                return judge(answer)
-            await self._ports.clock.sleep(self._pause_ms(answer, tried) / 1000)
+            pause_ms = self._retry.pause_ms(tried, self._ports.rng.uniform)
+            if pause_ms is None:
+                return judge(last[0]) if last else Unread(got.why)
+            await self._ports.clock.sleep(max(pause_ms, _stated_ms(last)) / 1000)
 
-    def _pause_ms(self, answer: Answer, tried: int) -> int:
-        asked = answer.headers.get("retry-after", "")
-        if asked.isascii() and asked.isdigit():
-            return min(int(asked[:9]) * 1000, MOST_WAIT_MS)
-        base_ms = min(_FIRST_PAUSE_MS << tried, MOST_WAIT_MS)
-        return base_ms + int(self._ports.rng.uniform(0, base_ms / 2))
+    def _external(self, endpoint: str) -> External:
+        service = "gamma" if endpoint in (GAMMA_MARKETS, GAMMA_EVENTS) else "clob"
+        if service not in self._externals:
+            self._externals[service] = External(
+                service, self._ports, retry=ONCE, timeout_ms=_LONGEST_MS
+            )
+        return self._externals[service]
+
+
+def _verdict(answer: Answer) -> Verdict:
+    """Whether the service serves. A refusal of what was asked is service."""
+    if not _may_pass(answer):
+        return SERVES
+    why = answer.problem or f"status {answer.status}"
+    return Verdict(False, why[:300], wait_ms=_stated_ms([answer]))
+
+
+def _stated_ms(last: list[Answer]) -> int:
+    """When the service itself said to come again."""
+    asked = last[0].headers.get("retry-after", "") if last else ""
+    return min(int(asked[:9]) * 1000, MOST_WAIT_MS) if asked.isascii() and asked.isdigit() else 0
 
 
 def judge(answer: Answer) -> Read:

@@ -1,6 +1,6 @@
 """One Gamma market object into one `MarketRecord`.
 
-Field names and their oddities: polymarket.md 8.1. Gamma is a cache, and its objects have changed
+Field names and their oddities: docs/venue.md 8.1. Gamma is a cache, and its objects have changed
 shape since 2020; what is missing is never filled in with what is usual. Of two readings of a
 field the one is taken that can lose an opportunity and not money.
 """
@@ -133,7 +133,7 @@ def _window(
 
 
 def _check_state(market: Fields, event: EventFacts, reasons: list[str]) -> None:
-    """Tradable = order book, accepting, not closed (polymarket.md 8.1), each said in words."""
+    """Tradable = order book, accepting, not closed (docs/venue.md 8.1), each said in words."""
     for name, wanted, missing, otherwise in (
         ("closed", False, Reason.CLOSED_UNKNOWN, Reason.CLOSED),
         ("active", True, Reason.NOT_ACTIVE, Reason.NOT_ACTIVE),

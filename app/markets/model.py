@@ -15,7 +15,7 @@ from typing import Final
 from app.money import MICROS
 
 TICKS_MICROS: Final = frozenset({100_000, 10_000, 5_000, 2_500, 1_000, 100})
-"""Ticks the venue's signer knows: 0.1, 0.01, 0.005, 0.0025, 0.001, 0.0001 (polymarket.md 3.5)."""
+"""Ticks the venue's signer knows: 0.1, 0.01, 0.005, 0.0025, 0.001, 0.0001 (docs/venue.md 3.5)."""
 
 MAX_FEE_RATE_MICROS: Final = MICROS
 """A rate above 1 breaks the argument in `highest_fee_micros`; those seen are 0 to 0.07."""
@@ -82,7 +82,7 @@ class MarketRecord:
     not known. ``window_start_ms`` is the start of an up/down window or of a match; None when
     there is none before the end. ``window_end_ms`` is the stated end, the time to be closed by,
     which is not the time of resolution. ``game_start_ms``: the venue cancels resting orders of
-    sports markets then (polymarket.md 3.4). ``group_key`` says which markets move together:
+    sports markets then (docs/venue.md 3.4). ``group_key`` says which markets move together:
     ``tournament:<name>`` or else ``event:<id>``. ``raw_digest`` is the SHA-256 of the market
     object in canonical JSON, to see whether anything changed.
     """
@@ -196,7 +196,7 @@ def rows_of(markets: Sequence[MarketRecord]) -> list[dict[str, object]]:
 def highest_fee_micros(*, price: int, shares: int, rate_micros: int, exponent: int) -> int:
     """The fee a BUY of ``shares`` at limit ``price`` must hold, rounded up to a whole micro.
 
-    fee = shares x rate x (p(1-p))^exponent (polymarket.md 10). At a better price q the fee alone
+    fee = shares x rate x (p(1-p))^exponent (docs/venue.md 10). At a better price q the fee alone
     may be higher, since p(1-p) peaks at one half, but q + fee(q) never decreases in q for a rate
     of at most 1. So price x size plus this fee covers the order wherever it fills, and only the
     two *together* do. Builder fees come on top and are not in here.

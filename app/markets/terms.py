@@ -83,7 +83,7 @@ def _usable(tokens: tuple[str, ...]) -> bool:
 
 
 def _in_id_space(tokens: tuple[str, ...], version: str) -> bool:
-    """The token id decides which exchange takes the order (polymarket.md 2.2), so it must agree
+    """The token id decides which exchange takes the order (docs/venue.md 2.2), so it must agree
     with the version.
 
     A V2 id also ends in its outcome's index: a swapped pair would buy the other side.
@@ -125,7 +125,7 @@ def read_fees(market: Fields, reasons: list[str]) -> FeeTerms:
     back, one that is too low is an overdraft. No schedule is free of fees only where
     ``feesEnabled`` is false in words and no base fee contradicts it; otherwise the fee is
     unknown. ``takerOnly`` absent means that makers pay too. ``takerBaseFee`` is a ceiling (1000
-    or 0) and never a rate (polymarket.md 8.2).
+    or 0) and never a rate (docs/venue.md 8.2).
     """
     enabled = market.flag("feesEnabled")
     ceilings = [market.micros(name) for name in ("takerBaseFee", "makerBaseFee")]

@@ -1,4 +1,4 @@
-"""Structured logs with one schema (O1): JSON on a pipe, readable on a terminal, bursts throttled.
+"""Structured logs with one schema: JSON on a pipe, readable on a terminal, bursts throttled.
 
 Every line carries ts, level, component, event and run; market, order, intent, attempt and latency_ms
 where they apply. Event names in capitals are the ones operators' scripts look for; they never change.

@@ -9,7 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
+
+
+class DriftClass(StrEnum):
+    """What a difference asks for."""
+
+    RESYNC = "resync"
+    """The ledger takes over what the venue knows better, or goes on asking; trading goes on."""
+    HALT = "halt"
+    """Nobody here decided it, or both views are final: trading stops until a person has looked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +64,13 @@ class TheirTrade:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing in which the two views disagree."""
+    """One thing in which the two views disagree. ``ours`` is what the ledger said before anything was done."""
 
     kind: str
     subject: str
     ours: str
     theirs: str
+    drift_class: DriftClass = DriftClass.RESYNC
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +100,9 @@ def compare_orders(ours: Iterable[Ours], theirs: Iterable[Theirs]) -> Plan:
         if our is None:
             observe.append(venue_order_id)
             differences.append(
-                Difference("order_not_ours", venue_order_id, "unknown or ended", "open")
+                Difference(
+                    "order_not_ours", venue_order_id, "unknown or ended", "open", DriftClass.HALT
+                )
             )
         elif our.state not in AT_VENUE:
             # The list may be older than the end we recorded: a fresh look-up decides.
@@ -127,7 +140,10 @@ def compare_trades(ours: Iterable[OurFill], theirs: Iterable[TheirTrade]) -> Pla
         found = _trade_difference(mine.get(key), trade)
         if found is not None:
             kind, our, their, news = found
-            differences.append(Difference(kind, "/".join(key), our, their))
+            drift_class = (
+                DriftClass.HALT if kind == "settlement_contradicted" else DriftClass.RESYNC
+            )
+            differences.append(Difference(kind, "/".join(key), our, their, drift_class))
             if news:
                 book.append(key)
     return Plan((), (), tuple(book), tuple(differences))
@@ -161,37 +177,3 @@ def confirmed_by_both(
     """What stood in two comparisons some time apart. What a running worker caught up with meanwhile is not drift."""
     again = {(one.kind, one.subject) for one in second}
     return tuple(one for one in first if (one.kind, one.subject) in again)
-
-
-# --- holdings -------------------------------------------------------------------------------------
-
-COLLATERAL: Final = "collateral"
-TOLERANCE_MICROS: Final = 1_000_000
-"""Of collateral: fees are computed, not told (polymarket.md 10), and rebates arrive unannounced."""
-
-
-@dataclass(frozen=True, slots=True)
-class Holding:
-    """One asset in both views, in micros, that differs by more than is ``unsettled``."""
-
-    asset: str
-    ours: int
-    theirs: int
-    unsettled: int
-
-
-def holding_difference(one: Holding) -> Difference:
-    """As it is recorded."""
-    kind = "collateral_differs" if one.asset == COLLATERAL else "position_differs"
-    return Difference(kind, one.asset, str(one.ours), str(one.theirs))
-
-
-def is_grave(one: Holding) -> bool:
-    """Whether trading must stop for it.
-
-    A position that our orders do not explain is exposure nobody decided on, in either direction. Collateral
-    beyond our books is a deposit; short of them by more than fees could be, money has gone.
-    """
-    if one.asset == COLLATERAL:
-        return one.ours - one.theirs > one.unsettled + TOLERANCE_MICROS
-    return abs(one.ours - one.theirs) > one.unsettled

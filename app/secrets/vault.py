@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from app.addresses import is_sealed
 from app.config import Settings
 from app.errors import BadInput, Code
 from app.secrets.documents import fields_of, framed, previous_of, refused
@@ -21,7 +21,6 @@ from app.secrets.source import missing_extra, missing_settings
 from app.secrets.types import SecretSet, secrets_of
 from app.venue.polymarket.auth import ApiCredentials
 
-_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _LOOK: Final = "check address, token, policy and path; contents and token are not shown here"
 
 
@@ -51,10 +50,7 @@ class VaultSource:
         """As the settings say. Raises ``BAD_SETTING``."""
         if not settings.vault_addr or not settings.vault_path:
             raise missing_settings("vault", "LEDGER_VAULT_ADDR", "LEDGER_VAULT_PATH")
-        address = urlsplit(settings.vault_addr)
-        if address.scheme != "https" and not (
-            address.scheme == "http" and address.hostname in _LOOPBACK
-        ):
+        if not is_sealed(settings.vault_addr, "https"):
             raise BadInput(
                 Code.BAD_SETTING,
                 "LEDGER_VAULT_ADDR is neither https nor a loopback address",

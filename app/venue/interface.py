@@ -1,7 +1,7 @@
 """What the send path asks of a venue, and the only shapes in which a venue may answer.
 
 Two rules make this border safe. A placement ends in one of five outcomes, of which `Unknown` is the
-default: what is not recognised is never taken for a refusal (polymarket.md 2.6, 3.3). A read is
+default: what is not recognised is never taken for a refusal (docs/venue.md 2.6, 3.3). A read is
 three-valued: `Found`, `Absent` with proof, or `Unread` with a reason; a bare list is not a return type,
 because a failed read that looked like "no orders" has made bots place everything again.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ class Side(StrEnum):
 
 
 class OrderType(StrEnum):
-    """polymarket.md 3.4. FOK and FAK never rest and cannot be post-only."""
+    """docs/venue.md 3.4. FOK and FAK never rest and cannot be post-only."""
 
     GTC = "GTC"
     GTD = "GTD"
@@ -122,6 +122,8 @@ class CancelNotSent:
     code: str
     retry_after_ms: int
     raw: str
+    refused: bool = False
+    """The request itself was refused, not put off: sent in the same way again, it will be refused again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,13 +186,13 @@ class VenueOrder:
     price_micros: int
     original_size_micros: int
     size_matched_micros: int
-    """Stays after a cancel; applied as a monotone maximum because events are not ordered (polymarket.md 6.2)."""
+    """Stays after a cancel; applied as a monotone maximum because events are not ordered (docs/venue.md 6.2)."""
     status: VenueOrderStatus
     raw_status: str
 
 
 class TradeStatus(StrEnum):
-    """polymarket.md 6.4. Only CONFIRMED and FAILED are final; everything else is provisional."""
+    """docs/venue.md 6.4. Only CONFIRMED and FAILED are final; everything else is provisional."""
 
     MATCHED = "MATCHED"
     MINED = "MINED"
@@ -267,6 +269,9 @@ class StreamLost(Exception):
 
 # --- holdings ------------------------------------------------------------------------------------
 
+COLLATERAL: Final = "collateral"
+"""The asset that is no token."""
+
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
@@ -306,22 +311,32 @@ class Venue(Protocol):
         """Cancel everything of the account; one outcome per id named, in the order asked."""
         ...
 
-    async def order(self, account: str, venue_order_id: str) -> Found[VenueOrder] | Absent | Unread:
-        """Look one order up by identity, live or ended."""
+    async def order(
+        self, account: str, venue_order_id: str, *, owner: str = ""
+    ) -> Found[VenueOrder] | Absent | Unread:
+        """Look one order up by identity, live or ended. ``owner``: with that API key, empty for the present one."""
         ...
 
     async def open_orders(self, account: str) -> Found[Sequence[VenueOrder]] | Unread:
         """All live orders of the account. Absence from this list proves nothing about an order."""
         ...
 
-    async def trades(self, account: str, since_ms: int) -> Found[Sequence[VenueTrade]] | Unread:
-        """All our parts of trades matched at or after ``since_ms``."""
+    async def trades(
+        self, account: str, since_ms: int, *, owner: str = ""
+    ) -> Found[Sequence[VenueTrade]] | Unread:
+        """All our parts of trades matched at or after ``since_ms``. ``owner`` as for `order`."""
         ...
 
     async def holdings(
         self, account: str, token_ids: Sequence[str]
     ) -> Found[Holdings] | Unread | None:
         """Collateral and these tokens. None where the venue keeps no balances of its own (paper)."""
+        ...
+
+    async def look_anew(self, account: str, assets: Sequence[str]) -> None:
+        """Have the venue look at the chain again for these assets (``collateral`` or token ids), so that `holdings`
+        says what is there now. Nothing follows from how it answers.
+        """
         ...
 
     def events(self, account: str, *, after: int = 0) -> AsyncIterator[StreamOpened | VenueEvent]:

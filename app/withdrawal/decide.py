@@ -108,7 +108,7 @@ def _forward(saga: Saga) -> Next:
     if saga.state is State.UNLOCKED:
         return Next(Step.DEBIT)
     if saga.state is State.DEBITED:
-        waits = 0 < saga.attempts and (saga.since_attempt_ms or 0) < RESEND_AFTER_MS
+        waits = saga.attempts > 0 and (saga.since_attempt_ms or 0) < RESEND_AFTER_MS
         return Next(Step.WAIT if waits else Step.SEND)
     drained = saga.open == 0 and saga.locked == 0
     if saga.state is State.DRAINING and drained and saga.available < saga.amount_micros:

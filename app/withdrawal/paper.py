@@ -71,7 +71,9 @@ class PaperTreasury:
         ).encode()
         return Transfer("0x" + hashlib.sha256(body).hexdigest(), body)
 
-    async def order_fault(self, account: str, kind: str, *, late_ms: int = 0, times: int = 1) -> None:
+    async def order_fault(
+        self, account: str, kind: str, *, late_ms: int = 0, times: int = 1
+    ) -> None:
         """Misbehave at the next sends (``unread``: at the next look-ups)."""
         await self._run("order_fault", account, kind, late_ms, times)
 

@@ -33,7 +33,13 @@ ALTER TABLE ledger.reconcile_run DROP CONSTRAINT reconcile_run_kind_check;
 ALTER TABLE ledger.reconcile_run ADD CONSTRAINT reconcile_run_kind_check
     CHECK (kind IN ('start', 'periodic', 'once', 'reconnect'));
 UPDATE ledger.setting SET value = '0.1.0' WHERE name = 'schema_version';
-ALTER TABLE ledger.cancel_request DROP COLUMN unanswered;
+ALTER TABLE ledger.cancel_request DROP COLUMN futile_tries;
+ALTER TABLE ledger.cancel_request DROP COLUMN absent_reads;
+ALTER TABLE ledger.fill DROP COLUMN settled_at;
+ALTER TABLE ledger.worker DROP COLUMN left_at_stop;
+ALTER TABLE ledger.drift DROP COLUMN drift_class;
+ALTER TABLE ledger.drift DROP COLUMN after;
+ALTER TABLE ledger.drift DROP COLUMN evidence;
 
 -- file: ledger/sql/functions/base.sql
 -- purpose: small words every other function uses: the clock, the entry check, who may act for an account, arithmetic.

@@ -54,6 +54,29 @@ ALTER TABLE ledger.limits DROP COLUMN max_order_micros, DROP COLUMN max_order_co
     DROP COLUMN duplicate_window_ms, DROP COLUMN duplicate_refused, DROP COLUMN open_buffer_ms, DROP COLUMN close_buffer_ms,
     DROP COLUMN weekend_allowed, DROP COLUMN breaker_rejects, DROP COLUMN breaker_cancels, DROP COLUMN slow_ms, DROP COLUMN stop_ms;
 
+-- file: db/sql/timeouts.sql
+-- purpose: how long a session of each role may sit in a transaction, and how long the auditor may read.
+-- locks:   none.
+-- index:   none.
+-- fence:   none of it cuts a commit: one that waits for its standby is not idle, and no role that writes has a time-out
+--          of statements. A login that is only a member of a role inherits none of this: the worker's watch ends it.
+
+RESET ROLE;
+DO $timeouts$
+DECLARE
+    v_role text;
+BEGIN
+    FOREACH v_role IN ARRAY ARRAY['${role_worker}', '${role_trader}', '${role_risk}', '${role_auditor}'] LOOP
+        EXECUTE format('ALTER ROLE %I IN DATABASE %I SET idle_in_transaction_session_timeout = %L', v_role, current_database(), '60s');
+    END LOOP;
+    -- Only reads, and each statement of the audit is far shorter.
+    EXECUTE format('ALTER ROLE %I IN DATABASE %I SET statement_timeout = %L', '${role_auditor}', current_database(), '15min');
+EXCEPTION WHEN insufficient_privilege THEN
+    RAISE NOTICE 'the time-outs of the roles could not be set: see docs/running.md';
+END $timeouts$;
+SET LOCAL ROLE ${role_owner};
+
+
 -- file: ledger/sql/functions/base.sql
 -- purpose: small words every other function uses: the clock, the entry check, who may act for an account, arithmetic.
 -- locks:   none.
@@ -536,7 +559,7 @@ BEGIN
         v_detail := 'there a FOK or FAK BUY spends its amount and may bring more shares than its size; '
             'send a GTC at the same price with a short validity, and cancel what rests';
     ELSIF r.order_type IN ('FOK', 'FAK') AND r.side = 'BUY' AND r.price_micros::numeric * r.size_micros % 10000000000 <> 0 THEN
-        -- The venue takes such an order as an amount to spend, and that has two decimals (polymarket.md 3.5).
+        -- The venue takes such an order as an amount to spend, and that has two decimals (docs/venue.md 3.5).
         v_code := 'BAD_SIZE'; v_detail := 'a FOK or FAK BUY must cost a whole number of hundredths of collateral';
     ELSIF r.expires_at_s > 0 AND to_timestamp(r.expires_at_s) < v_now + interval '180 seconds' THEN
         v_code := 'BAD_VALIDITY'; v_detail := 'expires_at_s must lie at least 180 s ahead: the venue refuses less';
@@ -766,8 +789,10 @@ BEGIN
 
     FOR i IN 1 .. cardinality(v_requests) LOOP
         r := v_requests[i];
-        IF r.answer IS NULL THEN
-            r.answer := ledger._replay(r);
+        IF r.answer IS NULL OR r.fingerprint IS NOT NULL AND EXISTS (
+            SELECT FROM unnest(v_requests[1:i - 1]) q WHERE q.account_id = r.account_id AND q.key = r.key) THEN
+            -- An item before it may have bound the key meanwhile: that is said first, whatever else is wrong with it.
+            r.answer := coalesce(ledger._replay(r), r.answer);
         END IF;
         IF r.answer IS NULL THEN
             SELECT * INTO e FROM ledger.exposure x WHERE x.account_id = r.account_id AND x.market_id = r.market_id;
@@ -1483,6 +1508,11 @@ BEGIN
             CONTINUE;
         END IF;
         v_now := ledger._lane_time(o.account_id, o.market_id);
+        IF v_code = 'ID_MISMATCH' THEN
+            -- What is at the venue under our bytes has another name: in this very commit, or a death would lose the halt.
+            PERFORM ledger._halt_once('account', o.account_id::text,
+                'ID_MISMATCH: the venue answered with another order id than ours', v_now);
+        END IF;
         UPDATE ledger.attempt SET outcome = p_outcome, code = v_code, answer = left(x ->> 'raw', 8192), ended_at = v_now
         WHERE account_id = o.account_id AND order_id = o.order_id AND attempt = ledger._whole(x -> 'attempt')
           AND incarnation = (x ->> 'incarnation')::uuid AND outcome = 'open';
@@ -1707,6 +1737,7 @@ BEGIN
             v_now := ledger._lane_time(o.account_id, o.market_id);
             o.size_matched_micros := greatest(o.size_matched_micros, coalesce(ledger._whole(x -> 'size_matched_micros'), 0));
             o.seen_at_venue := true;
+            PERFORM ledger._hasten_cancel(o);
             v_event := ledger._event_of(o, x, v_entered);
             IF v_event IS NULL THEN
                 IF x ->> 'status' <> 'REJECTED' THEN
@@ -1864,9 +1895,11 @@ BEGIN
     -- Confirmed outranks failed: tokens moved.
     IF v_status = 'CONFIRMED' AND f.settlement <> 'confirmed' THEN
         f.settlement := 'confirmed';
+        f.settled_at := p_now;
         f.raw_status := coalesce(x ->> 'raw_status', v_status);
     ELSIF v_status = 'FAILED' AND f.settlement = 'provisional' THEN
         f.settlement := 'failed';
+        f.settled_at := p_now;
         f.raw_status := coalesce(x ->> 'raw_status', v_status);
     END IF;
 END $$;
@@ -1880,9 +1913,9 @@ AS $$
 BEGIN
     PERFORM ledger._journal(o.account_id, o.market_id, p_now, 'SETTLEMENT_CONTRADICTED', o.order_id, NULL, o.state, o.state,
         ledger._told(f) || jsonb_build_object('ours', p_ours, 'theirs', p_theirs));
-    INSERT INTO ledger.drift (account_id, kind, subject, ours, theirs, action, found_at)
+    INSERT INTO ledger.drift (account_id, kind, subject, ours, theirs, action, found_at, drift_class, after, evidence)
     VALUES (o.account_id, 'settlement_contradicted', f.trade_id || '/' || o.venue_order_id, p_ours, p_theirs,
-            format('booked as %s; the market is halted', f.settlement), p_now);
+            format('booked as %s; the market is halted', f.settlement), p_now, 'halt', f.settlement, ledger._told(f));
     PERFORM ledger._halt_once('market', o.market_id::text, 'CONFIRMED_AFTER_FAILED: ' || f.trade_id, p_now);
 END $$;
 COMMENT ON FUNCTION ledger._contradicted(ledger.orders, ledger.fill, text, text, timestamptz) IS
@@ -1932,7 +1965,7 @@ BEGIN
         INSERT INTO ledger.fill SELECT f.*;
     ELSIF f IS DISTINCT FROM v_old THEN
         UPDATE ledger.fill SET settlement = f.settlement, raw_status = f.raw_status, fee_micros = f.fee_micros,
-            fee_rank = f.fee_rank, contradicted_at = f.contradicted_at
+            fee_rank = f.fee_rank, contradicted_at = f.contradicted_at, settled_at = f.settled_at
         WHERE account_id = f.account_id AND trade_id = f.trade_id AND order_id = f.order_id;
     END IF;
     IF NOT v_new AND f.settlement = v_old.settlement AND f.fee_micros = v_old.fee_micros THEN
@@ -1947,6 +1980,7 @@ BEGIN
     o.confirmed_micros := o.confirmed_micros + v_confirmed;
     o.failed_micros := o.failed_micros + v_failed;
     o.seen_at_venue := true;
+    PERFORM ledger._hasten_cancel(o);
     RETURN ledger._ok(p_item, o, ledger._settle(o,
         CASE WHEN greatest(o.size_matched_micros, o.traded_micros) >= o.size_micros THEN 'FILL_ALL' ELSE 'FILL_PART' END,
         f.raw_status, v_now, ledger._told(f), v_provisional, v_confirmed, v_cash, NULL, f.trade_id));
@@ -1983,6 +2017,23 @@ AS $$
 $$;
 COMMENT ON FUNCTION ledger._evidence_text(ledger.evidence) IS 'A piece of evidence as it is digested.';
 
+CREATE OR REPLACE FUNCTION ledger._shown_before(o ledger.orders, p_kind text, p_owner text, p_started_at timestamptz) RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_quarantine_end timestamptz;
+BEGIN
+    SELECT o.last_deadline + make_interval(secs => a.quarantine_ms / 1000.0) INTO v_quarantine_end
+    FROM ledger.account a WHERE a.account_id = o.account_id;
+    RETURN p_kind IN ('order_absent', 'trades_absent') AND EXISTS (
+        SELECT FROM ledger.evidence v WHERE v.account_id = o.account_id AND v.order_id = o.order_id AND v.kind = p_kind
+          AND v.owner = p_owner AND v.started_at <= p_started_at
+          -- Before the quarantine's end none of them counts, behind it the first counts as much as the hundredth.
+          AND (v.started_at > v_quarantine_end) IS NOT DISTINCT FROM (p_started_at > v_quarantine_end));
+END $$;
+COMMENT ON FUNCTION ledger._shown_before(ledger.orders, text, text, timestamptz) IS
+    'Whether a look-up that found nothing only says again what is evidence already: an order may stay unknown for hours.';
+
 CREATE OR REPLACE FUNCTION ledger.record_evidence(p_items jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
@@ -1991,6 +2042,7 @@ DECLARE
     v_locked bigint[];
     x jsonb;
     o ledger.orders;
+    v_started timestamptz;
     v_kept jsonb;
     v_answers jsonb := '[]';
     i integer := 0;
@@ -2002,10 +2054,11 @@ BEGIN
         IF o.order_id IS NULL OR coalesce(x ->> 'kind', '') NOT IN ('order_absent', 'trades_absent', 'late_answer', 'sighting') THEN
             v_answers := v_answers || ledger._refusal(i, 'BAD_REQUEST', 'unknown order or kind of evidence');
         ELSE
-            v_kept := ledger._keep_evidence(o, x ->> 'kind',
-                -- The look-up's own duration is subtracted on the database's clock: no other clock is compared with it.
-                v_entered - make_interval(secs => greatest(coalesce(ledger._whole(x -> 'took_ms'), 0), 0) / 1000.0),
-                ledger.clock(), (x ->> 'incarnation')::uuid, x ->> 'owner', left(x ->> 'detail', 2000));
+            -- The look-up's own duration is subtracted on the database's clock: no other clock is compared with it.
+            v_started := v_entered - make_interval(secs => greatest(coalesce(ledger._whole(x -> 'took_ms'), 0), 0) / 1000.0);
+            v_kept := CASE WHEN NOT ledger._shown_before(o, x ->> 'kind', coalesce(x ->> 'owner', ''), v_started)
+                THEN ledger._keep_evidence(o, x ->> 'kind', v_started, ledger.clock(), (x ->> 'incarnation')::uuid,
+                                           x ->> 'owner', left(x ->> 'detail', 2000)) END;
             IF x ->> 'kind' IN ('late_answer', 'sighting') THEN
                 -- Look-ups that find nothing are many; their digest is taken when absence is concluded from them.
                 PERFORM ledger._journal(o.account_id, o.market_id, ledger._lane_time(o.account_id, o.market_id), 'EVIDENCE',
@@ -2265,16 +2318,34 @@ BEGIN
         UPDATE ledger.cancel_request c SET next_at = ledger.clock() + interval '3 seconds', tries = c.tries + 1,
                                            claimed_by = p_incarnation
         FROM due WHERE c.account_id = due.account_id AND c.order_id = due.order_id
-        RETURNING c.account_id, c.order_id, c.tries, c.reason, c.unanswered)
+        RETURNING c.account_id, c.order_id, c.tries, c.reason, c.futile_tries)
     SELECT coalesce(jsonb_agg(jsonb_build_object('account', a.name, 'order_id', k.order_id,
         'venue_order_id', o.venue_order_id, 'state', o.state, 'tries', k.tries, 'reason', k.reason, 'condition_id', m.condition_id,
-        'unanswered', k.unanswered) ORDER BY k.order_id), '[]') INTO v_out
+        'futile_tries', k.futile_tries) ORDER BY k.order_id), '[]') INTO v_out
     FROM claimed k JOIN ledger.account a USING (account_id)
     JOIN ledger.orders o ON o.account_id = k.account_id AND o.order_id = k.order_id
     JOIN ledger.market m ON m.market_id = o.market_id
     WHERE o.venue_order_id IS NOT NULL;
     RETURN v_out;
 END $$;
+
+CREATE OR REPLACE FUNCTION ledger._answered_anew(o ledger.orders, p_answer text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    c ledger.cancel_request;
+BEGIN
+    SELECT * INTO c FROM ledger.cancel_request q WHERE q.account_id = o.account_id AND q.order_id = o.order_id;
+    IF c.status IS DISTINCT FROM 'due' OR c.last_answer IS DISTINCT FROM p_answer THEN
+        RETURN true;
+    END IF;
+    -- What was answered before the last attempt could have arrived is no evidence for it.
+    RETURN split_part(p_answer, ':', 1) IN ('accepted', 'refused') AND o.state = 'UNKNOWN' AND NOT EXISTS (
+        SELECT FROM ledger.evidence v WHERE v.account_id = o.account_id AND v.order_id = o.order_id
+        AND v.kind = 'delete_answered' AND v.started_at > o.last_deadline);
+END $$;
+COMMENT ON FUNCTION ledger._answered_anew(ledger.orders, text) IS
+    'Whether an answer to a DELETE belongs into the journal: another one than before, or the first that is evidence.';
 
 CREATE OR REPLACE FUNCTION ledger.record_cancel_answers(p_items jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
@@ -2285,6 +2356,8 @@ DECLARE
     x jsonb;
     o ledger.orders;
     v_now timestamptz;
+    v_answer text;
+    v_told boolean;
     v_kept jsonb;
     v_answers jsonb := '[]';
     i integer := 0;
@@ -2298,9 +2371,12 @@ BEGIN
             CONTINUE;
         END IF;
         v_now := ledger._lane_time(o.account_id, o.market_id);
-        UPDATE ledger.cancel_request SET last_answer = left(format('%s: %s', x ->> 'answer', x ->> 'raw'), 2000),
-            answered_at = v_now,
-            unanswered = CASE WHEN x ->> 'answer' = 'unknown' THEN unanswered + 1 ELSE 0 END,
+        v_answer := left(format('%s: %s', x ->> 'answer', x ->> 'raw'), 2000);
+        -- The same answer again is no news: a cancel that is repeated for hours must not fill the journal.
+        v_told := ledger._answered_anew(o, v_answer);
+        UPDATE ledger.cancel_request SET last_answer = v_answer,
+            answered_at = CASE WHEN v_told THEN v_now ELSE answered_at END,
+            futile_tries = futile_tries + CASE WHEN x ->> 'answer' = 'unknown' OR (x -> 'refused') = 'true' THEN 1 ELSE 0 END,
             -- At the time the venue states. Where it states none, soon, and then not so soon: a key or an address that
             -- hammers is shut out, and then no cancel arrives at all.
             next_at = ledger.clock() + make_interval(secs => CASE WHEN x ->> 'answer' = 'not_sent'
@@ -2314,21 +2390,80 @@ BEGIN
             UPDATE ledger.orders SET seen_at_venue = true
             WHERE account_id = o.account_id AND order_id = o.order_id AND NOT seen_at_venue;
         END IF;
-        IF x ->> 'answer' IN ('accepted', 'refused') THEN
+        IF v_told AND x ->> 'answer' IN ('accepted', 'refused') THEN
             v_kept := ledger._keep_evidence(o, 'delete_answered',
                 v_entered - make_interval(secs => greatest(coalesce(ledger._whole(x -> 'took_ms'), 0), 0) / 1000.0),
                 v_now, (x ->> 'incarnation')::uuid, x ->> 'owner', left(x ->> 'raw', 2000));
         END IF;
-        PERFORM ledger._journal(o.account_id, o.market_id, v_now, 'CANCEL_ANSWERED', o.order_id, NULL, o.state, o.state,
-            v_kept || jsonb_build_object('answer', x ->> 'answer', 'raw', left(x ->> 'raw', 500)));
+        IF v_told THEN
+            PERFORM ledger._journal(o.account_id, o.market_id, v_now, 'CANCEL_ANSWERED', o.order_id, NULL, o.state, o.state,
+                v_kept || jsonb_build_object('answer', x ->> 'answer', 'raw', left(x ->> 'raw', 500)));
+        END IF;
         v_answers := v_answers || ledger._ok(i, o, o.state);
         i := i + 1;
     END LOOP;
     RETURN v_answers;
 END $$;
 COMMENT ON FUNCTION ledger.record_cancel_answers(jsonb) IS
-    'Items {order_id, incarnation, answer (accepted, refused, not_sent, unknown), retry_after_ms, took_ms, raw}. '
+    'Items {order_id, incarnation, answer (accepted, refused, not_sent, unknown), refused (the request itself), '
+    'retry_after_ms, took_ms, raw}. '
     'No answer ends an order: a read does. Until then the cancel is repeated.';
+
+CREATE OR REPLACE FUNCTION ledger.cancels_unseen(p_order_ids bigint[]) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_count integer;
+BEGIN
+    PERFORM ledger._enter();
+    WITH unseen AS (
+        -- A copy that may yet appear is met as soon as it does.
+        SELECT c.account_id, c.order_id, o.state = 'SENDING' OR o.state = 'UNKNOWN'
+            AND ledger.clock() <= o.last_deadline + make_interval(secs => a.quarantine_ms / 1000.0) AS may_appear
+        FROM ledger.cancel_request c
+        JOIN ledger.account a USING (account_id) JOIN ledger.orders o USING (account_id, order_id)
+        WHERE c.order_id = ANY (p_order_ids) AND c.status = 'due' FOR UPDATE OF c SKIP LOCKED)
+    UPDATE ledger.cancel_request c SET futile_tries = 0,
+        absent_reads = c.absent_reads + CASE WHEN u.may_appear THEN 0 ELSE 1 END,
+        next_at = CASE WHEN NOT u.may_appear AND c.absent_reads >= 4 THEN greatest(c.next_at, ledger.clock() + interval '30 seconds') ELSE c.next_at END
+    FROM unseen u WHERE c.account_id = u.account_id AND c.order_id = u.order_id;
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    RETURN v_count;
+END $$;
+COMMENT ON FUNCTION ledger.cancels_unseen(bigint[]) IS
+    'Their DELETE was answered, and the look-up behind it was clean and showed nothing: no try in vain. From the fifth time in '
+    'a row on the DELETE goes each 30 s, unless a copy may yet appear; whatever shows the order makes it due at once (_hasten_cancel).';
+
+CREATE OR REPLACE FUNCTION ledger.cancels_futile(p_order_ids bigint[]) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_count integer;
+BEGIN
+    PERFORM ledger._enter();
+    WITH standing AS (
+        SELECT c.account_id, c.order_id FROM ledger.cancel_request c JOIN ledger.orders o USING (account_id, order_id)
+        WHERE c.order_id = ANY (p_order_ids) AND c.status = 'due' AND o.state = 'LIVE'
+        FOR UPDATE OF c SKIP LOCKED)
+    UPDATE ledger.cancel_request c SET futile_tries = c.futile_tries + 1
+    FROM standing s WHERE c.account_id = s.account_id AND c.order_id = s.order_id;
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    RETURN v_count;
+END $$;
+COMMENT ON FUNCTION ledger.cancels_futile(bigint[]) IS
+    'Their DELETE was answered, and the look-up behind it showed them: those that still stand by now count one try in vain.';
+
+CREATE OR REPLACE FUNCTION ledger._hasten_cancel(o ledger.orders) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    IF o.cancel_asked_at IS NOT NULL THEN
+        UPDATE ledger.cancel_request SET absent_reads = 0,
+            next_at = CASE WHEN absent_reads > 4 THEN least(next_at, ledger.clock()) ELSE next_at END
+        WHERE account_id = o.account_id AND order_id = o.order_id AND status = 'due' AND absent_reads > 0;
+    END IF;
+END $$;
+COMMENT ON FUNCTION ledger._hasten_cancel(ledger.orders) IS 'The venue has shown the order: its cancel waits for nothing any more.';
 
 
 -- file: ledger/sql/functions/replace.sql
@@ -2599,13 +2734,13 @@ BEGIN
     VALUES (lower(p_signer), p_kind, p_burst::bigint * 1000000, ledger.clock()) ON CONFLICT DO NOTHING;
     SELECT * INTO b FROM ledger.venue_budget q WHERE q.signer = lower(p_signer) AND q.kind = p_kind FOR UPDATE;
     v_now := ledger.clock();
-    -- Further ahead than any pause reaches, it was set before the clock went back.
-    IF b.paused_until > v_now AND b.paused_until <= v_now + interval '5 minutes' THEN
+    IF b.paused_until > v_now AND b.filled_at <= v_now THEN
         RETURN ceil(extract(epoch FROM b.paused_until - v_now) * 1000)::bigint;
     END IF;
     v_have := least(p_burst::bigint * 1000000, b.tokens_micros
         + greatest(floor(extract(epoch FROM v_now - b.filled_at) * 1000000)::bigint, 0) * p_per_second);
-    UPDATE ledger.venue_budget SET filled_at = v_now,
+    -- A pause that is not over yet was set before the clock went back: how long it still lasts, nobody knows.
+    UPDATE ledger.venue_budget SET filled_at = v_now, paused_until = CASE WHEN b.paused_until > v_now THEN NULL ELSE b.paused_until END,
         tokens_micros = CASE WHEN v_have >= v_need THEN v_have - v_need ELSE v_have END
     WHERE signer = b.signer AND kind = b.kind;
     RETURN CASE WHEN v_have >= v_need THEN 0 ELSE ceil((v_need - v_have) / 1000.0 / p_per_second)::bigint END;
@@ -2619,12 +2754,25 @@ AS $$
 BEGIN
     PERFORM ledger._enter();
     INSERT INTO ledger.venue_budget AS b (signer, kind, tokens_micros, filled_at, paused_until)
-    VALUES (lower(p_signer), p_kind, 0, ledger.clock(), ledger.clock() + make_interval(secs => least(p_for_ms, 300000) / 1000.0))
-    ON CONFLICT (signer, kind) DO UPDATE SET tokens_micros = least(b.tokens_micros, 0),
-        paused_until = CASE WHEN b.paused_until > ledger.clock() + interval '5 minutes' THEN excluded.paused_until
+    VALUES (lower(p_signer), p_kind, 0, ledger.clock(), ledger.clock() + make_interval(secs => least(p_for_ms, 3600000) / 1000.0))
+    -- filled_at is the last moment at which somebody looked at the clock: see spend.
+    ON CONFLICT (signer, kind) DO UPDATE SET tokens_micros = least(b.tokens_micros, 0), filled_at = excluded.filled_at,
+        paused_until = CASE WHEN b.filled_at > excluded.filled_at THEN excluded.paused_until
             ELSE greatest(b.paused_until, excluded.paused_until) END;
 END $$;
-COMMENT ON FUNCTION ledger.pause_budget(text, text, bigint) IS 'After a 429: nothing of this kind is sent before then, by no worker.';
+COMMENT ON FUNCTION ledger.pause_budget(text, text, bigint) IS
+    'After a 429: nothing of this kind is sent before then, by no worker. At most an hour, as far as a stated time is believed.';
+
+CREATE OR REPLACE FUNCTION ledger.owe_budget(p_signer text, p_kind text, p_count integer) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+BEGIN
+    PERFORM ledger._enter();
+    UPDATE ledger.venue_budget SET tokens_micros = tokens_micros - p_count::bigint * 1000000
+    WHERE signer = lower(p_signer) AND kind = p_kind;
+END $$;
+COMMENT ON FUNCTION ledger.owe_budget(text, text, integer) IS
+    'A cancel of everything costs one for each order that it cancelled, known afterwards. The bucket may go below zero.';
 
 CREATE OR REPLACE FUNCTION ledger.require_pulse(p_account text, p_kind text, p_required boolean, p_grace_ms integer) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
@@ -2649,12 +2797,18 @@ BEGIN
     PERFORM ledger._enter();
     UPDATE ledger.pulse SET term = greatest(term, p_term)
     WHERE account_id = ledger._account_id(p_account) AND kind = p_kind RETURNING chain_id INTO v_chain;
-    RETURN jsonb_build_object('chain_id', v_chain);
+    RETURN jsonb_build_object('chain_id', v_chain, 'at_us', ledger._now_us());
 END $$;
-COMMENT ON FUNCTION ledger.take_pulse(text, text, bigint) IS 'For the holder of the lease with this term: where the chain goes on.';
+COMMENT ON FUNCTION ledger.take_pulse(text, text, bigint) IS
+    'For the holder of the lease with this term: where the chain goes on, and the time here (see beat_pulse).';
+
+CREATE OR REPLACE FUNCTION ledger._now_us() RETURNS bigint
+LANGUAGE sql VOLATILE
+AS $$ SELECT floor(extract(epoch FROM ledger.clock()) * 1000000)::bigint $$;
 
 CREATE OR REPLACE FUNCTION ledger.beat_pulse(
-    p_account text, p_kind text, p_term bigint, p_chain_id text, p_age_ms bigint, p_problem text) RETURNS boolean
+    p_account text, p_kind text, p_term bigint, p_chain_id text, p_age_ms bigint, p_problem text, p_since_us bigint DEFAULT NULL)
+RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 BEGIN
@@ -2662,12 +2816,14 @@ BEGIN
     -- p_age_ms: since just before it was tried. The venue's own ten seconds may count from then.
     UPDATE ledger.pulse h SET chain_id = coalesce(p_chain_id, h.chain_id), problem = left(p_problem, 500),
         ok_at = CASE WHEN p_problem IS NULL
-            THEN ledger.clock() - make_interval(secs => greatest(p_age_ms, 0) / 1000.0) ELSE h.ok_at END
+            THEN least(ledger.clock() - make_interval(secs => greatest(p_age_ms, 0) / 1000.0), to_timestamp(p_since_us / 1000000.0))
+            ELSE h.ok_at END
     WHERE h.account_id = ledger._account_id(p_account) AND h.kind = p_kind AND h.term = p_term;
-    RETURN FOUND;
+    RETURN jsonb_build_object('mine', FOUND, 'at_us', ledger._now_us());
 END $$;
-COMMENT ON FUNCTION ledger.beat_pulse(text, text, bigint, text, bigint, text) IS
-    'Alive p_age_ms ago (p_problem NULL), or not, with the reason. False: another holder has taken over.';
+COMMENT ON FUNCTION ledger.beat_pulse(text, text, bigint, text, bigint, text, bigint) IS
+    'Alive p_age_ms ago (p_problem NULL), or not, with the reason. p_since_us: when that was by this clock, reckoned from the '
+    'at_us of an earlier answer; a call that stood still on its way here counts by that. mine false: another holder has taken over.';
 
 CREATE OR REPLACE FUNCTION ledger.untold_orders(p_account text, p_open_ms bigint, p_after_ms bigint) RETURNS bigint
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
@@ -2723,18 +2879,18 @@ END $$;
 
 
 -- file: ledger/sql/functions/holdings.sql
--- purpose: compare what the venue says is owned with our rows; foreign orders resolved by a person; rewards; old unsettled fills.
--- locks:   resolve_foreign: account_state. allocate_reward: the reward row. The rest read.
+-- purpose: what the venue says is owned beside our rows; foreign orders resolved by a person; old unsettled fills.
+-- locks:   resolve_foreign: account_state. The rest read.
 -- index:   fill_unsettled, balance and foreign_order by primary key.
--- fence:   a foreign order is resolved once; an allocation cannot exceed its reward.
+-- fence:   a foreign order is resolved once.
 
-CREATE OR REPLACE FUNCTION ledger.compare_holdings(p_account text, p_collateral bigint, p_tokens jsonb) RETURNS jsonb
+CREATE OR REPLACE FUNCTION ledger.record_holdings(p_account text, p_collateral bigint, p_tokens jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
     v_account_id bigint := ledger._account_id(p_account);
     v_now timestamptz := ledger.clock();
-    -- The venue's balances are a cache of the chain: what was settled just now may not be in it.
+    -- The venue's balances are a cache of the chain: what was settled just now, however long ago it matched, may not be in it.
     v_lag interval := interval '10 minutes';
     v_out jsonb;
 BEGIN
@@ -2744,7 +2900,7 @@ BEGIN
         CASE WHEN t.asset = 'collateral' THEN
             -- Buys were taken off at once and sells are added when final: the venue may have moved either, or not yet.
             coalesce((SELECT sum(f.cash_micros + f.fee_micros) FROM ledger.fill f WHERE f.account_id = v_account_id
-                      AND (f.settlement = 'provisional' OR f.matched_at > v_now - v_lag)), 0)
+                      AND (f.settlement = 'provisional' OR greatest(f.matched_at, f.settled_at) > v_now - v_lag)), 0)
             -- And what stands may have filled unseen.
             + coalesce((SELECT sum(CASE o.side WHEN 'BUY' THEN r.held_micros ELSE ledger.cost_of(1000000, r.held_micros) END)
                         FROM ledger.reservation r JOIN ledger.orders o USING (account_id, order_id)
@@ -2752,7 +2908,7 @@ BEGIN
         ELSE
             coalesce((SELECT sum(f.size_micros) FROM ledger.fill f JOIN ledger.orders o USING (account_id, order_id)
                       WHERE f.account_id = v_account_id AND o.token_id = t.asset
-                        AND (f.settlement = 'provisional' OR f.matched_at > v_now - v_lag)), 0)
+                        AND (f.settlement = 'provisional' OR greatest(f.matched_at, f.settled_at) > v_now - v_lag)), 0)
             + coalesce((SELECT sum(r.awaiting_micros + r.shares_micros) FROM ledger.reservation r JOIN ledger.orders o USING (account_id, order_id)
                         WHERE r.account_id = v_account_id AND r.phase <> 'released' AND o.token_id = t.asset), 0) END,
         v_now
@@ -2764,11 +2920,12 @@ BEGIN
         unsettled = excluded.unsettled, seen_at = excluded.seen_at;
     SELECT coalesce(jsonb_agg(jsonb_build_object('asset', h.asset, 'ours', h.ours, 'theirs', h.theirs, 'unsettled', h.unsettled)
                               ORDER BY h.asset), '[]') INTO v_out
-    FROM ledger.holding_seen h WHERE h.account_id = v_account_id AND h.seen_at = v_now AND abs(h.theirs - h.ours) > h.unsettled;
+    FROM ledger.holding_seen h WHERE h.account_id = v_account_id AND h.seen_at = v_now;
     RETURN v_out;
 END $$;
-COMMENT ON FUNCTION ledger.compare_holdings(text, bigint, jsonb) IS
-    'Stores the comparison and returns what differs by more than is unsettled. Tokens as {token id: micros}.';
+COMMENT ON FUNCTION ledger.record_holdings(text, bigint, jsonb) IS
+    'Stores what the venue says is owned beside our rows and what is on its way, and returns that. Tokens as {token id: micros}. '
+    'What differs, and what trading stops for, is the caller''s to say.';
 
 CREATE OR REPLACE FUNCTION ledger.held_tokens(p_account text) RETURNS text[]
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
@@ -2838,6 +2995,13 @@ END $$;
 COMMENT ON FUNCTION ledger.sweep_unconfirmed(text[], bigint, bigint) IS
     'The oldest fill of each market that is not settled after p_alarm_s; one older than p_halt_s halts it, once per trade.';
 
+
+-- file: ledger/sql/functions/rewards.sql
+-- purpose: what the venue paid for resting orders, and to whose strategy it is counted.
+-- locks:   record_rewards: the reward rows, by key. allocate_reward: the reward row.
+-- index:   primary keys.
+-- fence:   a reward is stored once and follows what the venue says of it; an allocation that would exceed it is refused.
+
 CREATE OR REPLACE FUNCTION ledger.record_rewards(p_account text, p_items jsonb) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
@@ -2845,13 +3009,19 @@ DECLARE
     v_count integer;
 BEGIN
     PERFORM ledger._enter();
-    INSERT INTO ledger.reward (account_id, reward_key, condition_id, earned_on, amount_micros, detail, recorded_at)
+    INSERT INTO ledger.reward AS r (account_id, reward_key, condition_id, earned_on, amount_micros, detail, recorded_at)
     SELECT ledger._account_id(p_account), x ->> 'reward_key', x ->> 'condition_id', (x ->> 'earned_on')::date,
         ledger._whole(x -> 'amount_micros'), coalesce(x -> 'detail', '{}'), ledger.clock()
-    FROM jsonb_array_elements(p_items) x ORDER BY x ->> 'reward_key' ON CONFLICT DO NOTHING;
+    FROM jsonb_array_elements(p_items) x ORDER BY x ->> 'reward_key'
+    -- What was paid is a fact, and the venue corrects it: what was allocated before may be too much then, and shows as drift.
+    ON CONFLICT (account_id, reward_key) DO UPDATE SET amount_micros = excluded.amount_micros, recorded_at = excluded.recorded_at,
+        detail = excluded.detail || jsonb_build_object('before_micros', r.amount_micros)
+    WHERE r.amount_micros <> excluded.amount_micros;
     GET DIAGNOSTICS v_count = ROW_COUNT;
     RETURN v_count;
 END $$;
+COMMENT ON FUNCTION ledger.record_rewards(text, jsonb) IS
+    'Stores rewards by their keys; the number of those that are new or were corrected. The money itself is a movement.';
 
 CREATE OR REPLACE FUNCTION ledger.allocate_reward(p_account text, p_reward_key text, p_strategy text, p_amount bigint) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
@@ -2872,12 +3042,16 @@ BEGIN
         RAISE EXCEPTION 'OVER_ALLOCATED: % of % micros are allocated already; nothing was allocated', v_used, r.amount_micros
             USING ERRCODE = 'LG004';
     END IF;
-    INSERT INTO ledger.reward_allocation (account_id, reward_key, strategy, amount_micros, allocated_by, allocated_at)
-    VALUES (r.account_id, r.reward_key, p_strategy, p_amount, session_user, ledger.clock()) ON CONFLICT DO NOTHING;
+    INSERT INTO ledger.reward_allocation AS x (account_id, reward_key, strategy, amount_micros, allocated_by, allocated_at)
+    VALUES (r.account_id, r.reward_key, p_strategy, p_amount, session_user, ledger.clock())
+    -- Said again it is another amount: the only way out of an over-allocation.
+    ON CONFLICT (account_id, reward_key, strategy) DO UPDATE SET amount_micros = excluded.amount_micros,
+        allocated_by = excluded.allocated_by, allocated_at = excluded.allocated_at
+    WHERE x.amount_micros <> excluded.amount_micros;
     RETURN FOUND;
 END $$;
 COMMENT ON FUNCTION ledger.allocate_reward(text, text, text, bigint) IS
-    'A part of a reward for a strategy, once. Refused where the parts would exceed the whole.';
+    'A part of a reward for a strategy; said again, the new part. Refused where the parts would exceed the whole.';
 
 
 -- file: ledger/sql/functions/outbox.sql
@@ -3266,7 +3440,12 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger,
 AS $$
 BEGIN
     PERFORM ledger._enter();
-    UPDATE ledger.exposure e SET mutex_until = ledger.clock() + make_interval(secs => least(p_ttl_ms, 60000) / 1000.0)
+    -- False means "lost"; a caller that asks wrongly has lost nothing, and must not hold on to what it does not know either.
+    IF p_ttl_ms IS NULL OR p_ttl_ms NOT BETWEEN 10 AND 60000 THEN
+        RAISE EXCEPTION 'BAD_REQUEST: a market mutex is held for 10 to 60000 ms at a time; nothing was renewed'
+            USING ERRCODE = 'LG004', HINT = 'Give the time that take_mutex was given.';
+    END IF;
+    UPDATE ledger.exposure e SET mutex_until = ledger.clock() + make_interval(secs => p_ttl_ms / 1000.0)
     FROM ledger.account a
     WHERE a.name = p_account AND e.account_id = a.account_id AND e.market_id = ledger._market_id(p_market)
       AND ledger._may_act_for(a.account_id)
@@ -3385,12 +3564,36 @@ AS $$
     WHERE incarnation = p_incarnation
 $$;
 
-CREATE OR REPLACE FUNCTION ledger.worker_stopped(p_incarnation uuid) RETURNS void
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+CREATE OR REPLACE FUNCTION ledger._left(p_account_id bigint) RETURNS jsonb
+LANGUAGE sql STABLE
 AS $$
-    UPDATE ledger.worker SET ready = false, not_ready_why = 'stopped', stopped_at = ledger.clock(), seen_at = ledger.clock()
-    WHERE incarnation = p_incarnation
+    SELECT jsonb_build_object(
+        'open', count(*) FILTER (WHERE o.state IN ('LIVE', 'DELAYED')),
+        'waiting', count(*) FILTER (WHERE o.state IN ('RESERVED', 'PREPARED', 'HELD_BACK')),
+        'in_flight', coalesce((array_agg(o.order_id ORDER BY o.order_id) FILTER (WHERE o.state IN ('SENDING', 'UNKNOWN')))[1:100], '{}'),
+        'cancels_due', (SELECT count(*) FROM ledger.cancel_request c WHERE c.account_id = p_account_id AND c.status = 'due'),
+        'unsettled_fills', (SELECT count(*) FROM ledger.fill f WHERE f.account_id = p_account_id AND f.settlement = 'provisional'),
+        'unapplied_events', (SELECT count(*) FROM ledger.venue_event v WHERE v.account_id = p_account_id AND v.applied_at IS NULL))
+    FROM ledger.orders o WHERE o.account_id = p_account_id
+      AND o.state NOT IN ('FILLED', 'CANCELLED', 'EXPIRED', 'REJECTED', 'NOT_PLACED')
 $$;
+COMMENT ON FUNCTION ledger._left(bigint) IS 'What of an account is not over; of orders whose fate is open the first hundred ids.';
+
+CREATE OR REPLACE FUNCTION ledger.worker_stopped(p_incarnation uuid, p_accounts text[] DEFAULT '{}') RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_left jsonb;
+BEGIN
+    SELECT coalesce(jsonb_object_agg(a.name, ledger._left(a.account_id)), '{}') INTO v_left
+    FROM ledger.account a WHERE a.name = ANY (p_accounts);
+    UPDATE ledger.worker SET ready = false, not_ready_why = 'stopped', stopped_at = ledger.clock(), seen_at = ledger.clock(),
+        left_at_stop = v_left
+    WHERE incarnation = p_incarnation;
+    RETURN v_left;
+END $$;
+COMMENT ON FUNCTION ledger.worker_stopped(uuid, text[]) IS
+    'A graceful end. What the worker leaves of its accounts to whoever runs next is kept in its row, and returned.';
 
 CREATE OR REPLACE FUNCTION ledger.end_lock_holders(p_longer_than_ms integer DEFAULT 500) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
@@ -3424,6 +3627,68 @@ BEGIN
     END LOOP;
     RETURN v_count;
 END $$;
+
+
+-- file: ledger/sql/functions/watch.sql
+-- purpose: what keeps dead rows alive: the oldest transaction whose snapshot still needs them, and idle ones that are ended.
+-- locks:   none.
+-- index:   none; the server's own lists.
+-- fence:   none; ends only idle sessions of the ledger's own roles, whose work is rolled back.
+
+CREATE OR REPLACE FUNCTION ledger.horizon() RETURNS TABLE (
+    kind text, subject text, login text, application text, state text, transactions bigint, age_ms bigint)
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+    -- Real time, since it is the server's: ledger.clock() is of limits and leases.
+    SELECT q.kind, q.subject, q.login, q.application, q.state, q.transactions,
+        greatest(floor(extract(epoch FROM clock_timestamp() - q.since) * 1000), 0)::bigint
+    FROM (
+        SELECT 'session', s.pid::text, s.usename::text, s.application_name, s.state,
+            greatest(age(s.backend_xmin), age(s.backend_xid))::bigint, coalesce(s.xact_start, s.backend_start)
+        FROM pg_stat_activity s
+        WHERE s.pid <> pg_backend_pid() AND (s.backend_xmin IS NOT NULL OR s.backend_xid IS NOT NULL)
+          -- A standby that reports its own oldest snapshot belongs to no database.
+          AND (s.datname = current_database() OR s.datname IS NULL)
+          -- A vacuum holds back no other vacuum.
+          AND s.backend_type <> 'autovacuum worker' AND NOT EXISTS (SELECT FROM pg_stat_progress_vacuum v WHERE v.pid = s.pid)
+        UNION ALL
+        SELECT 'prepared transaction', p.gid, p.owner::text, '', 'prepared', age(p.transaction)::bigint, p.prepared
+        FROM pg_prepared_xacts p WHERE p.database = current_database()
+        UNION ALL
+        SELECT 'replication slot', r.slot_name::text, '', coalesce(r.plugin::text, ''), CASE WHEN r.active THEN 'active' ELSE 'inactive' END,
+            age(r.xmin)::bigint, NULL
+        FROM pg_replication_slots r WHERE r.xmin IS NOT NULL) q (kind, subject, login, application, state, transactions, since)
+    ORDER BY q.transactions DESC, q.since LIMIT 1
+$$;
+COMMENT ON FUNCTION ledger.horizon() IS
+    'Whose snapshot is the oldest, how many transactions and how long ago it was taken (no age for a slot); no row where nobody '
+    'has one. Rows that were dead by then cannot be removed, and every queue grows slower.';
+
+CREATE OR REPLACE FUNCTION ledger.end_idle_transactions(p_longer_than_ms integer) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_pid integer;
+    v_count integer := 0;
+BEGIN
+    -- The roles have a time-out of their own, but a login that is only their member does not inherit it.
+    FOR v_pid IN SELECT s.pid FROM pg_stat_activity s
+    WHERE s.datname = current_database() AND s.pid <> pg_backend_pid() AND s.state LIKE 'idle in transaction%'
+      AND s.state_change < clock_timestamp() - make_interval(secs => p_longer_than_ms / 1000.0)
+      AND EXISTS (SELECT FROM unnest(ARRAY['${role_worker}', '${role_trader}', '${role_risk}', '${role_auditor}']) r (name)
+                  WHERE pg_has_role(s.usesysid, r.name, 'MEMBER'))
+    LOOP
+        BEGIN
+            v_count := v_count + pg_terminate_backend(v_pid)::integer;
+        EXCEPTION WHEN insufficient_privilege THEN
+            -- A superuser's session is a person's to end; the others are ended all the same.
+            CONTINUE;
+        END;
+    END LOOP;
+    RETURN v_count;
+END $$;
+COMMENT ON FUNCTION ledger.end_idle_transactions(integer) IS
+    'Ends sessions of the ledger''s roles that sit in a transaction and do nothing. One that commits is not idle.';
 
 
 -- file: ledger/sql/functions/setup.sql
@@ -3520,6 +3785,31 @@ BEGIN
         PERFORM ledger._journal(g.account_id, NULL, g.granted_at, 'GRANTED', p_detail => jsonb_build_object('role', g.role_name));
     END IF;
 END $$;
+
+CREATE OR REPLACE FUNCTION ledger.revoke_account(p_account text, p_role name, p_why text, p_operator text DEFAULT '') RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_account_id bigint;
+BEGIN
+    PERFORM ledger._enter();
+    SELECT a.account_id INTO v_account_id FROM ledger.account a WHERE a.name = p_account;
+    IF v_account_id IS NULL THEN
+        RAISE EXCEPTION 'UNKNOWN_ACCOUNT: %; nothing was taken away', p_account USING ERRCODE = 'LG004';
+    ELSIF coalesce(p_role, '') = '' OR coalesce(p_why, '') = '' THEN
+        RAISE EXCEPTION 'BAD_REQUEST: name the login and say why; nothing was taken away' USING ERRCODE = 'LG004';
+    END IF;
+    -- A login that was dropped since may be named as well: its grant would wait for the next of that name.
+    DELETE FROM ledger.account_grant g WHERE g.account_id = v_account_id AND g.role_name = p_role;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM ledger._journal(v_account_id, NULL, ledger.clock(), 'REVOKED', p_detail => jsonb_build_object(
+        'role', p_role, 'why', left(p_why, 500), 'operator', left(p_operator, 200)));
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION ledger.revoke_account(text, name, text, text) IS
+    'From its commit on the login admits nothing for the account; false if it had no grant. What it asked for before stands.';
 
 CREATE OR REPLACE FUNCTION ledger.book_movement(
     p_account text, p_asset text, p_amount bigint, p_cause text, p_key text, p_note text) RETURNS boolean
@@ -3743,14 +4033,16 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger,
 AS $$
 BEGIN
     PERFORM ledger._enter();
-    INSERT INTO ledger.drift (account_id, run_id, kind, subject, ours, theirs, action, found_at)
-    SELECT r.account_id, r.run_id, x ->> 'kind', x ->> 'subject', x ->> 'ours', x ->> 'theirs', x ->> 'action', ledger.clock()
+    INSERT INTO ledger.drift (account_id, run_id, kind, subject, ours, theirs, action, found_at, drift_class, after, evidence)
+    SELECT r.account_id, r.run_id, x ->> 'kind', x ->> 'subject', x ->> 'ours', x ->> 'theirs', x ->> 'action', ledger.clock(),
+        x ->> 'drift_class', x ->> 'after', x -> 'evidence'
     FROM ledger.reconcile_run r CROSS JOIN jsonb_array_elements(p_drift) x WHERE r.run_id = p_run_id;
     UPDATE ledger.reconcile_run SET ended_at = ledger.clock(), result = p_result, detail = p_detail
     WHERE run_id = p_run_id AND (ended_at IS NULL OR detail ? 'lapsed');
 END $$;
 COMMENT ON FUNCTION ledger.end_run(bigint, text, jsonb, jsonb) IS
-    'result clean, drift or incomplete; drift items {kind, subject, ours, theirs, action}.';
+    'result clean, drift or incomplete; drift items {kind, drift_class, subject, ours, theirs, after, '
+    'action, evidence}.';
 
 
 -- file: ledger/sql/functions/queries.sql
@@ -4100,7 +4392,7 @@ SELECT a.name AS account, m.condition_id AS market, m.slug, b.outbox_id, b.order
     b.status <> 'done' AND b.outbox_id = (
         SELECT min(h.outbox_id) FROM ledger.outbox h WHERE h.account_id = b.account_id AND h.market_id = b.market_id
         AND h.status IN ('ready', 'claimed', 'blocked', 'dead') AND h.released_at IS NULL) AS lane_head,
-    b.passes_block, b.set_id, b.not_before, b.claimed_by, w.name AS worker, b.claimed_until, b.claim_no, b.failures,
+    b.passes_block, b.set_id, b.not_before, b.released_at, b.claimed_by, w.name AS worker, b.claimed_until, b.claim_no, b.failures,
     floor(extract(epoch FROM ledger.clock() - o.created_at) * 1000)::bigint AS age_ms,
     c.status AS cancel_status, c.reason AS cancel_reason, c.asked_by::text AS cancel_asked_by, c.next_at AS cancel_next_at,
     c.tries AS cancel_tries, c.last_answer AS cancel_answer
@@ -4120,7 +4412,7 @@ COMMENT ON VIEW audit.dead_letters IS 'Placements and venue events that could no
 
 CREATE OR REPLACE VIEW audit.drift AS
 SELECT a.name AS account, d.drift_id, d.run_id, r.kind AS run_kind, r.result AS run_result, d.kind, d.subject, d.ours,
-    d.theirs, d.action, d.found_at, d.resolved_at
+    d.theirs, d.action, d.found_at, d.resolved_at, d.drift_class, d.after, d.evidence
 FROM ledger.drift d
 JOIN ledger.account a ON a.account_id = d.account_id
 LEFT JOIN ledger.reconcile_run r ON r.account_id = d.account_id AND r.run_id = d.run_id;
@@ -4151,6 +4443,20 @@ UNION ALL
 SELECT g.granted_at, g.granted_by::text, '', 'grant', a.name, NULL, NULL, 'account', NULL, g.role_name::text, ''
 FROM ledger.account_grant g JOIN ledger.account a ON a.account_id = g.account_id
 UNION ALL
+-- What was taken away, and what had been granted until then.
+SELECT j.at, j.actor::text, coalesce(j.detail ->> 'operator', ''), CASE j.event WHEN 'GRANTED' THEN 'grant' ELSE 'revoke' END,
+    a.name, NULL, NULL, 'account', CASE j.event WHEN 'REVOKED' THEN j.detail ->> 'role' END,
+    CASE j.event WHEN 'GRANTED' THEN j.detail ->> 'role' END, coalesce(j.detail ->> 'why', '')
+FROM ledger.journal j JOIN ledger.account a ON a.account_id = j.account_id
+WHERE j.event = 'REVOKED' OR j.event = 'GRANTED' AND NOT EXISTS (
+    SELECT FROM ledger.account_grant g
+    WHERE g.account_id = j.account_id AND g.role_name = j.detail ->> 'role' AND g.granted_at = j.at)
+UNION ALL
+SELECT j.at, j.actor::text, coalesce(j.detail ->> 'operator', ''), 'foreign order', a.name, NULL, NULL,
+    j.detail ->> 'venue_order_id', 'standing', j.detail ->> 'as', j.detail ->> 'why'
+FROM ledger.journal j JOIN ledger.account a ON a.account_id = j.account_id
+WHERE j.event = 'FOREIGN_ORDER_RESOLVED'
+UNION ALL
 SELECT j.at, j.actor::text, coalesce(j.detail ->> 'operator', ''),
     CASE j.event WHEN 'MOVEMENT' THEN 'movement' WHEN 'LANE_RELEASED' THEN 'lane' ELSE 'resolve' END,
     a.name, m.condition_id, m.slug,
@@ -4162,7 +4468,15 @@ JOIN ledger.account a ON a.account_id = j.account_id
 LEFT JOIN ledger.market m ON m.market_id = j.market_id
 WHERE j.event IN ('MOVEMENT', 'LANE_RELEASED') OR j.order_id IS NOT NULL AND j.detail ? 'operator';
 COMMENT ON VIEW audit.changes IS
-    'Who changed what and why: limits (before and after), halts, grants, movements with a cause, lanes released, orders resolved.';
+    'Who changed what and why: limits (before and after), halts, grants given and taken, movements with a cause, lanes '
+    'released, orders resolved, foreign orders among them.';
+
+CREATE OR REPLACE VIEW audit.clock_steps AS
+SELECT s.found_at, s.lost_ms, s.last_order_id, s.found_by AS incarnation, w.name AS worker
+FROM ledger.clock_step s LEFT JOIN ledger.worker w ON w.incarnation = s.found_by;
+COMMENT ON VIEW audit.clock_steps IS
+    'When a worker found that the database''s clock had gone back or stood still, by how much, and up to which order nothing '
+    'is sent any more.';
 
 CREATE OR REPLACE VIEW audit.pnl AS
 SELECT a.name AS account, m.condition_id AS market, m.slug, c.outcome, c.label AS outcome_label,
@@ -4269,9 +4583,16 @@ SELECT a.name, CASE p.kind WHEN 'heartbeat' THEN 'HEARTBEAT_LOST' ELSE 'BLIND_ST
     p.required AND (p.ok_at IS NULL OR p.ok_at <= ledger.clock() - make_interval(secs => p.grace_ms / 1000.0)
         OR p.ok_at > ledger.clock() + interval '1 second'),
     'placements', p.ok_at, NULL, p.ok_at, NULL, coalesce(p.problem, ''), NULL
-FROM ledger.pulse p JOIN ledger.account a USING (account_id) WHERE p.required;
+FROM ledger.pulse p JOIN ledger.account a USING (account_id) WHERE p.required
+UNION ALL
+-- Of a signer, whose accounts draw from one bucket; by its address where no account is known to sign as it.
+SELECT coalesce(a.name, b.signer), 'RATE_LIMITED',
+    b.paused_until > ledger.clock() AND b.filled_at <= ledger.clock(),
+    CASE b.kind WHEN 'orders' THEN 'placements' ELSE 'cancels, which the venue refuses' END,
+    NULL, b.paused_until, b.filled_at, NULL, 'the venue answered 429', NULL
+FROM ledger.venue_budget b LEFT JOIN ledger.account a ON lower(a.signer) = b.signer WHERE b.paused_until IS NOT NULL;
 COMMENT ON VIEW audit.venue IS
-    'Conditions of the venue and of our account there. One that stands gates placements; nothing gates cancels.';
+    'Conditions of the venue and of our account there. One that stands gates placements; nothing of ours gates cancels.';
 
 CREATE OR REPLACE VIEW audit.exchanges AS
 SELECT a.name AS account, x.exchange_id, x.at, x.method, x.path, x.query, x.phase, x.status, x.took_ms, x.problem,
@@ -5526,9 +5847,9 @@ LANGUAGE sql STABLE
 AS $$
     WITH j AS MATERIALIZED (
         SELECT q.seq, q.at, q.event, q.actor, q.detail FROM ledger.journal q
-        WHERE q.account_id = p_account_id AND q.event IN ('ACCOUNT_OPENED', 'SIGNS_AS', 'GRANTED')),
+        WHERE q.account_id = p_account_id AND q.event IN ('ACCOUNT_OPENED', 'SIGNS_AS', 'GRANTED', 'REVOKED')),
     signs AS (
-        SELECT j.detail FROM j WHERE j.event <> 'GRANTED' ORDER BY j.seq DESC LIMIT 1)
+        SELECT j.detail FROM j WHERE j.event IN ('ACCOUNT_OPENED', 'SIGNS_AS') ORDER BY j.seq DESC LIMIT 1)
     SELECT v.what, coalesce(v.expected, 'none'), coalesce(v.found, 'none')
     FROM (SELECT p_account_id AS account_id) p
     LEFT JOIN ledger.account a ON a.account_id = p.account_id
@@ -5545,7 +5866,9 @@ AS $$
     SELECT 'grant to ' || g.role_name, 'none, for the journal knows of none', format('granted by %s at %s', g.granted_by, g.granted_at)
     FROM ledger.account_grant g
     WHERE g.account_id = p_account_id AND NOT EXISTS (
-        SELECT FROM j WHERE j.event = 'GRANTED' AND j.detail ->> 'role' = g.role_name AND j.at = g.granted_at AND j.actor = g.granted_by)
+        SELECT FROM j WHERE j.event = 'GRANTED' AND j.detail ->> 'role' = g.role_name AND j.at = g.granted_at AND j.actor = g.granted_by
+          -- And was not taken away since: what stands again without a word was put back by hand.
+          AND NOT EXISTS (SELECT FROM j r WHERE r.event = 'REVOKED' AND r.seq > j.seq AND r.detail ->> 'role' = g.role_name))
       AND NOT audit._archived_between(g.granted_at, g.granted_at)
 $$;
 COMMENT ON FUNCTION audit._check_accounts(bigint) IS
@@ -5960,6 +6283,7 @@ GRANT EXECUTE ON FUNCTION ledger.set_halt(text, text, text, text) TO ${role_trad
 GRANT EXECUTE ON FUNCTION ledger.clear_halt(text, text, bigint, text, text), ledger.set_limit(text, text, text, text, text),
     ledger.release_lane(text, text, text, text), ledger.resolve_order(bigint, text, bigint, text, text),
     ledger.retry_dead_letter(bigint), ledger.grant_account(text, name),
+    ledger.revoke_account(text, name, text, text),
     ledger.open_account(text, text, text, text, integer, bigint), ledger.book_movement(text, text, bigint, text, text, text)
 TO ${role_risk};
 
@@ -5968,11 +6292,11 @@ GRANT EXECUTE ON FUNCTION
     ledger.reject(jsonb), ledger.hold_back(jsonb), ledger.mark_seen(jsonb), ledger.mark_unknown(jsonb),
     ledger.observe_orders(jsonb), ledger.record_fills(jsonb), ledger.record_evidence(jsonb), ledger.prove_absent(jsonb),
     ledger.claim_placements(uuid, text[], integer, integer), ledger.claim_look_ups(uuid, text[], integer, integer),
-    ledger.claim_cancels(uuid, text[], integer), ledger.record_cancel_answers(jsonb), ledger.renew_claims(uuid, integer, bigint[]),
+    ledger.claim_cancels(uuid, text[], integer), ledger.record_cancel_answers(jsonb), ledger.cancels_unseen(bigint[]), ledger.cancels_futile(bigint[]), ledger.renew_claims(uuid, integer, bigint[]),
     ledger.drop_claims(jsonb), ledger.sweep_lapsed(), ledger.sweep_expired(), ledger.sweep_cancels(), ledger.sweep_breaches(),
     ledger.fail_placement(bigint, uuid, integer, text), ledger.take_lease(text, uuid, integer), ledger.drop_leases(uuid),
-    ledger.worker_started(uuid, text, text, integer), ledger.beat(uuid, integer, bigint, bigint), ledger.worker_ready(uuid, text), ledger.worker_stopped(uuid),
-    ledger.end_lock_holders(integer), ledger.make_partitions(integer), ledger.import_markets(jsonb),
+    ledger.worker_started(uuid, text, text, integer), ledger.beat(uuid, integer, bigint, bigint), ledger.worker_ready(uuid, text), ledger.worker_stopped(uuid, text[]),
+    ledger.end_lock_holders(integer), ledger.horizon(), ledger.end_idle_transactions(integer), ledger.make_partitions(integer), ledger.import_markets(jsonb),
     ledger.sign_as(text, text, text), ledger.open_paper_account(text, bigint, bigint), ledger.store_events(text, jsonb), ledger.mark_events(text, text[], text),
     ledger.waiting_events(text, integer, integer), ledger.move_cursor(text, text, bigint), ledger.start_run(text, text, uuid),
     ledger.end_run(bigint, text, jsonb, jsonb), ledger._halted_by(bigint, bigint)
@@ -5981,10 +6305,10 @@ GRANT EXECUTE ON FUNCTION ledger.import_markets(jsonb) TO ${role_risk};
 
 GRANT EXECUTE ON FUNCTION
     ledger.note_mode(text, text, bigint, text), ledger.end_mode(text, text, text), ledger.end_lapsed_modes(text),
-    ledger.spend(text, text, integer, integer, integer), ledger.pause_budget(text, text, bigint),
+    ledger.spend(text, text, integer, integer, integer), ledger.pause_budget(text, text, bigint), ledger.owe_budget(text, text, integer),
     ledger.require_pulse(text, text, boolean, integer), ledger.take_pulse(text, text, bigint),
-    ledger.beat_pulse(text, text, bigint, text, bigint, text), ledger.untold_orders(text, bigint, bigint),
-    ledger.record_exchanges(jsonb), ledger.prune_exchanges(integer), ledger.compare_holdings(text, bigint, jsonb),
+    ledger.beat_pulse(text, text, bigint, text, bigint, text, bigint), ledger.untold_orders(text, bigint, bigint),
+    ledger.record_exchanges(jsonb), ledger.prune_exchanges(integer), ledger.record_holdings(text, bigint, jsonb),
     ledger.held_tokens(text), ledger.sweep_unconfirmed(text[], bigint, bigint), ledger.record_rewards(text, jsonb)
 TO ${role_worker};
 GRANT EXECUTE ON FUNCTION

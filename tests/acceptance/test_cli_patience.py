@@ -161,7 +161,7 @@ def test_a_server_that_answers_no_connection_ends_the_command(
     value = paused.url() if setting == "LEDGER_DATABASE_URL" else str(paused.config.home)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(setting, value)
-    done = in_thread(lambda: captured((*arguments, "--json")))
+    done = captured((*arguments, "--json"))
     error = json.loads(done.out.splitlines()[-1])["error"]
     assert (done.code, error["code"]) == (2, "DATABASE_BUSY"), done
     assert error["next"]

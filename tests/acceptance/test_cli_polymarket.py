@@ -276,3 +276,38 @@ def test_the_status_shows_the_conditions_of_the_venue_and_the_pulses(live: Cli) 
     assert "POST_ONLY" in text
     live.fetch("SELECT ledger.end_mode('main', 'POST_ONLY', 'a test')")
     assert [row["mode"] for row in live.good("status")["venue"]] == ["BLIND_STREAM"]
+
+
+# --- markets book ----------------------------------------------------------------------------------
+
+
+def test_a_book_is_shown_with_the_effective_price_of_a_size(
+    live: Cli, venue: Simulator, market: Market
+) -> None:
+    live.good("markets", "sync", "--slug", market.condition_id)
+    before = rows(live)
+    name = ("--market", market.condition_id, "--outcome", market.yes)
+    book = live.good("markets", "book", *name, "--size", "10")
+    assert book["best_bid_micros"] < book["mid_micros"] < book["best_ask_micros"]
+    asks = [one for one in book["levels"] if one["side"] == "ask"]
+    assert asks[0]["price_micros"] == book["best_ask_micros"]
+    buy, sell = book["effective"]
+    assert (buy["side"], sell["side"]) == ("BUY", "SELL")
+    assert buy["enough"]
+    assert buy["average_price_micros"] >= book["best_ask_micros"]
+    assert sell["average_price_micros"] <= book["best_bid_micros"]
+    assert "effective price" in live.run("markets", "book", *name, "--size", "10").out
+    assert rows(live) == before, "looking writes nothing"
+
+
+def test_a_book_that_cannot_be_believed_is_not_shown(
+    live: Cli, venue: Simulator, market: Market
+) -> None:
+    live.good("markets", "sync", "--slug", market.condition_id)
+    name = ("--market", market.condition_id, "--outcome", market.yes)
+    wrong = live.run("markets", "book", "--market", market.condition_id, "--outcome", "Perhaps")
+    assert (wrong.code, "names no outcome" in wrong.err) == (2, True)
+    venue.fault("http_error", endpoint="GET /book", times=0)
+    done = live.run("markets", "book", *name)
+    assert (done.code, done.out) == (2, "")
+    assert "no book that could be believed" in done.err

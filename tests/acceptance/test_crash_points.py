@@ -43,7 +43,7 @@ CANCEL_PATH: Final = (
     "cancel.record.after",
 )
 STREAM: Final = ("event.store.before", "event.store.after", "event.apply.after")
-START: Final = ("start.sweep.after", "start.read.after", "start.apply.after")
+START: Final = tuple(point for point in POINTS if point.startswith("start."))
 LOOK_UPS: Final = ("look.before", "look.after")
 EVIDENCE: Final = ("evidence.after",)
 

@@ -70,6 +70,17 @@ def page_of_the_edge(pm: PolymarketRig) -> Any:
     return pm.simulator.fault("html_403", endpoint="POST /order*", times=0)
 
 
+def other_version(pm: PolymarketRig) -> Any:
+    """A cut-over that nothing but the order's own answer shows."""
+    pm.simulator.fault("http_error", endpoint="GET /version", times=0)
+    return pm.simulator.do("settings", order_version=3)
+
+
+def our_version(pm: PolymarketRig) -> Any:
+    pm.simulator.do("settings", order_version=2)
+    return no_fault(pm)
+
+
 NORMAL = venue_mode("normal")
 CASES = [
     Case("RESTARTING", venue_mode("restarting"), NORMAL, "HELD_BACK", "ENGINE_RESTARTING", False),
@@ -81,6 +92,7 @@ CASES = [
     ),
     Case("GEOBLOCKED", blocked, unblocked, "REJECTED", "GEOBLOCKED"),
     Case("GEOBLOCKED", page_of_the_edge, no_fault, "UNKNOWN", "EDGE_PAGE"),
+    Case("ORDER_VERSION", other_version, our_version, "REJECTED", "ORDER_VERSION"),
 ]
 
 

@@ -31,6 +31,7 @@ READS = {
     "GET /data/trades": "trades",
     "GET /data/orders": "open orders",
     "GET /balance-allowance": "balances",
+    "GET /data-api/v2/positions": "positions",
 }
 """What a start reads, and how it names what it could not read."""
 

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from tests.support.polymarket_rig import PolymarketRig, pm_fixture
+from workers.worker.points import POINTS
 
 __all__ = ["pm_fixture"]
 
-START_POINTS = ("start.sweep.after", "start.read.after", "start.apply.after")
+START_POINTS = tuple(point for point in POINTS if point.startswith("start."))
 
 
 async def lived(pm: PolymarketRig) -> list[int]:

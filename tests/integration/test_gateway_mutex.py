@@ -1,4 +1,4 @@
-"""One evaluation per market at a time, whoever holds it and however it ends (G2)."""
+"""One evaluation per market at a time, whoever holds it and however it ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Placing, replacing and the wanted set, through the one way there is (G1, G3, G4, G6)."""
+"""Placing, replacing and the wanted set, through the one way there is."""
 
 from __future__ import annotations
 
@@ -312,7 +312,7 @@ async def test_a_set_for_a_locked_market_is_dropped(world: World) -> None:
 
 
 def test_neither_the_ledger_nor_the_gateway_knows_a_venue() -> None:
-    """Orders reach a venue as rows that a worker picks up, so every guard has been passed (G1)."""
+    """Orders reach a venue as rows that a worker picks up, so every guard has been passed."""
     for package in ("app/ledger", "app/gateway"):
         for path in (ROOT / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):

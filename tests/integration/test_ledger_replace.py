@@ -1,4 +1,4 @@
-"""Replacing: cancel, wait for the proven final size, then one commit (L5)."""
+"""Replacing: cancel, wait for the proven final size, then one commit."""
 
 from __future__ import annotations
 

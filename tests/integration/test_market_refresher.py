@@ -365,15 +365,48 @@ async def test_a_tick_told_by_the_stream_is_stored_without_asking_anybody(desk: 
         refresher.tick_changed(condition("b"), 20_000)
         refresher.tick_changed("nonsense", 1_000)
         assert await refresher.tick_pass() is False
-    assert [line["event"] for line in lines] == ["TICK_UNUSABLE", "TICK_UNUSABLE", "TICK_CHANGED"]
+    told = [(line["event"], line.get("after")) for line in lines]
+    assert told[:2] == [("TICK_UNUSABLE", None)] * 2
+    assert sorted(told[2:], key=str) == [("TICK_CHANGED", 1_000), ("TICK_CHANGED", None)]
     assert desk.venue.asked == []
     row = await desk.market("a")
     assert (row["tick_micros"], row["tradable"], row["slug"]) == (1_000, True, "a")
     assert (await desk.ask("a", "k", price_micros=451_000))["status"] == "admitted"
-    assert (await desk.market("b"))["tick_micros"] == 10_000
     with capture_logs() as lines:
         await refresher.tick_pass()
     assert lines == []
+
+
+async def test_a_market_with_a_tick_nobody_knows_is_not_tradable_until_a_known_one_is_told(
+    desk: Desk,
+) -> None:
+    refresher = desk.refresher()
+    refresher.tick_changed(condition("b"), 20_000)
+    await refresher.tick_pass()
+    row = await desk.market("b")
+    assert (row["tradable"], row["untradable_reasons"]) == (False, ["BAD_TICK"])
+    assert row["tick_micros"] == 10_000
+    assert (await desk.ask("b", "k1"))["code"] == "NOT_TRADABLE"
+    # The metadata are a cache, and still say the tick of before.
+    await desk.passes(refresher)
+    assert not (await desk.market("b"))["tradable"]
+    refresher.tick_changed(condition("b"), 1_000)
+    await refresher.tick_pass()
+    row = await desk.market("b")
+    assert (row["tradable"], row["untradable_reasons"]) == (True, [])
+    assert row["tick_micros"] == 1_000
+    assert (await desk.ask("b", "k2"))["status"] == "admitted"
+
+
+async def test_a_market_with_a_tick_nobody_knows_is_tradable_again_when_the_metadata_settle(
+    desk: Desk,
+) -> None:
+    refresher = desk.refresher()
+    refresher.tick_changed(condition("b"), 20_000)
+    await refresher.tick_pass()
+    desk.clock.now_ns += 300_000_000_000
+    await desk.passes(refresher)
+    assert (await desk.market("b"))["tradable"]
 
 
 async def test_metadata_does_not_go_back_on_a_tick_of_a_moment_ago_but_later_it_counts(

@@ -1,4 +1,4 @@
-"""What the database makes of batches, halts and isolation levels that meet each other (design 3)."""
+"""What the database makes of batches, halts and isolation levels that meet each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Caps and limiters hold whoever asks at once (G3, G4)."""
+"""Caps and limiters hold whoever asks at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One key is one order, however many ask for it at once and from wherever (L6)."""
+"""One key is one order, however many ask for it at once and from wherever."""
 
 from __future__ import annotations
 

@@ -7,7 +7,8 @@ import re
 import pytest
 
 from app.db.freeze import BEFORE, NEWEST
-from app.db.migrate import check_schema, downgrade, head, upgrade
+from app.db.migrate import downgrade, upgrade
+from app.db.revisions import check_schema, head
 from app.errors import Code, DatabaseProblem
 from app.roles import ROLES, RolePrefix
 from tests.support.catalog import catalog, foreign_leftovers

@@ -292,6 +292,15 @@ def test_a_cancel_is_not_carried_out_whatever_it_says(
     assert trader.cancel(order).json()["canceled"] == [order.venue_order_id]
 
 
+def test_a_phantom_cancel_names_only_what_the_venue_has_seen(
+    trader: Trader, market: Market
+) -> None:
+    strike(trader, "cancel_phantom")
+    order = trader.sign(market.yes)
+    answer = trader.cancel(order).json()
+    assert (answer["canceled"], [*answer["not_canceled"]]) == ([], [order.venue_order_id])
+
+
 @pytest.mark.parametrize(("rest", "answers"), [("error", 3), ("missing", 1)])
 def test_a_batch_may_be_processed_in_part(
     trader: Trader, market: Market, rest: str, answers: int

@@ -11,11 +11,6 @@ from typing import Any
 
 import pytest
 from polymarket import PRODUCTION, AsyncSecureClient
-from polymarket._internal.wallet import (
-    derive_beacon_deposit_wallet_address,
-    derive_proxy_wallet_address,
-    derive_safe_wallet_address,
-)
 from polymarket.environments import Environment, _create_environment
 from polymarket.errors import OrderHeartbeatMismatchError, RequestRejectedError
 from polymarket.streams import MarketSpec, UserSpec
@@ -34,7 +29,8 @@ from py_clob_client_v2.clob_types import (
 )
 from py_clob_client_v2.exceptions import PolyApiException
 
-from app.venue.polymarket.signing import Signer
+from app.venue.polymarket.signing import SignatureType, Signer
+from app.venue.polymarket.wallet import wallets_of
 from tests.support.simulator import Market, Simulator, running_simulator
 from tests.support.waiting import wait_until
 
@@ -284,15 +280,16 @@ async def test_unified_beats_its_heart_and_is_told_which_beat_was_expected(
 
 
 WALLETS = {
-    1: derive_proxy_wallet_address,
-    2: derive_safe_wallet_address,
-    3: derive_beacon_deposit_wallet_address,
+    int(kind): wallet
+    for wallet, kind in wallets_of(ADDRESS).items()
+    if kind is not SignatureType.EOA
 }
+"""By signature type; of the two addresses a deposit wallet may have the newer one."""
 
 
 @pytest.mark.parametrize("kind", sorted(WALLETS))
 async def test_unified_trades_from_every_kind_of_wallet(venue: Simulator, kind: int) -> None:
-    wallet = WALLETS[kind](ADDRESS, PRODUCTION._config.wallet_derivation)
+    wallet = WALLETS[kind]
     market = venue.market(neg_risk=kind == 2)
     venue.account(ADDRESS, wallet=wallet, signature_type=kind, collateral="100")
     async with unified(venue, wallet) as client:

@@ -1,4 +1,4 @@
-"""The simulated venue's rules, each as polymarket.md tells it, asked through real sockets."""
+"""The simulated venue's rules, each as docs/venue.md tells it, asked through real sockets."""
 
 from __future__ import annotations
 

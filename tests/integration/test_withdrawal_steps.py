@@ -149,7 +149,12 @@ async def test_the_bytes_are_stored_with_the_debit_and_never_change(saga: Saga) 
 async def test_doubt_is_never_credited(saga: Saga, outcome: str) -> None:
     await saga.to("DEBITED")
     assert (await saga.record(await saga.open(), outcome))["state"] == "UNKNOWN"
-    for finding, proof in (("absent", True), ("failed", True), ("unread", False), ("pending", False)):
+    for finding, proof in (
+        ("absent", True),
+        ("failed", True),
+        ("unread", False),
+        ("pending", False),
+    ):
         assert (await saga.note(finding, proof))["state"] == "UNKNOWN", "before the deadline"
     assert (await saga.step("compensate_withdrawal"))["code"] == "ILLEGAL_TRANSITION"
     assert (await saga.resolve("failed"))["code"] == "NOT_PROVEN"
@@ -291,9 +296,7 @@ async def test_the_trader_and_the_worker_can_start_none(saga: Saga, module_datab
             )
     conn = await module_database.connect("risk")
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
-        await conn.fetchval(
-            "SELECT ledger.debit_withdrawal(1, $1, 1, '{}')", incarnation(1)
-        )
+        await conn.fetchval("SELECT ledger.debit_withdrawal(1, $1, 1, '{}')", incarnation(1))
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await conn.fetchval("SELECT ledger.compensate_withdrawal(1, $1, 1)", incarnation(1))
 

@@ -92,10 +92,10 @@ async def test_a_look_up_is_recorded_before_the_next_one_begins(
         await rig.until_state(order_id, "UNKNOWN")
         read = context.venue.trades
 
-        async def slowly(*arguments: Any) -> Any:
+        async def slowly(*arguments: Any, **how: Any) -> Any:
             asked.set()
             await answered.wait()
-            return await read(*arguments)
+            return await read(*arguments, **how)
 
         monkeypatch.setattr(context.venue, "trades", slowly)
         try:

@@ -150,8 +150,8 @@ async def test_an_absence_told_with_a_nul_byte_is_evidence(
     async with rig.inside() as context:
         look = context.venue.order
 
-        async def odd(account: str, venue_order_id: str) -> Any:
-            answer = await look(account, venue_order_id)
+        async def odd(account: str, venue_order_id: str, **how: Any) -> Any:
+            answer = await look(account, venue_order_id, **how)
             return Absent(ODD) if isinstance(answer, Absent) else answer
 
         monkeypatch.setattr(context.venue, "order", odd)
@@ -172,8 +172,8 @@ async def test_a_read_that_shows_a_status_with_a_nul_byte_ends_an_order_like_any
         await rig.until_state(order_id, "LIVE")
         look = context.venue.order
 
-        async def odd(account: str, venue_order_id: str) -> Any:
-            answer: Any = await look(account, venue_order_id)
+        async def odd(account: str, venue_order_id: str, **how: Any) -> Any:
+            answer: Any = await look(account, venue_order_id, **how)
             if isinstance(answer, Found) and isinstance(answer.value, VenueOrder):
                 return Found(replace(answer.value, raw_status=answer.value.raw_status + "\0"))
             return answer

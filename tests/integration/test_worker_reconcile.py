@@ -30,6 +30,15 @@ async def drift(rig: Rig) -> set[str]:
     return {row["kind"] for row in await rig.owner.fetch("SELECT kind FROM ledger.drift")}
 
 
+async def told(rig: Rig, kind: str) -> dict[str, Any]:
+    """The newest row of audit.drift of that kind."""
+    row = await rig.owner.fetchrow(
+        "SELECT * FROM audit.drift WHERE kind = $1 ORDER BY drift_id DESC LIMIT 1", kind
+    )
+    assert row is not None
+    return {**row, "evidence": json.loads(row["evidence"])}
+
+
 async def one_live(rig: Rig, market: str = "m1") -> int:
     """An order that rests at the venue while no worker runs."""
     order_id = await rig.reserve(market)
@@ -63,6 +72,15 @@ async def test_a_fill_while_no_worker_ran_is_booked_and_recorded_once(rig: Rig) 
     order = await rig.order(order_id)
     assert (order["state"], order["traded_micros"]) == ("FILLED", 5 * SHARE)
     assert await drift(rig) >= {"trade_missing"}
+    row = await told(rig, "trade_missing")
+    assert (row["drift_class"], row["ours"], row["after"], row["action"]) == (
+        "resync", "none", "provisional", "booked as the venue says",
+    )  # fmt: skip
+    assert row["evidence"]["told"]["size_micros"] == 5 * SHARE
+    row = await told(rig, "order_not_listed")
+    assert (row["ours"], row["after"], row["action"]) == (
+        "LIVE", "FILLED", "read by its id: MATCHED, booked",
+    )  # fmt: skip
     recorded = await rig.owner.fetchval("SELECT count(*) FROM ledger.drift")
 
     async def settled() -> bool:
@@ -101,6 +119,10 @@ async def test_an_order_that_the_venue_does_not_know_is_drift_and_stays(rig: Rig
     assert [one.kind for one in report.accounts[0].differences] == ["order_not_listed"]
     assert (await rig.order(order_id))["state"] == "LIVE"
     assert await rig.owner.fetchval("SELECT held_micros FROM ledger.reservation") == 250_000
+    row = await told(rig, "order_not_listed")
+    assert (row["drift_class"], row["ours"], row["after"]) == ("resync", "LIVE", "LIVE")
+    assert row["action"].startswith("nothing: read by its id it is not shown")
+    assert row["evidence"] == {"read": None}
 
 
 async def test_a_list_that_lags_is_no_drift(rig: Rig) -> None:
@@ -316,6 +338,7 @@ async def test_a_trade_that_is_final_here_and_the_other_way_there_is_drift_and_h
     assert json.loads(row["detail"])["theirs"] == there.lower()
     rows = await rig.owner.fetch("SELECT * FROM ledger.drift WHERE kind = $1", told.kind)
     assert {row["run_id"] is None for row in rows} == {True, False}, "heard of, and compared"
+    assert {(row["drift_class"], row["after"]) for row in rows} == {("halt", "confirmed")}
     [refused] = await rig.ask(rig.request("m1"))
     assert refused["code"] == "HALTED"
     [admitted] = await rig.ask(rig.request("m2"))
@@ -329,6 +352,7 @@ async def test_a_contradiction_that_stands_is_told_again_and_done_once(rig: Rig)
     before = await rig.state()
     assert reconcile(rig).result == "drift"
     assert await rig.state() == before
+    assert (await told(rig, "settlement_contradicted"))["action"].startswith("nothing new: ")
     journaled = "SELECT count(*) FROM ledger.journal WHERE event = 'SETTLEMENT_CONTRADICTED'"
     assert await rig.owner.fetchval(journaled) == 1
 
@@ -340,6 +364,8 @@ async def test_a_fee_that_the_venue_says_later_is_booked_by_a_comparison(rig: Ri
     await rig.owner.execute("UPDATE paper.trade_part SET fee_micros = 4321")
     report = reconcile(rig)
     assert [one.kind for one in report.accounts[0].differences] == ["fee_behind"]
+    row = await told(rig, "fee_behind")
+    assert (row["ours"], row["theirs"], row["after"]) == ("0", "4321", "4321")
     assert await rig.owner.fetchval("SELECT fee_micros FROM ledger.fill") == 4321
     assert await rig.owner.fetchval(collateral) == before - 4321
     assert reconcile(rig).result == "clean"

@@ -108,8 +108,8 @@ async def test_a_stop_ends_though_an_outcome_cannot_be_recorded_and_the_lease_ju
 async def test_a_stop_begins_no_resend(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     held, look_up = Held(), PaperVenue.order
 
-    async def slow(self: PaperVenue, account: str, venue_order_id: str) -> Any:
-        answer = await look_up(self, account, venue_order_id)
+    async def slow(self: PaperVenue, account: str, venue_order_id: str, **how: Any) -> Any:
+        answer = await look_up(self, account, venue_order_id, **how)
         await held.pass_by()
         return answer
 

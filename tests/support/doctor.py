@@ -31,6 +31,8 @@ LOCAL = {
     "polymarket_clob_url": "http://127.0.0.1:8080",
     "polymarket_ws_url": "ws://127.0.0.1:8080/ws/user",
     "polymarket_market_ws_url": "ws://127.0.0.1:8080/ws/market",
+    "polymarket_gamma_url": "http://127.0.0.1:8080/gamma",
+    "polymarket_data_url": "http://127.0.0.1:8080/data-api",
 }
 TOKEN = "1" * 70
 NOW_MS = 1_800_000_000_000

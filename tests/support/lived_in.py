@@ -282,7 +282,7 @@ async def _surroundings(life: Life) -> None:
     await life.call("note_mode", "second", "RESTARTING", 1_000, "425")
     await life.call("end_mode", "second", "RESTARTING", "answers again")
     await life.call("record_exchanges", [_EXCHANGE | {"account": life.account}])
-    await life.call("compare_holdings", life.account, 10_000 * SHARE, {})
+    await life.call("record_holdings", life.account, 10_000 * SHARE, {})
     reward = {"reward_key": "r", "earned_on": "2026-03-01", "amount_micros": SHARE}
     await life.call("record_rewards", life.account, [reward])
     await life.call("allocate_reward", life.account, "r", "s", SHARE)
@@ -306,4 +306,4 @@ _EXCHANGE: dict[str, Any] = {"method": "GET", "path": "/", "query": "", "request
     "problem": "",
     "took_ms": 5,
 }
-_DRIFT = ("kind", "subject", "ours", "theirs", "action")
+_DRIFT = ("kind", "subject", "ours", "theirs", "after", "action")

@@ -66,16 +66,12 @@ class Saga:
 
     async def claim(self) -> Any:
         """The claim of the one withdrawal there is, taken back from ourselves where it still stands."""
-        await self.life.call(
-            "put_off_withdrawal", self.id, self.life.worker, self.claim_no, 0
-        )
+        await self.life.call("put_off_withdrawal", self.id, self.life.worker, self.claim_no, 0)
         [claimed] = await self.claims()
         return claimed
 
     async def under_claim(self, function: str, *arguments: Any) -> Any:
-        return await self.life.call(
-            function, self.id, self.life.worker, self.claim_no, *arguments
-        )
+        return await self.life.call(function, self.id, self.life.worker, self.claim_no, *arguments)
 
     async def step(self, function: str, *arguments: Any) -> Any:
         await self.claim()

@@ -249,7 +249,13 @@ class Rig:
     # --- workers --------------------------------------------------------------------------------
 
     def start(
-        self, *, stop_at: str = "", pause_at: str = "", url: str | None = None, **settings: Any
+        self,
+        *,
+        stop_at: str = "",
+        pause_at: str = "",
+        die_after_step: int = 0,
+        url: str | None = None,
+        **settings: Any,
     ) -> WorkerProcess:
         """Start a worker process; ``settings`` as in `Settings`, over those for tests."""
         chosen = {"account": "main"} | SETTINGS | settings
@@ -259,6 +265,8 @@ class Rig:
             given["LEDGER_TEST_STOP_AT"] = stop_at
         if pause_at:
             given["TEST_PAUSE_AT"] = pause_at
+        if die_after_step:
+            given["TEST_DIE_AFTER_STEP"] = str(die_after_step)
         kept = {
             name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")
         }

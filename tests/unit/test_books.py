@@ -71,7 +71,6 @@ def test_a_frame_that_was_lost_is_found_by_the_next_millisecond() -> None:
     there.now_ms += 1
     ours.take(there.change(("BUY", 410_000, 5 * SHARE)))
     assert ours.kinds() == ["HASH_MISMATCH"]
-    assert ours.problems[0].resubscribe
     assert ours.book.suspect == "HASH_MISMATCH"
     for step in range(3):
         there.now_ms += 1
@@ -209,7 +208,6 @@ def test_a_hash_that_cannot_be_made_is_said_and_is_no_gap() -> None:
     there, ours = venue(), Reader()
     ours.take(there.book(hash="00" * 20))
     assert ours.kinds() == ["HASH_UNCHECKABLE"]
-    assert not ours.problems[0].resubscribe
     assert ours.book.suspect == ""
     for step in range(1, 4):
         there.now_ms += 1

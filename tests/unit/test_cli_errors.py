@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from app.db.migrate import head
+from app.db.revisions import head
 from app.errors import BadInput, Code, DatabaseProblem, Refused
 from workers.cli import errors, main, state
 from workers.cli.connect import newest_revision

@@ -13,7 +13,7 @@ from app.clock import Ports, SeededRng
 from app.markets.files import read_markets
 from app.venue.simulator.faults import CATALOGUE, FaultPlan
 from workers.demo.exposure import Cap, breaches
-from workers.demo.mixture import ENDS_IN, LATE_MS, LEFT_OUT, by_chance, of_round
+from workers.demo.mixture import ENDS_IN, LATE_MS, LEFT_OUT, SHUTS, by_chance, of_round
 from workers.demo.script import ROUNDS
 from workers.demo.simulated import gamma_object, moments_of, order_of
 from workers.demo.stage import QUARANTINE_MS, choose_markets
@@ -28,7 +28,7 @@ def test_every_fault_of_the_catalogue_is_in_the_mixture_but_those_left_out() -> 
     ended = {name for seed in range(20) for name in rounds(seed)}
     names = {rule["name"] for rule in by_chance()} | ended
     assert names == CATALOGUE.keys() - set(LEFT_OUT)
-    assert set(ENDS_IN) <= ended
+    assert {*ENDS_IN, *SHUTS} <= ended
 
 
 def test_the_simulator_takes_every_rule() -> None:

@@ -139,7 +139,25 @@ async def test_what_may_pass_is_tried_again_and_the_venue_says_when() -> None:
     assert report.state is Completeness.COMPLETE
     assert slugs(report) == ["a"]
     assert clock.slept[0] == 7
-    assert 2 <= clock.slept[1] <= 3
+    assert 2 <= sum(clock.slept[1:]) <= 3, "a probe that fails is followed by a longer pause"
+
+
+async def test_a_service_that_is_away_is_left_alone_and_a_reader_is_not_kept_waiting() -> None:
+    venue = FakeVenue.of("a")
+    venue.faults[GAMMA_MARKETS] = [broken() for _ in range(50)]
+    clock = HastyClock()
+    ports = ports_on(clock)
+    reader = Reader(venue, ports, tries=1)
+    reports = [await sync_markets(reader, ports, ALL) for _ in range(20)]
+    assert {report.state for report in reports} == {Completeness.UNREAD}
+    asked, slept = len(venue.asked), sum(clock.slept)
+    assert 5 < asked < 20, "five failures in a row, then probes"
+    assert slept < 60
+    assert "left alone" in reports[-1].why[0]
+    # and when it is back, the first probe finds out
+    venue.faults[GAMMA_MARKETS] = []
+    clock.now_ns += 60_000_000_000
+    assert (await sync_markets(reader, ports, ALL)).state is Completeness.COMPLETE
 
 
 async def test_what_is_refused_is_not_tried_again() -> None:

@@ -156,7 +156,7 @@ def test_an_order_under_our_key_that_the_ledger_does_not_know_is_told() -> None:
 
 
 def test_another_key_of_the_same_wallet_is_not_us() -> None:
-    """Two of our accounts may share a wallet; each books its own (polymarket.md 2.3)."""
+    """Two of our accounts may share a wallet; each books its own (docs/venue.md 2.3)."""
     body = trade([entry(STRANGER, owner=OTHER_KEY)], maker_address=WALLET)
     assert fills(body, ours_of()) == {}
     ownerless = trade([entry(STRANGER, owner="")], trader_side="MAKER")

@@ -39,6 +39,11 @@ from app.venue.polymarket.answers import (
     read_trades_page,
 )
 from app.venue.polymarket.answers.border import Fields, parse
+from app.venue.polymarket.answers.data_api import (
+    read_activity,
+    read_old_positions,
+    read_public_trades,
+)
 from app.venue.polymarket.answers.rows import read_trade_row
 from app.venue.polymarket.wire import Endpoint, Exchange
 from tests.support.answers import exchange
@@ -335,33 +340,59 @@ def test_recorded_fees_are_what_the_formula_gives() -> None:
         assert fee == row.micros("fee")
 
 
+def shown(name: str) -> Exchange:
+    """A recorded answer of the Data API."""
+    return exchange(Endpoint.GET_POSITIONS, 200, DATA.text(f"data-api/{name}"))
+
+
 def test_recorded_activity_costs_its_price_and_its_fee() -> None:
-    envelope = Fields(parse(DATA.text("data-api/polyoxide_v2_activity.json")), "page")
-    rows = [Fields(row, "row") for row in envelope.rows("data")]
-    assert len(rows) == 2
-    for row in rows:
-        size, price = row.micros("size"), row.price_micros("price")
-        fee = fee_micros(FeeTerms(50_000), price, size)
-        assert row.micros("usdc_size") == size * price // 1_000_000 + fee
-
-
-def test_what_the_data_api_shows_of_trades_is_no_position_and_no_fill() -> None:
-    trades = DATA.text("data-api/polyoxide_v2_trades.json")
-    rows = [Fields(row, "row") for row in Fields(parse(trades), "page").rows("data")]
-    assert [(r.micros("size"), r.price_micros("price")) for r in rows] == [
-        (22_840_000, 520_000),
-        (5_000_000, 2_000),
+    answer = read_activity(shown("polyoxide_v2_activity.json"))
+    assert isinstance(answer, Found)
+    assert [(one.kind, one.side, one.size_micros) for one in answer.value] == [
+        ("TRADE", "BUY", 22_840_000),
+        ("TRADE", "BUY", 7_440_000),
     ]
-    assert [r.instant_ms("timestamp") for r in rows] == [1_789_381_477_000] * 2
-    assert isinstance(read_positions_page(exchange(Endpoint.GET_POSITIONS, 200, trades)), Unread)
-    assert isinstance(read_trades_page(exchange(Endpoint.GET_TRADES, 200, trades)), Unread)
-    for name in ("nautilus_trades_v1.json", "nautilus_positions_v1.json"):
-        old = DATA.text(f"data-api/{name}")
-        values = parse(old)
-        assert isinstance(values, list)
-        assert len(values) == 4
-        assert all(Fields(value, "row").micros("size") >= 0 for value in values)
-        assert isinstance(read_positions_page(exchange(Endpoint.GET_POSITIONS, 200, old)), Unread)
+    told = Fields(parse(DATA.text("data-api/polyoxide_v2_activity.json")), "page").rows("data")
+    for one, row in zip(answer.value, told, strict=True):
+        price = Fields(row, "row").price_micros("price")
+        fee = fee_micros(FeeTerms(50_000), price, one.size_micros)
+        assert one.collateral_micros == one.size_micros * price // 1_000_000 + fee
+
+
+def test_recorded_trades_of_wallets_are_read_in_both_versions() -> None:
+    answer = read_public_trades(shown("polyoxide_v2_trades.json"))
+    assert isinstance(answer, Found)
+    assert [(one.size_micros, one.price_micros, one.at_ms) for one in answer.value] == [
+        (22_840_000, 520_000, 1_789_381_477_000),
+        (5_000_000, 2_000, 1_789_381_477_000),
+    ]
+    older = read_public_trades(shown("nautilus_trades_v1.json"))
+    assert isinstance(older, Found)
+    assert len(older.value) == 4
+    assert older.value[0].token_id == TOKEN
+    assert (older.value[0].side, older.value[0].size_micros) == (Side.SELL, 5_400_000)
+    assert all(one.transaction_hash.startswith("0x") for one in (*answer.value, *older.value))
+
+
+def test_recorded_positions_of_the_older_version_are_read() -> None:
+    answer = read_old_positions(shown("nautilus_positions_v1.json"))
+    assert isinstance(answer, Found)
+    assert [one.size_micros for one in answer.value][:2] == [150_500_000, 0]
+    assert len(answer.value) == 4
+
+
+@pytest.mark.parametrize(
+    "name", ["polyoxide_v2_trades.json", "nautilus_trades_v1.json", "nautilus_positions_v1.json"]
+)
+def test_what_the_data_api_shows_of_trades_is_no_position_and_no_fill(name: str) -> None:
+    assert isinstance(read_positions_page(shown(name)), Unread)
+    assert isinstance(read_trades_page(shown(name)), Unread)
+
+
+def test_what_is_no_page_of_the_data_api_is_unread() -> None:
+    for read in (read_public_trades, read_activity, read_old_positions):
+        for text in ('{"data": [{}]}', '{"data": 7}', "[[]]", "null", "<html>"):
+            assert isinstance(read(exchange(Endpoint.GET_POSITIONS, 200, text)), Unread), text
 
 
 # --- nothing left out ---------------------------------------------------------------------------

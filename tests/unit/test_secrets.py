@@ -90,6 +90,7 @@ def test_the_default_source_is_the_settings(
     monkeypatch.chdir(tmp_path)
     lines = [f"LEDGER_{name.upper()}={value}" for name, value in DOCUMENT.items()]
     Path(".env").write_text("\n".join(lines))
+    Path(".env").chmod(0o600)
     found = open_source(load_settings()).read()
     assert found.current.signer.address == ADDRESS
     assert found.current.credentials.key_id == "first"
@@ -101,6 +102,7 @@ def test_a_changed_file_is_seen_and_brings_the_key_before(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path(".env").write_text("\n".join(f"LEDGER_{n.upper()}={v}" for n, v in DOCUMENT.items()))
+    Path(".env").chmod(0o600)
     source = open_source(load_settings())
     assert source.read().current.credentials.key_id == "first"
     rotated = {"private_key": KEY, **api("second")}

@@ -223,7 +223,7 @@ def test_order_statuses_mean_the_same_in_both_spellings(
 
 
 def test_a_terminated_part_that_is_reported_matched_is_told_as_it_is() -> None:
-    """The ledger decides from trades (polymarket.md 5.1): neither the status nor the size is bent here."""
+    """The ledger decides from trades (docs/venue.md 5.1): neither the status nor the size is bent here."""
     found = seen(order(status="MATCHED", size_matched="99.997714"))
     assert found.status is VenueOrderStatus.MATCHED
     assert (found.size_matched_micros, found.original_size_micros) == (99_997_714, 100_000_000)

@@ -12,6 +12,7 @@ from app.errors import BadInput, Code
 from workers.cli.booking import book
 from workers.cli.connect import check_filters, read, with_ledger
 from workers.cli.output import Row, decimal, emit, field, micros, note, say, table
+from workers.cli.people import Operator, operator_name
 from workers.cli.state import Json, state
 from workers.cli.values import NOTHING
 
@@ -33,10 +34,13 @@ class Venue(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Open, list, grant.")
+    group = typer.Typer(
+        no_args_is_help=True, rich_markup_mode=None, help="Open, list, grant, revoke."
+    )
     group.command("open")(open_account)
     group.command("list")(list_accounts)
     group.command("grant")(grant)
+    group.command("revoke")(revoke)
     app.add_typer(group, name="account")
     owned = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
     owned.callback()(balances)
@@ -161,6 +165,29 @@ def grant(
     emit(done, lambda: say(f"{role} may trade for {name}"))
     if not is_trader:
         note(f"{role} has not the rights of a trader yet: GRANT {trader} TO {_quoted(role)}")
+
+
+def revoke(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The account.")],
+    role: Annotated[str, typer.Argument(metavar="ROLE", help="The login of a bot.")],
+    why: Annotated[str, typer.Option("--why", help="The reason, for the journal.")],
+    operator: Operator = None,
+    as_json: Json = False,
+) -> None:
+    """Take an account away from a login. What it asked for before stands: see orders --open."""
+
+    async def work(calls: LedgerCalls) -> bool:
+        taken: bool = await calls.value("revoke_account", name, role, why, operator_name(operator))
+        return taken
+
+    taken = with_ledger("risk", work)
+    done = {"status": "revoked" if taken else "not granted", "account": name, "role": role}
+    what = f"{role} may no longer trade for {name}" if taken else f"{role} had no grant for {name}"
+    emit(done, lambda: say(what))
+    if taken:
+        note(
+            f"Its orders stand: ledger-worker orders --open --account {name}, ledger-worker cancel."
+        )
 
 
 def _quoted(role: str) -> str:

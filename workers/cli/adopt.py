@@ -1,4 +1,7 @@
-"""``adopt``: what is at the venue and not in the ledger, shown to a person, and taken in once they say yes."""
+"""``adopt``: what is at the venue and not in the ledger, shown to a person, and taken in once they say yes.
+
+``adopt resolve`` is for what no read will ever settle: a person says what an order was, and why.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,28 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from app.errors import BadInput, Code
 from app.venue.interface import Unread
 from workers.cli.asking import Person
 from workers.cli.connect import PATIENCE_S, check_filters, read, with_ledger
 from workers.cli.errors import COULD_NOT, DONE, REFUSED
-from workers.cli.output import Row, counted, decimal, emit, field, note, progress, say, table
+from workers.cli.output import (
+    Row,
+    age,
+    counted,
+    decimal,
+    emit,
+    field,
+    note,
+    progress,
+    say,
+    table,
+)
 from workers.cli.people import Operator, operator_name
 from workers.cli.state import Json, state
 
@@ -26,12 +42,69 @@ if TYPE_CHECKING:
 FOREIGN_KIND: Final = "foreign order"
 
 
+class ForeignFate(StrEnum):
+    """What became of an order that no intent explains."""
+
+    NOT_OURS = "not_ours"
+    CANCELLED = "cancelled"
+    FILLED = "filled"
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    app.command("adopt")(adopt)
+    group = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
+    group.callback()(adopt)
+    group.command("resolve")(resolve)
+    app.add_typer(
+        group, name="adopt", help="Foreign orders and opening holdings; resolve one by hand."
+    )
+
+
+def resolve(
+    order: Annotated[str, typer.Argument(metavar="ID", help="Its id at the venue, from adopt.")],
+    why: Annotated[str, typer.Option("--why", help="The reason, for the journal.")],
+    fate: Annotated[
+        ForeignFate, typer.Option("--as", help="What it was, or what became of it.")
+    ] = ForeignFate.NOT_OURS,
+    account: Annotated[
+        str | None, typer.Option("--account", help="Default: LEDGER_ACCOUNT.")
+    ] = None,
+    operator: Operator = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a foreign order was, where no read settles it. Nothing is sent to the venue.
+
+    The account stays halted until it is resumed.
+    """
+    name = account or state().settings.account
+
+    async def work(calls: LedgerCalls) -> bool:
+        await check_filters(calls, name, None)
+        done: bool = await calls.value(
+            "resolve_foreign", name, order, fate.value, why, operator_name(operator)
+        )
+        return done
+
+    if not with_ledger("risk", work):
+        raise BadInput(
+            Code.UNKNOWN_ORDER,
+            f"no foreign order {order[:80]} stands in {name}",
+            not_done="nothing was resolved",
+            next_step=f"ledger-worker adopt --account {name} lists those that stand, with their ids",
+        )
+    done = {
+        "status": "resolved",
+        "account": name,
+        "venue_order_id": order.lower(),
+        "as": fate.value,
+    }
+    emit(done, lambda: say(f"{order}: resolved as {fate.value}"))
+    note(f"{name} stays halted until ledger-worker resume; what the order traded is")
+    note("booked by hand: ledger-worker balances book.")
 
 
 def adopt(
+    context: typer.Context,
     account: Annotated[
         str | None, typer.Option("--account", help="Default: LEDGER_ACCOUNT.")
     ] = None,
@@ -44,6 +117,8 @@ def adopt(
     Foreign orders are cancelled at the venue and resolved once a read shows their end; opening holdings
     are booked. Nothing is written before somebody types yes. Exit code 1 if something is left.
     """
+    if context.invoked_subcommand is not None:
+        return
     settings = state().settings
     name = account or settings.account
 
@@ -114,6 +189,10 @@ def _go_on(
         "left": done.left,
     }
     emit(value, lambda: _show_done(done))
+    if any(not one.resolved_as for one in done.orders):
+        note(
+            "What no read will ever show is for you to say: ledger-worker adopt resolve ID --why W."
+        )
     if done.orders:
         note("The account stays halted until ledger-worker resume; what the orders traded is")
         note("booked by hand: ledger-worker balances book.")
@@ -179,7 +258,7 @@ def _asset(row: Row) -> str:
 _SECTIONS: Final = {
     "foreign_orders": [
         ("venue id", field("venue_order_id")),
-        ("first seen", field("first_seen_at")),
+        ("age", lambda row: age(row["age_s"])),
         ("last seen", field("last_seen_at")),
         ("detail", lambda row: json.dumps(row["detail"])),
     ],
@@ -187,7 +266,7 @@ _SECTIONS: Final = {
         ("kind", field("kind")),
         ("order", field("order_id")),
         ("venue id", field("venue_order_id")),
-        ("seen", field("first_seen_at")),
+        ("age", lambda row: age(row["age_s"])),
     ],
     "holdings": [
         ("asset", _asset),

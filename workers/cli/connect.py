@@ -89,7 +89,7 @@ async def _explain_missing_role(problem: DatabaseProblem) -> None:
         return
     from app.db.access import owner_url
     from app.db.connect import open_connection
-    from app.db.migrate import check_schema
+    from app.db.revisions import check_schema
 
     owner = await open_connection(owner_url(settings), role_hint="command")
     try:
@@ -127,7 +127,7 @@ async def check_fits(calls: LedgerCalls) -> None:
     if found and found[0]["version_num"] == newest_revision():
         return
     from app.db.failures import translated
-    from app.db.migrate import check_schema
+    from app.db.revisions import check_schema
 
     async with calls.pool.acquire() as connection:
         with translated():

@@ -20,6 +20,7 @@ from workers.cli import (
     mending,
     orders,
     placing,
+    rewards,
     risk,
     running,
     simulator,
@@ -67,9 +68,9 @@ def root(
     """Switches that stand before the command."""
 
 
-for _part in (running, placing, orders, status, risk, limits, mending, adopt, markets, accounts):
+for _part in (running, placing, orders, status, risk, limits, mending, adopt, rewards):
     _part.register(app)
-for _part in (verify, doctor, keys, database, simulator):
+for _part in (markets, accounts, verify, doctor, keys, database, simulator):
     _part.register(app)
 
 

@@ -11,6 +11,7 @@ import typer
 
 from app.errors import BadInput, Code
 from workers.cli import connect
+from workers.cli.book import book
 from workers.cli.connect import check_filters, read, with_ledger
 from workers.cli.errors import DONE, REFUSED
 from workers.cli.output import Row, emit, field, micros, note, progress, say, table
@@ -28,6 +29,7 @@ def register(app: typer.Typer) -> None:
     group.command("import")(import_file)
     group.command("list")(list_markets)
     group.command("sync")(sync)
+    group.command("book")(book)
     app.add_typer(group, name="markets", help="Import from a file, sync with the venue, list.")
 
 

@@ -155,7 +155,7 @@ def _no_letter(number: int, not_done: str) -> LedgerError:
 FOREIGN = [
     ("account", field("account")),
     ("venue id", field("venue_order_id")),
-    ("first seen", field("first_seen_at")),
+    ("age", lambda row: age(row["age_s"])),
     ("last seen", field("last_seen_at")),
     ("detail", lambda row: json.dumps(row["detail"])),
 ]

@@ -47,6 +47,7 @@ NEXT: Final[dict[Code, str]] = {
     Code.NOT_PROVEN: "give it the evidence it lacks, or resolve it as another state",
     Code.ALREADY_ENDED: "place a new order",
     Code.ID_MISMATCH: "stop, and compare the two ids that ledger-worker order show shows",
+    Code.VENUE_MODE: "nothing: it goes when the condition is over; ledger-worker status shows which",
     Code.ISOLATION: "use READ COMMITTED, and a session without an open transaction",
     Code.DATABASE_UNREACHABLE: "see that the server runs and LEDGER_DATABASE_URL is right, "
     "then repeat; ledger-worker doctor looks",

@@ -21,6 +21,7 @@ from workers.cli.state import Json, state
 from workers.cli.values import parse_duration_ms, parse_instant_s
 from workers.cli.waiting import (
     exit_code_after,
+    nobody_sends,
     show_interrupted_wait,
     until_known,
     until_replaced,
@@ -130,6 +131,10 @@ def place(
         answer = {**answer, "account": request["account"], "key": key}
         if answer["status"] == "asked":  # the key of a replacement
             return answer
+        answer["not_sent_why"] = await nobody_sends(calls, answer)
+        if answer["not_sent_why"] and not state().as_json:
+            # Before any waiting: with nobody to send it, waiting is all that would happen.
+            note(f"{answer['not_sent_why']} It waits, at most as long as it is valid.")
         reserved.update(answer)
         await read(calls, "wake")
         if wait:

@@ -22,6 +22,7 @@ _READS: Final = {
     "workers": "status_workers",
     "reconcile": "status_reconcile",
     "venue": "status_venue",
+    "oldest_snapshot": "status_horizon",
 }
 
 
@@ -64,8 +65,10 @@ def _show(found: dict[str, Any]) -> None:
         f"{counted(counts['dead_letters'], 'dead letter')}, "
         f"{counted(counts['foreign_orders'], 'foreign order')}"
     )
+    # Somebody's snapshot is always the oldest: on the page only where it is too old.
+    old = [row for row in found["oldest_snapshot"] if row["too_old"]]
     for title, columns in _SECTIONS.items():
-        rows = found[title]
+        rows = old if title == "oldest_snapshot" else found[title]
         if rows or title in _ALWAYS:
             say()
             say(title.replace("_", " "))
@@ -147,6 +150,15 @@ _SECTIONS: Final[dict[str, list[Column]]] = {
         ("until", field("until")),
         ("seen", lambda row: f"{age(row['seen_s_ago'])} ago" if row["seen_at"] else "never"),
         ("detail", field("detail")),
+    ],
+    "oldest_snapshot": [
+        ("kind", field("kind")),
+        ("whose", field("subject")),
+        ("login", field("login")),
+        ("application", field("application")),
+        ("state", field("state")),
+        ("age", lambda row: age(None if row["age_ms"] is None else row["age_ms"] // 1000)),
+        ("transactions since", field("transactions")),
     ],
     "exposure": [
         ("account", field("account")),

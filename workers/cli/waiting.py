@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from app.clock import Ports
+from app.errors import Code, DatabaseProblem
+from workers.cli.connect import read
 from workers.cli.errors import COULD_NOT, DONE, INTERRUPTED, REFUSED
 from workers.cli.output import emit, note
 from workers.cli.state import state
@@ -20,6 +22,28 @@ T = TypeVar("T")
 _PAUSE_S: Final = 0.05
 _AT_THE_VENUE: Final = ("LIVE", "DELAYED")
 _NEVER_PLACED: Final = ("REJECTED", "NOT_PLACED")
+
+
+async def nobody_sends(calls: LedgerCalls, answer: Mapping[str, Any]) -> str:
+    """Why a fresh intent will not leave now as far as workers go, or empty. A login that may not look at
+    workers (a bot's) is not told.
+    """
+    if answer.get("replay"):
+        return ""
+    try:
+        workers = await read(calls, "status_workers")
+    except DatabaseProblem as problem:
+        if problem.code != Code.DATABASE_PRIVILEGE:
+            raise
+        return ""
+    if any(one["ready"] for one in workers):
+        return ""
+    alive = [one for one in workers if one["alive"]]
+    if not workers:
+        return "No worker has been seen for a day: nothing is sent until ledger-worker start."
+    if not alive:
+        return "No worker is running: nothing is sent until ledger-worker start."
+    return f"No worker is ready ({alive[0]['not_ready_why']}): nothing is sent until one is."
 
 
 async def until_known(

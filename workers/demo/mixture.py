@@ -1,8 +1,8 @@
 """Which faults of the simulated venue strike in a demo, and when: a function of the seed. Pure.
 
 Most strike by chance, all the time, each on its own. What shuts a venue for a while comes once, in a
-round of its own, or the demo would show little else. Left out is what only a person, or the watch pass
-of a minute, may end (a ban, a geoblock, closed-only, another order's id in an answer): nothing would trade after it.
+round of its own, or the demo would show little else. Left out is what only a person may end (another order's
+id in an answer halts the account): nothing would trade after it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from app.venue.simulator.faults import CATALOGUE
 
 Rule = dict[str, Any]
 
-LEFT_OUT: Final = ("closed_only", "geoblock", "html_403", "wrong_id")
+LEFT_OUT: Final = ("wrong_id",)
 
 PER_MILLE: Final = 20
 """Of all requests that a fault could meet. A placement can meet about thirty of them."""
@@ -52,13 +52,19 @@ ENDS_IN: Final = ("cancel_only", "disabled")
 EPISODES: Final = {2: "restarting", 4: "engine_restart"}
 """Round, and what shuts the venue for a moment in it."""
 
+SHUT_IN: Final = 6
+SHUTS: Final = ("closed_only", "geoblock", "html_403")
+"""What shuts the account out until somebody lets it in again, and the round in which the seed chooses one of them.
+No worker is to die in it: it would not get to its point.
+"""
+
 _PLACING: Final = "POST /order*"
 _WRITING: Final = (_PLACING, "DELETE *")
 
 
 def by_chance(per_mille: int = PER_MILLE) -> list[Rule]:
     """The rules that are in force from the first round on."""
-    alone = {*LEFT_OUT, *ENDS_IN, *EPISODES.values()}
+    alone = {*LEFT_OUT, *ENDS_IN, *SHUTS, *EPISODES.values()}
     rules: list[Rule] = []
     for name, kind in CATALOGUE.items():
         if name not in alone:
@@ -76,6 +82,8 @@ def of_round(number: int, last: int, rng: Rng) -> list[Rule]:
     name = EPISODES.get(number, "")
     if number == last:
         name = ENDS_IN[rng.bits(16) % len(ENDS_IN)]
+    elif number == SHUT_IN:
+        name = SHUTS[rng.bits(16) % len(SHUTS)]
     if not name:
         return []
     skip = rng.bits(16) % 4

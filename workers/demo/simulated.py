@@ -27,7 +27,7 @@ from app.venue.simulator.messages import number
 from workers.demo.exposure import VenueMoment
 from workers.demo.facts import Trade
 from workers.demo.losses import DUST_MICROS
-from workers.demo.mixture import by_chance, of_round
+from workers.demo.mixture import SHUT_IN, by_chance, of_round
 from workers.demo.processes import Child, Processes
 from workers.demo.script import ROUNDS, Ground
 from workers.demo.stage import MAIN, SETTLE_MS, DemoMarket, Stage
@@ -35,7 +35,14 @@ from workers.demo.venues import Patience, VenueFacts, statement
 
 READY_WITHIN_S: Final = 30.0
 TAPE_EVERY_MS: Final = 1_000
+AT_REST_MS: Final = 3_600_000
 _FINAL: Final = ("CONFIRMED", "FAILED")
+_ADDRESSES: Final = ("clob_url", "gamma_url", "data_url", "user_ws_url", "market_ws_url")
+
+
+def guarded(seed: int) -> bool:
+    """Every other seed: HTTP/2 over TLS, and a heartbeat that cancels everything if it stops."""
+    return seed % 2 == 1
 
 
 class Simulated:
@@ -66,6 +73,8 @@ class Simulated:
         arguments = ["--data", str(folder / "venue"), "--port", "0", "--control-port", "0"]
         for name, value in _settings(stage.seed).items():
             arguments += ["--set", f"{name}={value}"]
+        if guarded(stage.seed):
+            arguments += ["--tls-port", "0"]
         child = await processes.start(
             "simulator", "workers.cli", "simulator", *arguments, env={}, talks=True
         )
@@ -90,20 +99,28 @@ class Simulated:
         return Signer.ephemeral(lambda _: self._secret).address
 
     async def worker_env(self) -> dict[str, str]:
-        ready, key = self._ready, self._key
-        return self._stage.worker_env() | {
-            "LEDGER_VENUE": "polymarket",
-            "LEDGER_PRIVATE_KEY": f"0x{self._secret:064x}",
-            "LEDGER_API_KEY": key["key_id"],
-            "LEDGER_API_SECRET": key["secret"],
-            "LEDGER_API_PASSPHRASE": key["passphrase"],
-            "LEDGER_POLYMARKET_CLOB_URL": ready["clob_url"],
-            "LEDGER_POLYMARKET_WS_URL": ready["user_ws_url"],
-            "LEDGER_POLYMARKET_MARKET_WS_URL": ready["market_ws_url"],
-            "LEDGER_POLYMARKET_GAMMA_URL": ready["gamma_url"],
-            "LEDGER_POLYMARKET_DATA_URL": ready["data_url"],
-            "LEDGER_POLYMARKET_SITE_URL": ready["clob_url"],
-        }
+        ready, key = dict(self._ready), self._key
+        more: dict[str, str] = {}
+        if guarded(self._stage.seed):
+            ready |= {name: ready[f"tls_{name}"] for name in _ADDRESSES}
+            more = {"LEDGER_POLYMARKET_CA_FILE": ready["ca_path"], "LEDGER_HEARTBEAT": "1"}
+        return (
+            self._stage.worker_env()
+            | more
+            | {
+                "LEDGER_VENUE": "polymarket",
+                "LEDGER_PRIVATE_KEY": f"0x{self._secret:064x}",
+                "LEDGER_API_KEY": key["key_id"],
+                "LEDGER_API_SECRET": key["secret"],
+                "LEDGER_API_PASSPHRASE": key["passphrase"],
+                "LEDGER_POLYMARKET_CLOB_URL": ready["clob_url"],
+                "LEDGER_POLYMARKET_WS_URL": ready["user_ws_url"],
+                "LEDGER_POLYMARKET_MARKET_WS_URL": ready["market_ws_url"],
+                "LEDGER_POLYMARKET_GAMMA_URL": ready["gamma_url"],
+                "LEDGER_POLYMARKET_DATA_URL": ready["data_url"],
+                "LEDGER_POLYMARKET_SITE_URL": ready["clob_url"],
+            }
+        )
 
     # --- markets ------------------------------------------------------------------------------------
 
@@ -135,15 +152,24 @@ class Simulated:
     # --- misbehaviour -------------------------------------------------------------------------------
 
     async def misbehave(self, number: int) -> None:
+        if number == SHUT_IN + 1:
+            await self._let_in()
         rules = by_chance() if number == 0 else []
         rules += of_round(number, ROUNDS - 1, self._rng)
         if rules:
             await self._do("fault", faults=rules)
 
+    async def _let_in(self) -> None:
+        """What a person would have done about it. The workers see it by themselves."""
+        await self._do("account", address=self._address, closed_only=False)
+        await self._do("geoblock", blocked=False)
+
     async def behave(self) -> None:
         for rule in await self._see("faults"):
             self._struck[rule["name"]] = self._struck.get(rule["name"], 0) + rule["struck"]
         await self._do("no_fault")
+        # The workers are about to stop, which is what a heartbeat cancels for; the judgement wants a book at rest.
+        await self._do("settings", heartbeat_ms=AT_REST_MS)
 
     async def let_time_pass(self) -> None:
         """Its process does that by itself."""

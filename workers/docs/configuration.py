@@ -30,7 +30,7 @@ GROUPS: Final[dict[str, tuple[str, ...]]] = {
     "Paper venue": ("paper_collateral", "paper_seed", "paper_settle_ms"),
     "Times": (
         *("quarantine_ms", "request_timeout_ms", "claim_lease_ms"),
-        *("poll_ms", "reconcile_every_s"),
+        *("poll_ms", "reconcile_every_s", "rewards"),
     ),
     "Polymarket addresses": (
         *("polymarket_clob_url", "polymarket_ws_url", "polymarket_market_ws_url"),
@@ -43,9 +43,12 @@ _HEAD: Final = f"""{GENERATED}
 
 # Configuration
 
-Every setting comes from the environment, or from a file `.env` in the working folder; the environment wins. Only the
-venue's keys may come from elsewhere, and only if `LEDGER_SECRETS` says so. A value that cannot be right stops the
-command before anything starts, with the name of the setting and never with its value (code `BAD_SETTING`).
+Every setting comes from the environment, or from a file `.env` in the working folder; the environment wins. A
+`.env` that holds keys and that others than its owner may read or write is refused (`chmod 600 .env`). With
+`LEDGER_VENUE=polymarket` every address must be https or wss, or a loopback one, and `LEDGER_LIVE=1` is needed as soon
+as one that serves the venue is elsewhere. Only the venue's keys may come from elsewhere, and only if `LEDGER_SECRETS`
+says so. A value that cannot be right stops the command before anything starts, with the name of the setting and never
+with its value (code `BAD_SETTING`).
 
 Caps and burst limits are not settings: they are rows of the database with a change log, effective for the next decision
 in every process (`ledger-worker limits`).

@@ -158,8 +158,10 @@ LESSONS: Final = (
         13,
         _SENDING,
         "Rejects hammered a venue whose counter was stuck.",
-        "Rate limits and refused keys pause the account; a pause by class of reason comes with the breakers.",
+        "Rate limits and refused keys pause the account; a refusal for want of balance has what is owned compared. "
+        "A pause by class of reason comes with the breakers.",
         (
+            "test_a_refusal_for_want_of_balance_is_followed_by_a_look_at_the_balance",
             "test_too_many_requests_hold_placements_back_for_as_long_as_told_and_no_cancel",
             "test_a_condition_of_our_account_halts_it_and_its_cancels_leave",
         ),
@@ -386,8 +388,10 @@ LESSONS: Final = (
         37,
         _DATABASE,
         "One idle transaction stopped the queue.",
-        "A watchdog ends who sits on a ledger lock.",
+        "A watchdog ends who sits on a ledger lock; time-outs per role; the oldest snapshot is told.",
         (
+            "test_every_role_has_its_time_outs_after_a_migration",
+            "test_a_worker_logs_an_old_snapshot_once_in_a_while_and_status_shows_it",
             "test_an_idle_transaction_does_not_stop_the_queue",
             "test_the_watchdog_waits_in_no_queue_behind_the_lock_it_is_there_to_break",
             "test_a_trader_that_waits_for_a_second_session_of_its_own_is_ended",
@@ -434,8 +438,12 @@ LESSONS: Final = (
         42,
         _DATABASE,
         "Old code on a new schema broke in a rolling deploy.",
-        "The previous release on the new schema.",
-        open="Open: no earlier release is run on a newer schema yet",
+        "What the revision before served is served; a program of another revision says so.",
+        (
+            "test_every_function_of_the_schema_before_is_served_by_this_one",
+            "test_sessions_of_before_take_their_orders_through_the_migration",
+            "test_this_release_on_the_schema_before_says_so_and_writes_nothing",
+        ),
     ),
     Lesson(
         43,

@@ -16,7 +16,10 @@ answer that no row below describes is never taken for a refusal, and a row is be
 status and for the whole of the text (letter case and spaces do not matter). A refusal ends an order only if
 no earlier copy of its bytes is still open: what the venue says of one copy proves nothing about another.
 
-The classes say whose matter a refusal is, so that a breaker can pause that alone.
+The classes say whose matter a refusal is. BALANCE is followed by a comparison of what is owned, at
+most every 30 s, which halts the account if money is missing; CREDENTIALS and VENUE mostly begin a condition that
+holds all placements back. OURS and MARKET end the one order: nothing pauses a bot that sends the same again but
+the limits per minute.
 """
 
 _CLASSES: Final = {

@@ -174,6 +174,13 @@ CODES: Final[dict[str, tuple[str, str]]] = {
         ),
         "Stop. Compare the two ids in `order show ID` before anything else.",
     ),
+    "VENUE_MODE": (
+        (
+            "A condition of the venue, or of our account there, gates placements. Nothing was sent; the order "
+            "keeps its place in its lane and goes when the condition is over."
+        ),
+        "Nothing while it ends by itself; `status` shows which stands, docs/failure-modes.md what each means.",
+    ),
     "ISOLATION": (
         "The transaction is not READ COMMITTED, or a durable call was made inside one.",
         "Use READ COMMITTED and a session without an open transaction.",
@@ -312,12 +319,19 @@ LOGS: Final[dict[str, str]] = {
     "FILLS_UNCONFIRMED": (
         "Fills are not settled for longer than LEDGER_UNCONFIRMED_ALARM_S; markets of older ones are halted."
     ),
+    "FOREIGN_ORDERS_CANCELLED": (
+        "By LEDGER_FOREIGN_ORDERS=cancel the venue was asked to end orders that no intent explains; "
+        "`outcomes` counts its answers. The account stays halted."
+    ),
     "HEARTBEAT_MISSED": (
         "The venue did not take a beat. After 7 s nothing is placed; after 10 s the venue "
         "cancels everything."
     ),
     "HEARTBEAT_TAKEN": (
         "This worker keeps the heartbeat from now on, in the chain of the one before."
+    ),
+    "IDLE_TRANSACTIONS_ENDED": (
+        "Sessions of bots or people sat in an open transaction for a minute and were ended."
     ),
     "INTENTS_EXPIRED": (
         "Intents whose time ran out before anything was sent. Often: too few workers, or a "
@@ -376,6 +390,7 @@ LOGS: Final[dict[str, str]] = {
     "REFRESH_INCOMPLETE": (
         "Markets could not be read completely; nothing is concluded from what is missing."
     ),
+    "REWARDS_STORED": "The venue paid for resting orders, or corrected what it had paid; stored.",
     "SECRETS_NOT_READ": "The keys could not be read anew. Those in hand stay in use.",
     "SECRETS_REFUSED": (
         "The keys read anew are not taken: another signing key, or no API key any more. Those "
@@ -395,8 +410,15 @@ LOGS: Final[dict[str, str]] = {
     "SIGNING_FAILED": (
         "An order could not be signed. The fifth failure is a dead letter and blocks the lane."
     ),
+    "SNAPSHOT_HELD": (
+        "A transaction, a slot or a standby has kept dead rows alive for a minute, and every queue grows "
+        "slower. End it; `subject` and `application` say whose."
+    ),
     "STARTED": "A worker started. It is not ready yet.",
-    "STOPPED": "The worker stopped in order; its leases are given back.",
+    "STOPPED": (
+        "The worker stopped in order; its leases are given back. left: what is not over for each "
+        "account, kept in the worker's row as well."
+    ),
     "STOPPED_WITHOUT_DATABASE": (
         "The worker stopped and could not say so to the database. As safe; its leases run out."
     ),
@@ -411,7 +433,12 @@ LOGS: Final[dict[str, str]] = {
     ),
     "STREAM_PAUSED": "The user stream stopped on a database problem and is taken up again.",
     "TICK_CHANGED": "The venue changed a market's tick; new orders keep to it at once.",
-    "TICK_UNUSABLE": "The venue told of a tick that no table knows. The market is not traded.",
+    "DELAYED_READ": "Orders that the venue holds back before it matches them were looked up.",
+    "EXCHANGE_REFUSED": "The database refuses a record of an exchange for itself; it is left out and counted.",
+    "TICK_UNUSABLE": (
+        "The venue told of a tick that no table knows. The market is not tradable until one is told or read "
+        "that is known."
+    ),
     "VENUE_ANSWERED_BADLY": (
         "A request broke or was answered with an error. `audit.exchanges` holds what was sent "
         "and what came."
@@ -457,6 +484,7 @@ JOURNAL: Final[dict[str, str]] = {
     "REPLACE_ASKED": "A replacement waits for the proven end of the old order.",
     "REPLACE_ENDED": "The replacement was made or refused, in the commit of the old order's end.",
     "RESERVE": "An intent was admitted: reservation, order, key and outbox row.",
+    "REVOKED": "A login may act for the account no longer; why, and who asked.",
     "SETTLEMENT_CONTRADICTED": (
         "A trade was heard to be confirmed and failed, which are both final. It stays confirmed, "
         "the market is halted, and a row of `audit.drift` tells it."

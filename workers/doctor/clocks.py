@@ -1,7 +1,7 @@
 """How far this machine's clock is from another one.
 
 It matters twice. The headers of a request bear this machine's time and are refused when it is too far off
-(polymarket.md 1.2), and an order's own timestamp is the database's.
+(docs/venue.md 1.2), and an order's own timestamp is the database's.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ _WAIT: Final = {
     "CLOSED_ONLY": "ask the venue: the address may only close positions",
     "BANNED": "ask the venue: the address is banned",
     "BAD_CREDENTIALS": "correct API key or clock",
+    "ORDER_VERSION": "install a newer release: the venue takes other orders than this one signs",
 }
 
 

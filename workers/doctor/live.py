@@ -32,7 +32,7 @@ from workers.doctor.live_reading import Lags, Sight
 
 POLL_MS: Final = 200
 SHOWN_WITHIN_MS: Final = 60_000
-"""The slowest appearance known is 40 s (polymarket.md 2.6)."""
+"""The slowest appearance known is 40 s (docs/venue.md 2.6)."""
 ENDED_WITHIN_MS: Final = 60_000
 CLEAN_WITHIN_MS: Final = 300_000
 """Longer than the quarantine of an order whose fate is open."""

@@ -1,6 +1,6 @@
 """The live test as a plan: one smallest order, far from the market, and what it can tell. Pure.
 
-The questions are those that the venue's documents leave open (polymarket.md section 14). What would need a
+The questions are those that the venue's documents leave open (docs/venue.md 14). What would need a
 second order, a fill, or somebody else's restart is not asked, and the report says so.
 """
 
@@ -20,7 +20,7 @@ LIVES_S: Final = 1_200
 """The order ends at the venue by itself after so long, whatever becomes of us."""
 
 EXPIRES_EARLY_S: Final = 60
-"""The venue stops a GTD order a minute before its stated expiry (polymarket.md 3.4)."""
+"""The venue stops a GTD order a minute before its stated expiry (docs/venue.md 3.4)."""
 
 FAR_MICROS: Final = MICROS // 10
 """The best ask must be at least so far above our bid."""

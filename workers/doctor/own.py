@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final
-from urllib.parse import urlsplit
 
+from app.addresses import is_loopback
 from app.config import Settings
 from app.errors import LedgerError
 from app.secrets import SecretSet
@@ -14,15 +14,13 @@ from app.venue.polymarket.wallet import Fit, judge
 from workers.doctor.findings import Finding, fail, ok, skipped, warn
 
 PAPER: Final = "the venue is paper"
-_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
 def check_venue(settings: Settings) -> Finding:
     """Where orders go, and whether that was meant."""
     if settings.venue == "paper":
         return ok("venue", "paper: no order leaves this machine")
-    host = urlsplit(settings.polymarket_clob_url).hostname or ""
-    if host in _LOOPBACK:
+    if is_loopback(settings.polymarket_clob_url):
         return ok("venue", f"polymarket at the loopback address {settings.polymarket_clob_url}")
     return warn(
         "venue",
@@ -38,18 +36,7 @@ def check_addresses(settings: Settings) -> Finding:
         "LEDGER_POLYMARKET_WS_URL": settings.polymarket_ws_url,
         "LEDGER_POLYMARKET_MARKET_WS_URL": settings.polymarket_market_ws_url,
     }
-    local = [name for name, url in urls.items() if urlsplit(url).hostname in _LOOPBACK]
-    plain = [
-        name
-        for name, url in urls.items()
-        if name not in local and urlsplit(url).scheme not in ("https", "wss")
-    ]
-    if plain:
-        return fail(
-            "addresses",
-            f"{', '.join(plain)}: keys would travel in the open",
-            "use https and wss",
-        )
+    local = [name for name, url in urls.items() if is_loopback(url)]
     if local and len(local) < len(urls):
         return fail(
             "addresses",
@@ -82,7 +69,7 @@ def check_secrets(place: str, read: Callable[[], SecretSet]) -> tuple[Finding, S
 
 
 def check_wallet(settings: Settings, signer: str) -> Finding:
-    """The self-check of (key, wallet, signature type) that a start needs (polymarket.md 2.3, 12 no. 21)."""
+    """The self-check of (key, wallet, signature type) that a start needs (docs/venue.md 2.3, 12 no. 21)."""
     kind = SignatureType(settings.signature_type)
     if not settings.funder and kind is not SignatureType.EOA:
         return fail(
@@ -123,7 +110,7 @@ def check_account(settings: Settings, signer: str, row: dict[str, str | None] | 
             "an account never changes its venue: name another account, or the other venue",
         )
     maker = (settings.funder or signer).lower()
-    # The order's signer field of a deposit wallet is the wallet (polymarket.md 2.3).
+    # The order's signer field of a deposit wallet is the wallet (docs/venue.md 2.3).
     signs = (signer.lower(), maker if settings.signature_type == SignatureType.POLY_1271 else "")
     wrong = [
         f"{part} {known}, and the keys say {mine[0]}"

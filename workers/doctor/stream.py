@@ -12,6 +12,7 @@ from app.clock import Ports
 from app.external import External, Failed
 from app.venue.polymarket.auth import ApiCredentials
 from app.venue.polymarket.sockets import Connect, Socket, SocketLost
+from app.venue.polymarket.user_channel import subscription
 from workers.doctor.findings import Finding, fail, ok, skipped, warn
 
 HEAR_MS: Final = 10_000
@@ -23,8 +24,7 @@ async def check_user_stream(
     connect: Connect, url: str, credentials: ApiCredentials, ports: Ports
 ) -> Finding:
     """The user channel with our key. A PONG shows a connection, and staying shows that the key was taken."""
-    frame = json.dumps({"auth": credentials.stream_auth(), "type": "user"})
-    return await _check("user channel", connect, url, frame, ports)
+    return await _check("user channel", connect, url, subscription(credentials), ports)
 
 
 async def check_market_stream(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.clock import Clock
 from app.config import Settings
 from app.money import MICROS, format_micros
-from app.venue.interface import Unread
+from app.venue.interface import Found, Unread
 from app.venue.polymarket.answers.border import Fields, Unreadable, document
 from app.venue.polymarket.answers.reading import (
     Balance,
@@ -16,13 +16,13 @@ from app.venue.polymarket.answers.reading import (
 )
 from app.venue.polymarket.limits import TIERS
 from app.venue.polymarket.official import Approvals
+from app.venue.polymarket.order import ORDER_VERSION
 from app.venue.polymarket.signing import SignatureType
-from app.venue.polymarket.wallet import Ask, collateral, short_allowances
+from app.venue.polymarket.wallet import Ask, collateral, look_at_chain, short_allowances
 from app.venue.polymarket.wire import Endpoint, Exchange, Phase
 from workers.doctor.clocks import clock_finding, offset_ms
 from workers.doctor.findings import Finding, fail, ok, warn
 
-ORDER_VERSION = 2
 _AGAIN = "repeat; if it stays so, look at the address and at the venue's status page"
 
 
@@ -68,7 +68,7 @@ async def check_clock(ask: Ask, clock: Clock) -> Finding:
 
 
 async def check_geoblock(ask: Ask) -> Finding:
-    """Whether the venue trades with this address's country (polymarket.md 9.5)."""
+    """Whether the venue trades with this address's country (docs/venue.md 9.5)."""
     try:
         answer = Fields(document(await ask(Endpoint.GET_GEOBLOCK)), "geoblock")
         blocked = answer.flag("blocked")
@@ -119,7 +119,7 @@ async def check_closed_only(ask: Ask) -> Finding:
 
 
 async def check_tier(ask: Ask) -> Finding:
-    """How fast this signer may place and cancel (polymarket.md 9.4)."""
+    """How fast this signer may place and cancel (docs/venue.md 9.4)."""
     found = read_tier(await ask(Endpoint.GET_TIER, signed=True))
     if isinstance(found, Unread):
         return warn("rate limit tier", found.reason, "the limits of the lowest tier are assumed")
@@ -140,6 +140,10 @@ async def check_tier(ask: Ask) -> Finding:
 async def check_collateral(ask: Ask, kind: SignatureType) -> tuple[Finding, Finding]:
     """What the wallet has, and which exchanges may move it. Both from the order book's cache."""
     found = await collateral(ask, kind)
+    if isinstance(found, Found) and _is_short(found.value):
+        # The cache may not have noticed a deposit or an approval: the venue looks at the chain, then answers anew.
+        await look_at_chain(ask, kind)
+        found = await collateral(ask, kind)
     if isinstance(found, Unread):
         step = "repeat; a wrong LEDGER_SIGNATURE_TYPE asks about another wallet"
         return (
@@ -149,12 +153,18 @@ async def check_collateral(ask: Ask, kind: SignatureType) -> tuple[Finding, Find
     return _judge_balance(found.value.balance_micros), _judge_allowances(found.value)
 
 
+def _is_short(balance: Balance) -> bool:
+    return balance.balance_micros <= 0 or bool(
+        short_allowances(balance, max(balance.balance_micros, MICROS))
+    )
+
+
 def _judge_balance(micros: int) -> Finding:
     if micros <= 0:
         return warn(
             "collateral",
             "no pUSD: nothing can be bought",
-            "deposit, wrap to pUSD, then GET /balance-allowance/update (docs/going-live.md)",
+            "deposit and wrap to pUSD (docs/going-live.md); the venue was asked to look at the chain just now",
         )
     return ok("collateral", f"{format_micros(micros)} pUSD")
 

@@ -25,12 +25,12 @@ from workers.worker.context import Context
 from workers.worker.reading import read_orders
 
 BATCH: Final = 100
-"""Within the smallest tier's cancel burst of 120 (polymarket.md 9.4)."""
+"""Within the smallest tier's cancel burst of 120 (docs/venue.md 9.4)."""
 
 MARKET_AFTER: Final = 5
 ALL_AFTER: Final = 10
-"""Tries in a row without any answer before the whole market, and then everything of the account, is cancelled (W4):
-an order that cannot be cancelled by its id for half a minute is worth more worry than what rests beside it.
+"""Tries in vain before the whole market, and then everything of the account, is cancelled: an order that
+cannot be cancelled by its id is worth more worry than what rests beside it.
 """
 
 
@@ -102,7 +102,18 @@ class Cancels:
                 tries=request["tries"],
                 latency_ms=took_ms,
             )
-        await read_orders(context, account, [request["venue_order_id"] for request in requests])
+        read = await read_orders(
+            context, account, [request["venue_order_id"] for request in requests]
+        )
+        answered = [
+            (request["order_id"], request["venue_order_id"])
+            for request, item in zip(requests, items, strict=True)
+            if item["answer"] in ("accepted", "refused")
+        ]
+        if unseen := [one for one, venue_id in answered if venue_id in read.absent]:
+            await context.calls.value("cancels_unseen", tuple(unseen))
+        if seen := [one for one, venue_id in answered if venue_id not in read.absent + read.unread]:
+            await context.calls.value("cancels_futile", tuple(seen))
 
     async def _send(self, account: str, way: str, ids: list[str]) -> Sequence[CancelOutcome]:
         venue = self._context.venue
@@ -126,7 +137,8 @@ class Cancels:
             case CancelRefused():
                 return item | {"answer": "refused"}
             case CancelNotSent():
-                return item | {"answer": "not_sent", "retry_after_ms": outcome.retry_after_ms}
+                put_off = {"retry_after_ms": outcome.retry_after_ms, "refused": outcome.refused}
+                return item | {"answer": "not_sent"} | put_off
             case CancelUnknown():
                 return item | {"answer": "unknown"}
 
@@ -135,7 +147,7 @@ def _ways(requests: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]
     """How each is sent: by id, with its market (then the condition id is the way), or with everything."""
     ways: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for request in requests:
-        unanswered = request["unanswered"]
-        way = BY_ID if unanswered < MARKET_AFTER else request["condition_id"]
-        ways[way if unanswered < ALL_AFTER else EVERYTHING].append(request)
+        tries = request["futile_tries"]
+        way = BY_ID if tries < MARKET_AFTER else request["condition_id"]
+        ways[way if tries < ALL_AFTER else EVERYTHING].append(request)
     return ways

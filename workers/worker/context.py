@@ -12,7 +12,7 @@ from app.clock import Ports
 from app.config import Settings
 from app.ledger.calls import LedgerCalls
 from app.observe.logs import Logger
-from app.venue.interface import Venue
+from app.venue.interface import Found, Unread, Venue
 from app.venue.polymarket.signing import SignatureType, Signer
 from workers.worker.points import Reached
 
@@ -52,6 +52,10 @@ class Host(Protocol):
 
     async def preflight(self, account: str) -> str:
         """Before each start comparison: why the account is not ready, or empty."""
+        ...
+
+    async def listed_tokens(self, account: str) -> Found[Sequence[str]] | Unread:
+        """Tokens that somebody besides the ledger says the account holds. One that is missing proves nothing."""
         ...
 
     def passes(self, context: Context) -> Sequence[ExtraPass]: ...
@@ -109,7 +113,7 @@ class Context:
         return base_ms + int(self.ports.rng.uniform(0, base_ms / 2))
 
     def backoff_ms(self, tries: int, *, first_ms: int = 250, most_ms: int = 30_000) -> int:
-        """Exponential, bounded, with jitter (W3)."""
+        """Exponential, bounded, with jitter."""
         return self.jitter_ms(min(most_ms, first_ms * 2 ** min(tries, 16)))
 
     def named(self, component: str) -> Logger:

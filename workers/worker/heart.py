@@ -1,6 +1,6 @@
 """Keeps the venue's dead-man switch from firing: one beat after another, in a chain that survives its keeper.
 
-Once it has been started, the venue cancels everything when no valid beat came for ten seconds (polymarket.md
+Once it has been started, the venue cancels everything when no valid beat came for ten seconds (docs/venue.md
 9.1). So one worker beats (a lease of three seconds), the id that the next beat must name is in the database
 for whoever takes over, and beating goes on for a minute when the database is away: its outage must not cancel
 the orders. What is sent meanwhile is judged by the age of the last accepted beat, at each send.
@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 from app.errors import Code, DatabaseProblem
 from workers.worker.context import Context
 from workers.worker.loop import pause
+from workers.worker.pulse import Pulse
 
 LEASE_MS: Final = 3_000
 BEAT_EVERY_MS: Final = 1_000
@@ -29,9 +30,6 @@ ANSWERS_WITHIN_S: Final = 1.0
 """How long a beat waits for the database. A server that stands still refuses nothing, and statements have no
 time-out of the driver: whoever waited for its answer would miss the venue's ten seconds.
 """
-
-SLOW_MS: Final = 500
-"""A statement that took longer may have waited before it was carried out, and its beat grew older meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +54,7 @@ class Heart:
         self._context = context
         self._account = account
         self._venue = venue
+        self._pulse = Pulse(context, account, "heartbeat")
         self._term: int | None = None
         self._chain = ""
         self._told_ns = 0
@@ -111,8 +110,7 @@ class Heart:
             "take_lease", f"heartbeat:{self._account}", context.incarnation, LEASE_MS
         )
         if term is not None and term != self._term:
-            pulse = await context.calls.value("take_pulse", self._account, "heartbeat", term)
-            self._chain = pulse["chain_id"] or ""
+            self._chain = await self._pulse.take(term)
             self._log.info("HEARTBEAT_TAKEN", term=term, takes_up=bool(self._chain))
         self._term = term
 
@@ -135,22 +133,11 @@ class Heart:
         await self._tell(beaten, sent_ns)
 
     async def _tell(self, beaten: Beaten, sent_ns: int) -> None:
+        chain_id = self._chain
+
         async def tell() -> None:
-            mine = slow = True
-            while mine and slow:
-                asked_ns = self._context.ports.clock.monotonic_ns()
-                mine = await self._context.calls.value(
-                    "beat_pulse",
-                    self._account,
-                    "heartbeat",
-                    self._term,
-                    self._chain,
-                    self._context.elapsed_ms(sent_ns),
-                    None if beaten.accepted else beaten.problem or "refused",
-                )
-                # Long on its way, it was written down as younger than it is: said again with its true age.
-                slow = beaten.accepted and self._context.elapsed_ms(asked_ns) > SLOW_MS
-            if not mine:
+            problem = None if beaten.accepted else beaten.problem or "refused"
+            if not await self._pulse.tell(sent_ns, chain_id=chain_id, problem=problem):
                 self._term = None
 
         try:

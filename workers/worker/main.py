@@ -18,14 +18,16 @@ from app.clock import Ports
 from app.config import Settings
 from app.db.access import role_url
 from app.db.connect import check_version, open_pool
-from app.db.migrate import check_schema
+from app.db.revisions import check_schema
 from app.errors import DatabaseProblem
 from app.ledger.calls import LedgerCalls
 from app.ledger.wake import OUTBOX_CHANNEL
 from app.observe import logs
-from workers.worker import loop, points
+from workers.worker import delayed, loop, points
 from workers.worker.cancels import Cancels
 from workers.worker.context import Context, Shared
+from workers.worker.delayed import Delayed
+from workers.worker.horizon import LOOK_EVERY_MS, Horizon
 from workers.worker.hosts import keys_of, open_host
 from workers.worker.look_ups import LookUps
 from workers.worker.placements import Placements
@@ -54,8 +56,15 @@ class Told:
     def __init__(self) -> None:
         self._by: signal.Signals | None = None
         self._stopping: asyncio.Event | None = None
-        for number in SIGNALS:
-            signal.signal(number, lambda heard, _frame: self._hear(heard))
+        self._before = {
+            number: signal.signal(number, lambda heard, _frame: self._hear(heard))
+            for number in SIGNALS
+        }
+
+    def forget(self) -> None:
+        """Leave the process as it was found: it may go on with something else."""
+        for number, before in self._before.items():
+            signal.signal(number, before)
 
     def tell(self, stopping: asyncio.Event) -> None:
         """From now on within the running loop: sets ``stopping``, at once if a signal has come already."""
@@ -80,10 +89,13 @@ class Told:
 def run(settings: Settings) -> int:
     """Run until a signal. Returns the exit code: 0 after a graceful stop."""
     told = Told()
-    ports = Ports.system()
-    run_id = str(ports.rng.uuid())
-    logs.configure(ports.clock, level=settings.log_level, style=settings.log_format, run=run_id)
-    asyncio.run(_run(settings, ports, role_url(settings, "worker"), told))
+    try:
+        ports = Ports.system()
+        run_id = str(ports.rng.uuid())
+        logs.configure(ports.clock, level=settings.log_level, style=settings.log_format, run=run_id)
+        asyncio.run(_run(settings, ports, role_url(settings, "worker"), told))
+    finally:
+        told.forget()
     return 0
 
 
@@ -176,9 +188,11 @@ async def serve(context: Context, url: str) -> None:
             ("accounts", serving.one_pass, LOOK_FOR_ACCOUNTS_MS),
             ("cancels", cancels.one_pass, settings.poll_ms),
             ("look_ups", LookUps(context, sender).one_pass, settings.poll_ms),
+            ("delayed", Delayed(context).one_pass, delayed.EVERY_MS),
             ("sweeps", Sweeps(context).one_pass, SWEEP_MS),
             ("watchdog", Watchdog(context).one_pass, WATCH_MS),
             ("withdrawals", Withdrawals(context).one_pass, WITHDRAWALS_MS),
+            ("horizon", Horizon(context).one_pass, LOOK_EVERY_MS),
             ("beat", Beat(context).one_pass, context.lease_ms // 5),
             *context.host.passes(context),
         )
@@ -230,8 +244,10 @@ async def _stop_in_order(
         if context.settings.cancel_on_stop:
             await _cancel_everything(context)
         await context.calls.value("drop_leases", context.incarnation)
-        await context.calls.value("worker_stopped", context.incarnation)
-        context.log.info("STOPPED")
+        left = await context.calls.value(
+            "worker_stopped", context.incarnation, tuple(sorted(context.shared.known))
+        )
+        context.log.info("STOPPED", left=left)
     except DatabaseProblem as problem:
         context.log.warning("STOPPED_WITHOUT_DATABASE", code=problem.code, problem=problem.wrong)
     finally:

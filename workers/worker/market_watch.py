@@ -8,27 +8,35 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from functools import cache
-from pathlib import Path
 from typing import Final
 
 from app.errors import DatabaseProblem, LedgerError
+from app.markets.books.book import Book
+from app.markets.books.depth import Unfit
 from app.markets.books.desk import Followed
+from app.markets.books.fallback import Fallback
 from app.markets.books.feed import BookFeed
 from app.markets.books.notices import Notice, NoticeKind
 from app.venue.polymarket.sockets import SocketLost, connector
 from app.venue.polymarket.transport import Timeouts, Transport
 from workers.markets_sync import venue_reader
+from workers.statements import statement
 from workers.worker.context import Context, ExtraPass
 from workers.worker.loop import pause
 from workers.worker.refresher import EVERY_MS, TICKS_EVERY_MS, Refresher
 
-_SQL: Final = Path(__file__).resolve().parents[1] / "sql"
+FALLBACK_EVERY_MS: Final = 500
 FOLLOW_EVERY_MS: Final = 2_000
 """How soon the book of a market is followed in which an order begins to stand."""
 
 _TOLD: Final = frozenset(
-    {NoticeKind.DISCONNECTED, NoticeKind.SILENT, NoticeKind.CHANGE_HASHES_UNUSABLE}
+    {
+        NoticeKind.DISCONNECTED,
+        NoticeKind.SILENT,
+        NoticeKind.CHANGE_HASHES_UNUSABLE,
+        NoticeKind.FALLBACK,
+        NoticeKind.FALLBACK_UNREAD,
+    }
 )
 """Worth a line each. The rest is counted by the feed, and said at the debug level."""
 
@@ -52,6 +60,9 @@ class MarketWatch:
         self._followed: set[str] = set()
         self._failures = 0
         self.feed = self._new_feed()
+        self._fallback = Fallback(
+            lambda: self.feed, venue_reader(gamma, clob, ports, tries=1), ports, tell=self._hear
+        )
 
     def passes(self) -> Sequence[ExtraPass]:
         """Loops beside the worker's own."""
@@ -59,7 +70,12 @@ class MarketWatch:
             ("refresher", self._told(self._refresher.one_pass), EVERY_MS),
             ("ticks", self._told(self._refresher.tick_pass), TICKS_EVERY_MS),
             ("followed", self.follow_pass, FOLLOW_EVERY_MS),
+            ("snapshots", self._fallback.one_pass, FALLBACK_EVERY_MS),
         )
+
+    def book(self, token_id: str, *, max_age_ms: int) -> Book | Unfit:
+        """A book that may be believed, by the stream or by a read, or why there is none."""
+        return self._fallback.book(token_id, max_age_ms=max_age_ms)
 
     def _told(self, one_pass: Callable[[], Awaitable[bool]]) -> Callable[[], Awaitable[bool]]:
         """A market that the ledger will not take must not end a worker that has orders in others."""
@@ -77,7 +93,7 @@ class MarketWatch:
 
     async def follow_pass(self) -> bool:
         """Follow what matters now, and let go of the rest."""
-        rows = await self._context.calls.rows(_statement("followed_markets"), self._account)
+        rows = await self._context.calls.rows(statement("followed_markets"), self._account)
         wanted = {
             row["token_id"]: Followed(
                 row["token_id"],
@@ -140,8 +156,3 @@ class MarketWatch:
         """Close the connections."""
         for transport in self._transports:
             await transport.aclose()
-
-
-@cache
-def _statement(name: str) -> str:
-    return (_SQL / f"{name}.sql").read_text("utf-8")

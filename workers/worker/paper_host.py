@@ -10,6 +10,7 @@ from app.clock import Ports, SeededRng
 from app.config import Settings
 from app.ledger.calls import LedgerCalls
 from app.money import parse_micros
+from app.venue.interface import Found
 from app.venue.matching import Rules
 from app.venue.paper import PaperMarket, PaperVenue, order_hasher
 from app.venue.polymarket.signing import SignatureType, Signer
@@ -75,6 +76,10 @@ class PaperHost:
     async def preflight(self, account: str) -> str:
         """Always ready."""
         return ""
+
+    async def listed_tokens(self, account: str) -> Found[Sequence[str]]:
+        """None: only the ledger knows."""
+        return Found([])
 
     def passes(self, context: Context) -> Sequence[ExtraPass]:
         return (("pace", self.pace, PACE_MS),)

@@ -12,10 +12,10 @@ from workers.worker.context import Context
 from workers.worker.sending import Sender, Work, timed
 
 BATCH: Final = 15
-"""Orders per request (polymarket.md 3.3)."""
+"""Orders per request (docs/venue.md 3.3)."""
 
 IN_FLIGHT: Final = 4
-"""Requests under way at once. Many simultaneous posts time out (polymarket.md 12, row 4)."""
+"""Requests under way at once. Many simultaneous posts time out (docs/venue.md 12, row 4)."""
 
 
 class Placements:

@@ -32,8 +32,12 @@ POINTS: Final = (
     "event.store.after",
     "event.apply.after",
     "start.sweep.after",
+    "start.preflight.after",
+    "start.events.after",
     "start.read.after",
     "start.apply.after",
+    "start.compare.after",
+    "start.ready.before",
 )
 """Every place between two durable effects, in the order a worker meets them."""
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from app.circuit import Trip
 from app.clock import Ports
 from app.config import Settings
 from app.errors import BadInput, Code, DatabaseProblem
 from app.ledger.calls import LedgerCalls
 from app.observe.logs import Logger
 from app.secrets import Keeper, open_source
-from app.venue.interface import Found
+from app.venue.interface import Found, Unread
 from app.venue.polymarket.answers import (
     Beat,
     FeeTerms,
@@ -28,7 +30,11 @@ from app.venue.polymarket.answers import (
     read_time_ms,
     read_version,
 )
+from app.venue.polymarket.asking import Asker
+from app.venue.polymarket.asking import Host as Service
 from app.venue.polymarket.limits import tier_named
+from app.venue.polymarket.order import ORDER_VERSION
+from app.venue.polymarket.positions import listed_tokens
 from app.venue.polymarket.signing import SignatureType
 from app.venue.polymarket.sockets import connector
 from app.venue.polymarket.transport import Timeouts, Transport
@@ -44,10 +50,14 @@ from workers.worker.venue_state import ExchangeLog, SharedBudget
 CLOCK_OFF_MS: Final = 5_000
 """Level-2 headers carry our clock; how far it may be off is not published, so a worker starts only near."""
 
-ORDER_VERSION: Final = 2
 WATCH_EVERY_MS: Final = 60_000
+WATCH_SOON_MS: Final = 5_000
+"""While a condition stands of which only these reads show the end."""
+
 FLUSH_EVERY_MS: Final = 250
 MODES_EVERY_MS: Final = 100
+
+WATCHED: Final = frozenset({Mode.CLOSED_ONLY, Mode.GEOBLOCKED, Mode.ORDER_VERSION})
 
 LASTS_MS: Final[Mapping[Mode, int | None]] = {
     Mode.RESTARTING: 10_000,
@@ -81,9 +91,22 @@ class PolymarketHost:
         self._transport = self._connections(settings.polymarket_clob_url)
         self._urgent = self._connections(settings.polymarket_clob_url)
         self._site = self._connections(settings.polymarket_site_url)
+        self._data = Asker(
+            {Service.DATA: self._connections(settings.polymarket_data_url)},
+            ports,
+            lambda: None,
+            # The transport says better than a bound around it how far a request got.
+            timeout_ms=settings.request_timeout_ms + 1_000,
+            # A start waits for it: it must not be left alone for long after it is back.
+            trip=Trip(most_ms=5_000),
+        )
         self._markets: MarketWatch | None = None
         self._signs: deque[tuple[str, ModeSign]] = deque()
         self._ended: deque[str] = deque()
+        self._writing = asyncio.Lock()
+        self._to_end: set[str] = set()
+        """Modes of `WATCHED` that this process saw and did not see the end of."""
+        self._watched_ns = 0
         self.venue = PolymarketVenue(
             self._transport,
             self._urgent,
@@ -143,6 +166,7 @@ class PolymarketHost:
             maker=self._maker(),
             signature_type=self._settings.signature_type,
             owners=owners,
+            older=self._keeper.credentials_of,
         )
 
     # --- the worker's life --------------------------------------------------------------------------
@@ -185,7 +209,7 @@ class PolymarketHost:
         return (
             ("exchanges", self._exchanges.one_pass, FLUSH_EVERY_MS),
             ("modes", modes, MODES_EVERY_MS),
-            ("watch", watch, WATCH_EVERY_MS),
+            ("watch", watch, min(WATCH_EVERY_MS, WATCH_SOON_MS)),
             *self._watch_over(context).passes(),
         )
 
@@ -217,11 +241,24 @@ class PolymarketHost:
         await self._transport.aclose()
         await self._urgent.aclose()
         await self._site.aclose()
+        await self._data.aclose()
+
+    async def listed_tokens(self, account: str) -> Found[Sequence[str]] | Unread:
+        """See `Host.listed_tokens`: the positions of the wallet, which belong to the maker's address."""
+        return await listed_tokens(self._data, self._maker())
 
     # --- what the start must have read --------------------------------------------------------------
 
     async def preflight(self, account: str) -> str:
         """Why nothing may be placed yet, or nothing. Each read is clean or names itself."""
+        why = await self._preflight(account)
+        if not why:
+            await self._ask_site(account)
+        # What these answers showed is in force before the account is ready, not a moment later.
+        await self._write_signs()
+        return why
+
+    async def _preflight(self, account: str) -> str:
         now_ms = self._ports.clock.now_ms()
         exchange = await self._transport.request(Endpoint.GET_TIME)
         told = read_time_ms(exchange)
@@ -231,12 +268,21 @@ class PolymarketHost:
         off_ms = abs(told.value - now_ms) - exchange.took_ms - 1_000
         if off_ms > CLOCK_OFF_MS:
             return f"our clock is {off_ms} ms off the venue's; set it (NTP)"
+        return await self._ask_version(account) or await self._ask_account(account)
+
+    async def _ask_version(self, account: str) -> str:
+        """Which orders the venue takes: it may change while a worker runs, and then each would be refused."""
         version = read_version(await self._transport.request(Endpoint.GET_VERSION))
         if not isinstance(version, Found):
             return f"the venue's order version: {version.reason}"
-        if version.value != ORDER_VERSION:
-            return f"the venue takes orders of version {version.value}, this release signs {ORDER_VERSION}"
-        return await self._ask_account(account)
+        if version.value == ORDER_VERSION:
+            await self._end(account, Mode.ORDER_VERSION)
+            return ""
+        sign = ModeSign(Mode.ORDER_VERSION, f"VERSION_{version.value}", None, None)
+        self._signs.append((account, sign))
+        return (
+            f"the venue takes orders of version {version.value}, this release signs {ORDER_VERSION}"
+        )
 
     async def _ask_account(self, account: str) -> str:
         """Tier and closed-only status. The first clean answer that shows the end of a mode ends it."""
@@ -265,18 +311,25 @@ class PolymarketHost:
 
     async def _tell_modes(self, context: Context) -> bool:
         """Write the signs that came in, and what is over. After an episode the account is compared anew."""
-        while self._signs:
-            account, sign = self._signs[0]
-            lasts_ms = sign.for_ms if sign.for_ms is not None else LASTS_MS.get(sign.mode)
-            if await self._calls.value("note_mode", account, sign.mode.value, lasts_ms, sign.code):
-                self._log.warning(
-                    "VENUE_MODE_BEGAN", account=account, mode=sign.mode.value, lasts_ms=lasts_ms
-                )
-            self._signs.popleft()
+        await self._write_signs()
         self._ended.extend(await self._calls.value("end_lapsed_modes", self._account))
         while self._ended:
             self._over(context, self._ended.popleft())
         return False
+
+    async def _write_signs(self) -> None:
+        async with self._writing:
+            while self._signs:
+                account, sign = self._signs[0]
+                lasts_ms = sign.for_ms if sign.for_ms is not None else LASTS_MS.get(sign.mode)
+                told = (account, sign.mode.value, lasts_ms, sign.code)
+                if await self._calls.value("note_mode", *told):
+                    self._log.warning(
+                        "VENUE_MODE_BEGAN", account=account, mode=sign.mode.value, lasts_ms=lasts_ms
+                    )
+                if sign.mode in WATCHED:
+                    self._to_end.add(sign.mode.value)
+                self._signs.popleft()
 
     def _over(self, context: Context, mode: str) -> None:
         self._log.info("VENUE_MODE_ENDED", account=self._account, mode=mode)
@@ -284,16 +337,25 @@ class PolymarketHost:
 
     async def _watch(self) -> bool:
         """Conditions that no answer to an order will show the end of, since none is sent while they stand."""
-        account = self._account
-        await self._ask_account(account)
+        since_ms = (self._ports.clock.monotonic_ns() - self._watched_ns) // 1_000_000
+        if self._watched_ns and since_ms < WATCH_EVERY_MS and not self._to_end:
+            return False
+        self._watched_ns = self._ports.clock.monotonic_ns()
+        await self._ask_version(self._account)
+        await self._ask_account(self._account)
+        await self._ask_site(self._account)
+        return False
+
+    async def _ask_site(self, account: str) -> None:
+        """Whether we are blocked where we are. That it cannot be asked blocks nothing: an order's answer tells, too."""
         site = await self._site.request(Endpoint.GET_GEOBLOCK)
         self._note_mode(account, site)
         blocked = read_geoblock(site)
         if isinstance(blocked, Found) and not blocked.value:
             await self._end(account, Mode.GEOBLOCKED)
-        return False
 
     async def _end(self, account: str, mode: Mode) -> None:
+        self._to_end.discard(mode.value)
         if await self._calls.value("end_mode", account, mode.value, "a clean answer"):
             # Told with those that lapsed: this end too is followed by a comparison.
             self._ended.append(mode.value)

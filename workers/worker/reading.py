@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from app.ledger.calls import Item, storable
 from app.venue.interface import Found, Unread, VenueOrder, VenueTrade
@@ -44,9 +45,18 @@ def fill(account: str, trade: VenueTrade) -> Item:
     }
 
 
-async def read_orders(context: Context, account: str, venue_order_ids: Sequence[str]) -> list[str]:
-    """Look each order up by id and book what is found. Returns the ids that could not be read."""
+@dataclass(frozen=True, slots=True)
+class OrdersRead:
+    """The ids of which nothing was found. ``absent``: the venue answered cleanly that there is nothing now."""
+
+    absent: tuple[str, ...]
+    unread: tuple[str, ...]
+
+
+async def read_orders(context: Context, account: str, venue_order_ids: Sequence[str]) -> OrdersRead:
+    """Look each order up by id and book what is found."""
     found: list[VenueOrder] = []
+    absent: list[str] = []
     unread: list[str] = []
     started_ns = context.ports.clock.monotonic_ns()
     for venue_order_id in venue_order_ids:
@@ -55,8 +65,10 @@ async def read_orders(context: Context, account: str, venue_order_ids: Sequence[
             found.append(answer.value)
         elif isinstance(answer, Unread):
             unread.append(venue_order_id)
+        else:
+            absent.append(venue_order_id)
     await observe(context, account, found, source="read", since_ns=started_ns)
-    return unread
+    return OrdersRead(tuple(absent), tuple(unread))
 
 
 async def observe(

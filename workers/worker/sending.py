@@ -28,6 +28,7 @@ from app.venue.interface import (
     Side,
     Unknown,
 )
+from app.venue.polymarket.answers import ReasonClass, reason_class
 from app.venue.polymarket.order import SignedOrder, build_order
 from workers.worker.background import Background
 from workers.worker.context import AccountKey, Context
@@ -38,6 +39,9 @@ answers with less where the intent's validity ends sooner.
 """
 
 BACKSTOP_MS: Final = 250
+DOUBT_EVERY_MS: Final = 30_000
+"""Refusals for want of balance bring about one comparison in so long."""
+
 """Beyond the request timeout; the quarantine has the two seconds of ``send_by`` to spare for it."""
 
 Work = dict[str, Any]
@@ -61,6 +65,7 @@ class Sender:
         self._log = context.named("sender")
         self._under_way: set[asyncio.Task[None]] = set()
         self._left = Background(context)
+        self._doubted_ns: dict[str, int] = {}
 
     async def send(self, account: str, claimed: Sequence[Work]) -> None:
         """At most 15 claimed orders. Returns when their outcomes are recorded.
@@ -246,6 +251,8 @@ class Sender:
         outcomes = [*answered, *(NotPlaced("SEND_BY_PASSED", 0, "") for _ in late)]
         self._context.reached("send.after")
         latency_ms = self._context.elapsed_ms(started_ns)
+        if any(_is_of_balance(outcome) for outcome in outcomes):
+            self._doubt_balance(account)
         by_call: dict[str, list[Item]] = defaultdict(list)
         for work, outcome in zip(works, outcomes, strict=True):
             call, item = self._as_record(work, outcome)
@@ -264,14 +271,6 @@ class Sender:
             await self._record(call, items)
         self._context.reached("record.after")
         await self._give_up([work for work in late if now_ns > work["wanted_until_ns"]])
-        if any(item["code"] == Code.ID_MISMATCH for items in by_call.values() for item in items):
-            await self._context.calls.value(
-                "set_halt",
-                "account",
-                account,
-                "ID_MISMATCH: the venue answered with another order id than ours",
-                "worker",
-            )
 
     async def _give_up(self, works: Sequence[Work]) -> None:
         """What ran out by our own clock while the database's still gave it time is not tried again: what
@@ -291,6 +290,14 @@ class Sender:
                 return await self._context.venue.place(account, requests)
         except TimeoutError:
             return [Unknown("timeout", "")] * len(requests)
+
+    def _doubt_balance(self, account: str) -> None:
+        """Compare what is owned soon, and not after each of many refusals: our rows said there was enough."""
+        now_ns = self._context.ports.clock.monotonic_ns()
+        last_ns = self._doubted_ns.get(account)
+        if last_ns is None or now_ns - last_ns >= DOUBT_EVERY_MS * 1_000_000:
+            self._doubted_ns[account] = now_ns
+            self._context.shared.compare_soon.add(account)
 
     def _as_record(self, work: Work, outcome: PlaceOutcome) -> tuple[str, Item]:
         item: Item = {
@@ -376,6 +383,10 @@ def _sign(key: AccountKey, work: Work) -> SignedOrder:
         expiration_s=work["expires_at_s"],
         post_only=work["post_only"],
     )
+
+
+def _is_of_balance(outcome: PlaceOutcome) -> bool:
+    return isinstance(outcome, Rejected) and reason_class(outcome.code) is ReasonClass.BALANCE
 
 
 def _fields(key: AccountKey, signed: SignedOrder) -> dict[str, Any]:

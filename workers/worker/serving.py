@@ -8,6 +8,7 @@ from typing import Final
 from app.errors import DatabaseProblem
 from workers.reconcile import Reconciler
 from workers.worker.context import Context
+from workers.worker.in_flight import look_at_in_flight
 from workers.worker.loop import pause
 from workers.worker.stream import Stream
 from workers.worker.sweeps import Sweeps
@@ -73,13 +74,9 @@ class Serving:
             try:
                 await Sweeps(context).one_pass()
                 context.reached("start.sweep.after")
-                why = await context.host.preflight(account)
+                why = await self._compare_first(account, stream, reconciler)
                 if not why:
-                    await stream.apply_waiting()
-                    report = await reconciler.run("start", second_look=False)
-                    if report.result != "incomplete":
-                        break
-                    why = report.reason
+                    break
                 self._log.warning("NOT_READY", account=account, problem=why)
                 await context.calls.value("worker_ready", context.incarnation, f"{account}: {why}")
             except DatabaseProblem as problem:
@@ -90,10 +87,26 @@ class Serving:
             await pause(context, context.backoff_ms(tries, most_ms=5_000))
         else:
             return
+        context.reached("start.ready.before")
         context.shared.ready.add(account)
         self._log.info("ACCOUNT_READY", account=account)
         await self._say_ready()
         await self._periodically(account, reconciler)
+
+    async def _compare_first(self, account: str, stream: Stream, reconciler: Reconciler) -> str:
+        """Everything that a start reads, in order. Returns what keeps the account from being ready, or nothing."""
+        context = self._context
+        why = await context.host.preflight(account)
+        context.reached("start.preflight.after")
+        if why:
+            return why
+        await stream.apply_waiting()
+        context.reached("start.events.after")
+        report = await reconciler.run("start", second_look=False)
+        context.reached("start.compare.after")
+        if report.result == "incomplete":
+            return report.reason
+        return await look_at_in_flight(context, account)
 
     async def _say_ready(self) -> None:
         """One at a time: said side by side, "waits for two" could be written after "waits for none"."""

@@ -28,6 +28,7 @@ from app.venue.interface import (
 from workers.reconcile import Reconciler
 from workers.worker.context import Context
 from workers.worker.loop import pause
+from workers.worker.pulse import Pulse
 from workers.worker.reading import book_trades, observe, read_orders
 
 _ALIVE: Final = (VenueOrderStatus.LIVE, VenueOrderStatus.DELAYED)
@@ -50,6 +51,7 @@ class Stream:
         self._context = context
         self._account = account
         self._lease = f"stream:{account}"
+        self._pulse = Pulse(context, account, "stream")
         self._failures = 0
         self._term = 0
         self._opened_ns: int | None = None
@@ -81,7 +83,7 @@ class Stream:
             "take_lease", self._lease, self._context.incarnation, LEASE_MS
         )
         if term is not None and term != self._term:
-            await self._context.calls.value("take_pulse", self._account, "stream", term)
+            await self._pulse.take(term)
             self._term = term
         return term is not None
 
@@ -144,15 +146,14 @@ class Stream:
         """Tell the ledger that the stream is good, or end it if it shows that it carries no data."""
         if self._opened_ns is None or not self._caught_up or self._replays:
             return
+        asked_ns = self._context.ports.clock.monotonic_ns()
         open_ms = self._context.elapsed_ms(self._opened_ns)
         untold = await self._context.calls.value(
             "untold_orders", self._account, open_ms, TOLD_WITHIN_MS
         )
         if untold:
             raise StreamLost(f"{untold} accepted orders were never told of: it carries no data")
-        await self._context.calls.value(
-            "beat_pulse", self._account, "stream", self._term, None, 0, None
-        )
+        await self._pulse.tell(asked_ns)
 
     async def _take(self, queue: asyncio.Queue[VenueEvent]) -> None:
         context = self._context
@@ -236,14 +237,17 @@ class Stream:
         problems: dict[str, str] = {}
         if orders:
             seen = [event.order for event in orders]
-            problems |= _refusals(
-                orders, await observe(self._context, self._account, seen, source="stream")
-            )
+            answers = await observe(self._context, self._account, seen, source="stream")
+            problems |= _refusals(orders, answers)
+            foreign = any(one.get("code") == Code.UNKNOWN_ORDER for one in answers)
+            if foreign and self._context.settings.foreign_orders == "cancel":
+                # A comparison ends it, and not only the next regular one.
+                self._context.shared.compare_soon.add(self._account)
             # Over, says the stream; only a read by id proves the final size.
             over = [order.venue_order_id for order in seen if order.status not in _ALIVE]
-            unread = await read_orders(self._context, self._account, list(dict.fromkeys(over)))
+            read = await read_orders(self._context, self._account, list(dict.fromkeys(over)))
             # Not read: the event stays unapplied and is taken up again.
-            waiting |= {one.event_id for one in orders if one.order.venue_order_id in unread}
+            waiting |= {one.event_id for one in orders if one.order.venue_order_id in read.unread}
         if trades:
             booked = await book_trades(self._context, self._account, [one.trade for one in trades])
             problems |= _refusals(trades, booked)

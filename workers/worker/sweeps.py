@@ -7,7 +7,7 @@ from typing import Final
 from workers.worker.context import Context
 
 WATCHDOG_MS: Final = 500
-"""A session may sit this long on a ledger lock before it is ended (design section 9)."""
+"""A session may sit this long on a ledger lock before it is ended."""
 
 
 OLD_FILLS_EVERY: Final = 20

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import asyncpg
@@ -11,11 +10,7 @@ import asyncpg
 from app.db.credentials import Credentials, set_role_password
 from app.db.embedded.config import ADMIN_ROLE, PORT, EmbeddedConfig
 from app.db.embedded.probe import Liveness, probe
-from app.db.url import parse
 from app.errors import Code, DatabaseProblem
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine import URL
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +28,6 @@ class Server:
         user = quote(role or ADMIN_ROLE, safe="")
         folder = quote(str(self.config.socket_dir), safe="/")
         return f"postgresql://{user}{secret}@/{quote(name, safe='')}?host={folder}&port={PORT}"
-
-    def sqlalchemy_url(self, role: str | None = None, database: str | None = None) -> URL:
-        """The same for SQLAlchemy with asyncpg."""
-        return parse(self.url(role, database)).sqlalchemy()
 
     def role_password(self, role: str) -> str:
         """The generated password of a login role, made on first use and kept in the home (mode

@@ -23,6 +23,7 @@ GRANT EXECUTE ON FUNCTION ledger.set_halt(text, text, text, text) TO ${role_trad
 GRANT EXECUTE ON FUNCTION ledger.clear_halt(text, text, bigint, text, text), ledger.set_limit(text, text, text, text, text),
     ledger.release_lane(text, text, text, text), ledger.resolve_order(bigint, text, bigint, text, text),
     ledger.retry_dead_letter(bigint), ledger.grant_account(text, name),
+    ledger.revoke_account(text, name, text, text),
     ledger.open_account(text, text, text, text, integer, bigint), ledger.book_movement(text, text, bigint, text, text, text, bigint),
     ledger.set_total_limit(text, text, text, text, text), ledger.reset_breaker(text, text, text)
 TO ${role_risk};
@@ -32,11 +33,11 @@ GRANT EXECUTE ON FUNCTION
     ledger.reject(jsonb), ledger.hold_back(jsonb), ledger.mark_seen(jsonb), ledger.mark_unknown(jsonb),
     ledger.observe_orders(jsonb), ledger.record_fills(jsonb), ledger.record_evidence(jsonb), ledger.prove_absent(jsonb),
     ledger.claim_placements(uuid, text[], integer, integer), ledger.claim_look_ups(uuid, text[], integer, integer),
-    ledger.claim_cancels(uuid, text[], integer), ledger.record_cancel_answers(jsonb), ledger.renew_claims(uuid, integer, bigint[]),
+    ledger.claim_cancels(uuid, text[], integer), ledger.record_cancel_answers(jsonb), ledger.cancels_unseen(bigint[]), ledger.cancels_futile(bigint[]), ledger.renew_claims(uuid, integer, bigint[]),
     ledger.drop_claims(jsonb), ledger.sweep_lapsed(), ledger.sweep_expired(), ledger.sweep_cancels(), ledger.sweep_breaches(),
     ledger.fail_placement(bigint, uuid, integer, text), ledger.take_lease(text, uuid, integer), ledger.drop_leases(uuid),
-    ledger.worker_started(uuid, text, text, integer), ledger.beat(uuid, integer, bigint, bigint), ledger.worker_ready(uuid, text), ledger.worker_stopped(uuid),
-    ledger.end_lock_holders(integer), ledger.make_partitions(integer), ledger.import_markets(jsonb),
+    ledger.worker_started(uuid, text, text, integer), ledger.beat(uuid, integer, bigint, bigint), ledger.worker_ready(uuid, text), ledger.worker_stopped(uuid, text[]),
+    ledger.end_lock_holders(integer), ledger.horizon(), ledger.end_idle_transactions(integer), ledger.make_partitions(integer), ledger.import_markets(jsonb),
     ledger.sign_as(text, text, text), ledger.open_paper_account(text, bigint, bigint), ledger.store_events(text, jsonb), ledger.mark_events(text, text[], text),
     ledger.waiting_events(text, integer, integer), ledger.move_cursor(text, text, bigint), ledger.start_run(text, text, uuid),
     ledger.end_run(bigint, text, jsonb, jsonb), ledger._halted_by(bigint, bigint)
@@ -45,10 +46,10 @@ GRANT EXECUTE ON FUNCTION ledger.import_markets(jsonb) TO ${role_risk};
 
 GRANT EXECUTE ON FUNCTION
     ledger.note_mode(text, text, bigint, text), ledger.end_mode(text, text, text), ledger.end_lapsed_modes(text),
-    ledger.spend(text, text, integer, integer, integer), ledger.pause_budget(text, text, bigint),
+    ledger.spend(text, text, integer, integer, integer), ledger.pause_budget(text, text, bigint), ledger.owe_budget(text, text, integer),
     ledger.require_pulse(text, text, boolean, integer), ledger.take_pulse(text, text, bigint),
-    ledger.beat_pulse(text, text, bigint, text, bigint, text), ledger.untold_orders(text, bigint, bigint),
-    ledger.record_exchanges(jsonb), ledger.prune_exchanges(integer), ledger.compare_holdings(text, bigint, jsonb),
+    ledger.beat_pulse(text, text, bigint, text, bigint, text, bigint), ledger.untold_orders(text, bigint, bigint),
+    ledger.record_exchanges(jsonb), ledger.prune_exchanges(integer), ledger.record_holdings(text, bigint, jsonb),
     ledger.held_tokens(text), ledger.sweep_unconfirmed(text[], bigint, bigint), ledger.record_rewards(text, jsonb)
 TO ${role_worker};
 GRANT EXECUTE ON FUNCTION

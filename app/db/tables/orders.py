@@ -323,6 +323,14 @@ fill = Table(
             "the market halted, once."
         ),
     ),
+    Column(
+        "settled_at",
+        DateTime(timezone=True),
+        comment=(
+            "When its settlement was heard, which may be long after the match: the venue's "
+            "balances lag behind it."
+        ),
+    ),
     Column("liquidity", Text, nullable=False),
     Column(
         "liquidity_source",

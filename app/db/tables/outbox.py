@@ -122,13 +122,24 @@ cancel_request = Table(
     Column("answered_at", DateTime(timezone=True)),
     Column("claimed_by", Uuid),
     Column(
-        "unanswered",
+        "futile_tries",
         Integer,
         nullable=False,
         server_default=text("0"),
         comment=(
-            "Tries in a row to which the venue said nothing that could be understood. From five on "
-            "the cancel escalates."
+            "Tries that came to nothing: no answer that could be understood, the request refused, "
+            "or the order still at rest behind the answer. What only puts off does not count. From "
+            "five on the cancel escalates."
+        ),
+    ),
+    Column(
+        "absent_reads",
+        Integer,
+        nullable=False,
+        server_default=text("0"),
+        comment=(
+            "Tries in a row that were answered, and behind which a clean look-up showed nothing. "
+            "From five on it is sent each 30 s."
         ),
     ),
     ForeignKeyConstraint(
@@ -214,4 +225,25 @@ drift = Table(
     Column("action", Text, nullable=False),
     Column("found_at", DateTime(timezone=True), nullable=False),
     Column("resolved_at", DateTime(timezone=True)),
+    Column(
+        "drift_class",
+        Text,
+        comment=(
+            "resync: trading goes on while the ledger, or a person, takes over what the venue knows "
+            "better. halt: trading stops until a person has looked. NULL, like the next two: told "
+            "before release 0.2.0."
+        ),
+    ),
+    Column(
+        "after",
+        Text,
+        comment=(
+            "What the ledger said when the comparison ended; ours is what it had said before."
+        ),
+    ),
+    Column(
+        "evidence",
+        JSONB,
+        comment=("What the venue showed and how it was answered: rows of lists, reads, the halt."),
+    ),
 )

@@ -20,7 +20,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from app.db.tables.base import NAME, metadata
 
@@ -256,6 +256,14 @@ worker = Table(
         comment=(
             "Three leases of its claims from its last beat on. Nothing else says that a worker "
             "lives: the killed do not say goodbye."
+        ),
+    ),
+    Column(
+        "left_at_stop",
+        JSONB,
+        comment=(
+            "What was not over for each of its accounts when it stopped in order: a snapshot for "
+            "people. NULL while it runs, and for the killed."
         ),
     ),
     Index("worker_by_beat", "seen_at"),

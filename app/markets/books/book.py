@@ -52,10 +52,6 @@ class Problem:
     timestamp_ms: int
     detail: str = ""
 
-    @property
-    def resubscribe(self) -> bool:
-        return self.kind is not ProblemKind.HASH_UNCHECKABLE
-
 
 @dataclass(frozen=True, slots=True)
 class Claim:

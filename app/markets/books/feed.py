@@ -90,6 +90,11 @@ class BookFeed:
 
     # --- what is known ------------------------------------------------------------------------
 
+    @property
+    def tokens(self) -> frozenset[str]:
+        """What is followed."""
+        return frozenset(self._desk.books)
+
     def book(self, token_id: str) -> Book | None:
         """The book as it stands, fit or not; None for a token that is not followed."""
         return self._desk.books.get(token_id)

@@ -1,6 +1,6 @@
 """The market channel's text into typed frames, or into what could not be read, which is kept.
 
-Fields and their oddities: polymarket.md 7. The initial frame is an array of books; a price change
+Fields and their oddities: docs/venue.md 7. The initial frame is an array of books; a price change
 has come in three shapes since 2023; empty sides are written as ``""``, ``"0"`` or ``"1"``.
 """
 

@@ -18,7 +18,7 @@ class Rules:
     """Without any frame, PONG included, a connection is taken for dead."""
     stale_after_s: float = 60.0
     """Without anything about a token its book is asked for anew: a socket that still answers PING
-    may have stopped carrying data, for hours (polymarket.md 6.5).
+    may have stopped carrying data, for hours (docs/venue.md 6.5).
     """
     answer_within_s: float = 10.0
     """For the whole book after a subscription; else the connection is replaced, once per token."""
@@ -53,6 +53,8 @@ class NoticeKind(StrEnum):
     TICK_CHANGED = "TICK_CHANGED"
     RESOLVED = "RESOLVED"
     NEW_MARKET = "NEW_MARKET"
+    FALLBACK = "FALLBACK"
+    FALLBACK_UNREAD = "FALLBACK_UNREAD"
 
 
 @dataclass(frozen=True, slots=True)

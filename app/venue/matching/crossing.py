@@ -76,7 +76,7 @@ class _Appetite:
 
 def taker_fee_micros(rate_ppm: int, price_micros: int, size_micros: int, exponent: int = 1) -> int:
     """shares × rate × (p × (1 − p)) ^ exponent, takers only, floored to five decimals
-    (polymarket.md 10).
+    (docs/venue.md 10).
     """
     weight: int = (price_micros * (MICROS - price_micros)) ** exponent
     unit: int = MICROS ** (2 * exponent + 1)

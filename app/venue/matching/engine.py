@@ -52,7 +52,7 @@ def place(
     """
     if seen or any(order.order_id == live.order_id for live in book.orders):
         # First of all: an order that has ended must not be refused for other reasons when it is
-        # sent again, since the sender would take that for news about the first copy (polymarket.md
+        # sent again, since the sender would take that for news about the first copy (docs/venue.md
         # 2.6, point 5).
         text = f"order {order.order_id} is invalid. Duplicated."
         return Outcome(book, (), Answer(AnswerKind.DUPLICATED, code="DUPLICATED", text=text))
@@ -116,7 +116,7 @@ def next_due_ms(book: Book, rules: Rules) -> int | None:
 def _early_refusal(
     book: Book, order: Order, now_ms: int, rules: Rules, available: int | None
 ) -> Answer | None:
-    """Checks before the engine: they do not burn the id (polymarket.md 2.5, 3.6)."""
+    """Checks before the engine: they do not burn the id (docs/venue.md 2.5, 3.6)."""
     price, size = order.price_micros, order.size_micros
     tick = book.tick_micros
     if not book.open:
@@ -223,7 +223,7 @@ def _settle(work: Work) -> None:
 
 
 def _settled(trade: Trade, now_ms: int, rules: Rules) -> Trade:
-    """One step along polymarket.md 6.4."""
+    """One step along docs/venue.md 6.4."""
     if trade.status is TradeStatus.MINED:
         return replace(trade, status=TradeStatus.CONFIRMED)
     if trade.status is TradeStatus.MATCHED and trade.fate is not Fate.CONFIRM:

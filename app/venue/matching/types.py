@@ -17,7 +17,7 @@ BACKGROUND: Final = ""
 
 
 class OrderStatus(StrEnum):
-    """Raw venue statuses (polymarket.md 5.1).
+    """Raw venue statuses (docs/venue.md 5.1).
 
     INVALID: the engine saw the order and refused or killed it.
     """
@@ -38,7 +38,7 @@ class Fate(StrEnum):
 
 
 class OrderEventType(StrEnum):
-    """polymarket.md 6.2."""
+    """docs/venue.md 6.2."""
 
     PLACEMENT = "PLACEMENT"
     UPDATE = "UPDATE"
@@ -104,7 +104,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Trade:
-    """One taker against one price: several makers may share its id (polymarket.md 6.3), so (trade,
+    """One taker against one price: several makers may share its id (docs/venue.md 6.3), so (trade,
     order) is the key.
     """
 
@@ -128,9 +128,9 @@ class Rules:
     """How this venue behaves, apart from each market's own numbers."""
 
     size_step_micros: int = 10_000
-    """Resting orders have sizes of two decimals (polymarket.md 3.5)."""
+    """Resting orders have sizes of two decimals (docs/venue.md 3.5)."""
     gtd_margin_ms: int = 60_000
-    """A GTD order is stopped this long before its stated expiration (polymarket.md 3.4)."""
+    """A GTD order is stopped this long before its stated expiration (docs/venue.md 3.4)."""
     gtd_lead_ms: int = 60_000
     """The stated expiration must be further ahead than this.
 
@@ -205,7 +205,7 @@ class Answer:
     """What the sender is told.
 
     ``burns_id``: the engine has processed this id, for good: the same bytes are Duplicated from
-    now on, whatever became of the order. Early refusals leave it False (polymarket.md 2.5).
+    now on, whatever became of the order. Early refusals leave it False (docs/venue.md 2.5).
     """
 
     kind: AnswerKind

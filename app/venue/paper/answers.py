@@ -24,7 +24,7 @@ _NOT_PROCESSED = {425: "ENGINE_RESTARTING", 429: "RATE_LIMITED", 503: "TRADING_D
 
 
 def raw_answer(order_id: str, answer: Answer) -> str:
-    """In the shape of polymarket.md 3.2, or of an error body."""
+    """In the shape of docs/venue.md 3.2, or of an error body."""
     if answer.kind is AnswerKind.ACCEPTED:
         body = {"success": True, "orderID": order_id, "status": answer.status, "errorMsg": ""}
         return json.dumps(body)
@@ -56,7 +56,7 @@ def place_fault(fault: Fault) -> PlaceOutcome:
 
 
 def cancel_outcome(order_id: str, answer: Answer) -> CancelOutcome:
-    """The venue's two lists (polymarket.md 4)."""
+    """The venue's two lists (docs/venue.md 4)."""
     if answer.kind is AnswerKind.ACCEPTED:
         return CancelAccepted(json.dumps({"canceled": [order_id], "not_canceled": {}}))
     return cancel_refused(order_id, answer.text)

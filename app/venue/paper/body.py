@@ -1,6 +1,6 @@
 """Reads the bytes of an order as the venue would: nothing is taken from the request but the bytes.
 
-The shape is that of polymarket.md 3.1. Price and size are recovered from the two signed amounts, so
+The shape is that of docs/venue.md 3.1. Price and size are recovered from the two signed amounts, so
 that what is matched is what was signed.
 """
 
@@ -49,7 +49,7 @@ class Received:
 
 def order_hasher(neg_risk_tokens: Container[str], chain_id: int = POLYGON) -> HashBody:
     """The true hash, as the venue computes it: which exchange an order is for is not in its bytes
-    but follows from its token, so the tokens of neg-risk markets are asked for (polymarket.md 2.2).
+    but follows from its token, so the tokens of neg-risk markets are asked for (docs/venue.md 2.2).
     """
 
     def hash_body(body: bytes) -> str:

@@ -1,4 +1,4 @@
-"""The user stream's frames: how an event is written down, and how it is read again (polymarket.md
+"""The user stream's frames: how an event is written down, and how it is read again (docs/venue.md
 6.2, 6.3).
 """
 

@@ -35,7 +35,7 @@ from app.venue.paper.frames import order_status, read_frame
 from app.venue.paper.statements import SQL, Connection, Pool, outage_of
 
 MAX_BATCH = 15
-"""polymarket.md 3.3."""
+"""docs/venue.md 3.3."""
 
 T = TypeVar("T")
 
@@ -141,7 +141,9 @@ class PaperVenue:
 
     # --- reading -------------------------------------------------------------------------------
 
-    async def order(self, account: str, venue_order_id: str) -> Found[VenueOrder] | Absent | Unread:
+    async def order(
+        self, account: str, venue_order_id: str, *, owner: str = ""
+    ) -> Found[VenueOrder] | Absent | Unread:
         """See `Venue.order`."""
 
         async def look(conn: Connection) -> Found[VenueOrder] | Absent:
@@ -159,7 +161,9 @@ class PaperVenue:
 
         return await self._read("open_orders", account, "", look, Found(()))
 
-    async def trades(self, account: str, since_ms: int) -> Found[Sequence[VenueTrade]] | Unread:
+    async def trades(
+        self, account: str, since_ms: int, *, owner: str = ""
+    ) -> Found[Sequence[VenueTrade]] | Unread:
         """See `Venue.trades`."""
 
         async def look(conn: Connection) -> Found[Sequence[VenueTrade]]:
@@ -196,6 +200,9 @@ class PaperVenue:
     ) -> Found[Holdings] | Unread | None:
         """None: paper money is what the ledger says it is."""
         return None
+
+    async def look_anew(self, account: str, assets: Sequence[str]) -> None:
+        """Nothing: there is no chain."""
 
     async def events(
         self, account: str, *, after: int = 0

@@ -2,7 +2,7 @@
 
 The venue recomputes the price from the amounts and refuses what is off by one base unit, and a size
 that is floored on the way to the signature is an order the ledger did not reserve. So nothing is
-rounded here that can be refused instead. Source: polymarket.md 3.5 (read from both official
+rounded here that can be refused instead. Source: docs/venue.md 3.5 (read from both official
 packages).
 
 All values are micros (1e-6 of a share or of one unit of collateral); so are the amounts in an
@@ -118,7 +118,7 @@ def order_amounts(
 ) -> Amounts:
     """Amounts of an order of any type for exactly ``size_micros`` shares, or a refusal.
 
-    A FOK or FAK BUY may give only whole hundredths of collateral (polymarket.md 3.5), so price
+    A FOK or FAK BUY may give only whole hundredths of collateral (docs/venue.md 3.5), so price
     times size must be such; otherwise ``BAD_SIZE``, because flooring the spend would sign another
     size than was reserved.
     """

@@ -1,7 +1,7 @@
 """The headers that prove who asks (level 2: an HMAC with the API secret).
 
 They are made anew for every attempt over the same body: the timestamp is part of what is signed,
-and the body's bytes must be exactly those that are sent. Source: polymarket.md 3.1.
+and the body's bytes must be exactly those that are sent. Source: docs/venue.md 3.1.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class ApiCredentials(Sealed):
         }
 
     def stream_auth(self) -> dict[str, str]:
-        """What the user channel's first frame carries (polymarket.md 6.1). Both secrets: never log it."""
+        """What the user channel's first frame carries (docs/venue.md 6.1). Both secrets: never log it."""
         return {"apiKey": self.key_id, "secret": self.__text, "passphrase": self.__passphrase}
 
     def signature(self, timestamp_s: int, method: str, path: str, body: bytes = b"") -> str:

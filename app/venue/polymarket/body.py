@@ -1,7 +1,7 @@
 """The bytes of POST /order.
 
 They are made once, stored with the order and sent as they are, again and again: order type,
-expiration, post-only and defer-exec are not part of the hash (polymarket.md 2.1), so the same hash
+expiration, post-only and defer-exec are not part of the hash (docs/venue.md 2.1), so the same hash
 in other bytes could rest for ever instead of expiring. Only ``owner``, the API key's id, is filled
 in at sending: keys rotate while orders are in flight. Key order and spelling are those of py-clob-
 client-v2, byte for byte.

@@ -2,7 +2,7 @@
 
 The EIP-712 domain is part of the order's hash, and the hash is the order's identity at the venue:
 an order signed for the wrong exchange is not a bad order but a different one. Addresses from
-polymarket.md 2.2 (Polygon) and from py-clob-client-v2 1.2.1 (Amoy, the test network).
+docs/venue.md 2.2 (Polygon) and from py-clob-client-v2 1.2.1 (Amoy, the test network).
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ EXCHANGES: Final = {
 def is_protocol_v2(token: int) -> bool:
     """Whether a token id lies in the id space of Protocol V2: bits 40 to 103 are zero.
 
-    Source: polymarket.md 2.2. An id of the older scheme, a hash, looks so once in 1.8e19. A made-up
+    Source: docs/venue.md 2.2. An id of the older scheme, a hash, looks so once in 1.8e19. A made-up
     small number always does.
     """
     return token & _PROTOCOL_V2_ZERO_BITS == 0

@@ -2,7 +2,7 @@
 
 Written here and not taken from the official client, because there it cannot be reached by itself: its
 public way (``AsyncSecureClient.create``) takes no address but production's, looks at the wallet, and
-may make an API key or deploy a wallet on the way (polymarket.md 1.4, traps 8 and 9). The tests hold
+may make an API key or deploy a wallet on the way (docs/venue.md 1.4, traps 8 and 9). The tests hold
 these headers equal to those of both official packages.
 """
 

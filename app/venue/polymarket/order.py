@@ -22,6 +22,9 @@ from app.venue.polymarket.encoding import (
 )
 from app.venue.polymarket.signing import OrderFields, SignatureType, Signer
 
+ORDER_VERSION: Final = 2
+"""Of the venue's orders: what this release signs, and what ``/version`` must say."""
+
 MAX_SALT: Final = (1 << 53) - 1
 """The salt travels as a JSON number; beyond 53 bits a reader of doubles would see another order."""
 
@@ -74,7 +77,7 @@ def build_order(
 
     ``salt`` (53 bits) and ``timestamp_ms`` (Unix milliseconds) are the intent's own;
     ``expiration_s`` is in Unix seconds, for GTD only (the venue stops the order a minute earlier,
-    polymarket.md 3.4). ``maker`` holds the funds; ``signer_address`` is the key's address, or the
+    docs/venue.md 3.4). ``maker`` holds the funds; ``signer_address`` is the key's address, or the
     deposit wallet for type 3.
 
     Errors, with nothing signed: ``BAD_PRICE``, ``OFF_TICK``, ``BAD_SIZE``, ``NOT_TRADABLE`` from

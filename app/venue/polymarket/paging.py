@@ -1,6 +1,6 @@
 """Reads lists that are paged over a moving set, and says when one cannot be believed.
 
-The venue pages by offset over what is open at that moment (polymarket.md 5.1): an order that ends between
+The venue pages by offset over what is open at that moment (docs/venue.md 5.1): an order that ends between
 two pages moves another one over the edge, where no page shows it. So a list of several pages counts only
 when two whole readings in a row hold the same ids; anything else is unread. A list on one page is one answer.
 """

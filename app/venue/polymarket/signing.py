@@ -2,7 +2,7 @@
 
 The hash is known before anything is sent, and the signature is deterministic (RFC 6979): the same
 fields give the same bytes, whoever signs, whenever. That is what lets a takeover send an order
-again instead of making a second one. Struct, type hash and the envelope of type 3: polymarket.md
+again instead of making a second one. Struct, type hash and the envelope of type 3: docs/venue.md
 2.1 and 2.3.
 """
 
@@ -131,7 +131,7 @@ def order_hash(fields: OrderFields, domain: Domain) -> str:
     """The venue order id: ``0x`` and 64 lower-case hex digits.
 
     For type 3 too it is the plain order digest under the exchange's domain, not the digest that
-    is signed (polymarket.md 2.4).
+    is signed (docs/venue.md 2.4).
     """
     return "0x" + _digest(domain, struct_hash(fields)).hex()
 

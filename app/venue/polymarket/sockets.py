@@ -1,6 +1,6 @@
 """Web sockets as the streams need them: connect, send text, receive text, close. Nothing reconnects by itself.
 
-A library that reconnects silently hides the gap, and the venue replays nothing (polymarket.md 6.5).
+A library that reconnects silently hides the gap, and the venue replays nothing (docs/venue.md 6.5).
 """
 
 from __future__ import annotations

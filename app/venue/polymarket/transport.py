@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import anyio
 import httpx
 
 from app.clock import Ports
@@ -22,13 +23,16 @@ from app.venue.polymarket.watch import MayNotLeave, Watch
 from app.venue.polymarket.wire import Endpoint, Exchange, Phase
 
 RECYCLE_AFTER: Final = 4_000
-"""Requests per connection pool. The edge's GOAWAY comes at about 10,000 (polymarket.md 1.4, trap 10)."""
+"""Requests per connection pool. The edge's GOAWAY comes at about 10,000 (docs/venue.md 1.4, trap 10)."""
 
 RECYCLE_AFTER_NS: Final = 600_000_000_000
 """And after ten minutes, so that a changed address of the host is found."""
 
 MAX_BODY: Final = 16 * 1024 * 1024
 Record = Callable[[Exchange, "Sent"], None]
+
+_UNDER: Final = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
+"""What the layer under httpx raises, and httpx does not always translate: the end of a TLS stream in a write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who asks: the address of the signing key (never the deposit wallet, polymarket.md 2.3) and its API key."""
+    """Who asks: the address of the signing key (never the deposit wallet, docs/venue.md 2.3) and its API key."""
 
     account: str
     address: str
@@ -102,7 +106,7 @@ class Transport:
         """One request, once. Answers for whatever happens on the wire; only cancellation passes through.
 
         ``path`` where the endpoint's has a placeholder. With ``identity``, level-2 headers are made for this
-        very request over exactly ``body``; the query string is not part of what they sign (polymarket.md 3.1).
+        very request over exactly ``body``; the query string is not part of what they sign (docs/venue.md 3.1).
         ``send_by_ns`` (monotonic, 0 for none): when a connection is there only later, nothing is written to it.
         """
         path = endpoint.path if path is None else path
@@ -175,7 +179,7 @@ class Transport:
             # Its text may quote a header, and headers hold secrets.
             phase = watch.phase(has_head=response is not None)
             return _broken(endpoint, phase, response, body, "LocalProtocolError")
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, *_UNDER) as error:
             phase = watch.phase(has_head=response is not None)
             problem = f"{type(error).__name__}: {error}"[:300]
             return _broken(endpoint, phase, response, body, problem)

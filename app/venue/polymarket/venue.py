@@ -14,6 +14,7 @@ from typing import Final
 from app.clock import Ports
 from app.errors import BadInput, Code
 from app.venue.interface import (
+    COLLATERAL,
     Absent,
     CancelNotSent,
     CancelOutcome,
@@ -46,6 +47,7 @@ from app.venue.polymarket.answers import (
     read_order,
     read_orders_page,
     read_trades_page,
+    wide_cost,
 )
 from app.venue.polymarket.auth import ApiCredentials
 from app.venue.polymarket.body import with_owner
@@ -59,10 +61,10 @@ from app.venue.polymarket.user_channel import Opened, follow
 from app.venue.polymarket.wire import Endpoint, Exchange
 
 MAX_BATCH: Final = 15
-"""polymarket.md 3.3."""
+"""docs/venue.md 3.3."""
 
 MAX_CANCELS: Final = 1_000
-"""Ids in one request: the lower of two published numbers (polymarket.md 4)."""
+"""Ids in one request: the lower of two published numbers (docs/venue.md 4)."""
 
 _UNSTATED_PAUSE_MS: Final = 1_000
 """After a 429 that names no time."""
@@ -78,6 +80,10 @@ _URGENT: Final = frozenset(
 )
 
 Noticed = Callable[[str, ModeSign], None]
+OlderKey = Callable[[str], ApiCredentials | None]
+"""An API key from before by its id, where somebody still knows it."""
+
+_NO_KEY: Final = "the API key {} is not known any more (LEDGER_PREVIOUS_API_KEY)"
 
 
 @dataclass(slots=True)
@@ -94,10 +100,13 @@ class Wallet:
     tier: Tier = field(default=STANDARD)
     keys: dict[str, ApiCredentials] = field(default_factory=dict)
     """Every key of this process's life by its id: an attempt is sent under the one it was opened with."""
+    older: OlderKey = lambda _key_id: None
 
     def under(self, key_id: str) -> Identity | None:
-        """Who asks with that key; None if it is not known."""
-        credentials = self.keys.get(key_id)
+        """Who asks with that key, the present one where it is empty; None if it is not known."""
+        if not key_id or key_id == self.credentials.key_id:
+            return self.identity
+        credentials = self.keys.get(key_id) or self.older(key_id)
         if credentials is None:
             return None
         return Identity(self.identity.account, self.identity.address, credentials)
@@ -143,6 +152,7 @@ class PolymarketVenue:
         maker: str,
         signature_type: int,
         owners: frozenset[str],
+        older: OlderKey | None = None,
     ) -> Wallet:
         """Serve this account from now on; again: with a new key, the old ids still being its own."""
         before = self._wallets.get(account)
@@ -154,6 +164,8 @@ class PolymarketVenue:
         wallet = Wallet(
             identity, credentials, maker.lower(), signature_type, kept, known, tier, keys
         )
+        if found := older or (before.older if before else None):
+            wallet.older = found
         self._wallets[account] = wallet
         return wallet
 
@@ -183,11 +195,11 @@ class PolymarketVenue:
         exchange = await self._transport.request(
             endpoint, body=body, identity=identity, send_by_ns=min(bounds, default=0)
         )
-        await self._pause(wallet, exchange, "orders")
+        await self._pause(wallet, exchange, "orders", identity)
         return place_outcomes(exchange, [one.venue_order_id for one in orders])
 
     async def cancel(self, account: str, venue_order_ids: Sequence[str]) -> Sequence[CancelOutcome]:
-        """See `Venue.cancel`. Split to what the tier's bucket can hold at all (polymarket.md 9.4)."""
+        """See `Venue.cancel`. Split to what the tier's bucket can hold at all (docs/venue.md 9.4)."""
         wallet = self._wallets[account]
         most = min(MAX_CANCELS, wallet.tier.cancels_burst)
         outcomes: list[CancelOutcome] = []
@@ -226,6 +238,8 @@ class PolymarketVenue:
             return [CancelNotSent("BUDGET", wait_ms, "")] * len(ids)
         exchange = await self._ask(wallet, endpoint, body=body)
         await self._pause(wallet, exchange, "cancels")
+        if count := wide_cost(exchange, len(ids)):
+            await self._budget.owe(wallet.identity.address, "cancels", count)
         return cancel_outcomes(exchange, ids)
 
     async def _wait_ms(self, wallet: Wallet, endpoint: Endpoint, kind: Kind, count: int) -> int:
@@ -235,33 +249,49 @@ class PolymarketVenue:
             return edge_ms
         return await self._budget.spend(wallet.identity.address, kind, count, wallet.tier)
 
-    async def _pause(self, wallet: Wallet, exchange: Exchange, kind: Kind) -> None:
+    async def _pause(
+        self, wallet: Wallet, exchange: Exchange, kind: Kind, identity: Identity | None = None
+    ) -> None:
         """A 429 is the signer's, so every worker of the signer must hear of it."""
         sign = mode_of(exchange)
-        if sign is None:
-            return
-        if sign.mode is Mode.RATE_LIMITED:
+        if sign is not None and sign.mode is Mode.RATE_LIMITED:
             for_ms = _UNSTATED_PAUSE_MS if sign.for_ms is None else sign.for_ms
             await self._budget.pause(wallet.identity.address, kind, for_ms)
         else:
-            self._noticed(wallet.identity.account, sign)
+            self._notice(wallet, exchange, identity or wallet.identity)
+
+    def _notice(self, wallet: Wallet, exchange: Exchange, identity: Identity) -> None:
+        """What an answer shows of the account's condition. That a key from before is refused, says nothing of the
+        one in use.
+        """
+        sign = mode_of(exchange)
+        current = self._wallets[wallet.identity.account].credentials
+        if sign is None or (
+            sign.mode is Mode.BAD_CREDENTIALS and identity.credentials is not current
+        ):
+            return
+        self._noticed(wallet.identity.account, sign)
 
     # --- reading ----------------------------------------------------------------------------------
 
-    async def order(self, account: str, venue_order_id: str) -> Found[VenueOrder] | Absent | Unread:
+    async def order(
+        self, account: str, venue_order_id: str, *, owner: str = ""
+    ) -> Found[VenueOrder] | Absent | Unread:
         """See `Venue.order`. Two look-ups: the first is ``null`` for orders that are filled or not yet indexed,
-        the second can show ended ones too (polymarket.md 2.6). Absent only if both say so.
+        the second can show ended ones too (docs/venue.md 2.6). Absent only if both say so.
         """
         wallet = self._wallets[account]
+        if (identity := wallet.under(owner)) is None:
+            return Unread(_NO_KEY.format(owner))
         path = Endpoint.GET_ORDER.path.replace("{id}", venue_order_id)
-        exchange = await self._read(wallet, Endpoint.GET_ORDER, path=path)
+        exchange = await self._read(wallet, Endpoint.GET_ORDER, identity, path=path)
         await wallet.known.meet(exchange.text, [venue_order_id])
         answer = read_order(exchange, venue_order_id, wallet.known.size_of)
         if isinstance(answer, Found):
             return Found(answer.value.order)
         if isinstance(answer, Unread):
             return answer
-        listed = await self._orders(wallet, {"id": venue_order_id})
+        listed = await self._orders(wallet, identity, {"id": venue_order_id})
         if isinstance(listed, Unread):
             return listed
         for row in listed.value:
@@ -271,29 +301,34 @@ class PolymarketVenue:
 
     async def open_orders(self, account: str) -> Found[Sequence[VenueOrder]] | Unread:
         """See `Venue.open_orders`."""
-        rows = await self._orders(self._wallets[account], {})
+        wallet = self._wallets[account]
+        rows = await self._orders(wallet, wallet.identity, {})
         return rows if isinstance(rows, Unread) else Found([row.order for row in rows.value])
 
     async def _orders(
-        self, wallet: Wallet, query: dict[str, str]
+        self, wallet: Wallet, identity: Identity, query: dict[str, str]
     ) -> Found[Sequence[OrderRow]] | Unread:
         async def page(cursor: str) -> Page[OrderRow] | Unread:
             exchange = await self._read(
-                wallet, Endpoint.GET_ORDERS, query=query | {"next_cursor": cursor}
+                wallet, Endpoint.GET_ORDERS, identity, query=query | {"next_cursor": cursor}
             )
             await wallet.known.meet(exchange.text)
             return read_orders_page(exchange, wallet.known.size_of)
 
         return await read_all(page, lambda row: row.order.venue_order_id)
 
-    async def trades(self, account: str, since_ms: int) -> Found[Sequence[VenueTrade]] | Unread:
+    async def trades(
+        self, account: str, since_ms: int, *, owner: str = ""
+    ) -> Found[Sequence[VenueTrade]] | Unread:
         """See `Venue.trades`. The filter counts in seconds of the match time."""
         wallet = self._wallets[account]
+        if (identity := wallet.under(owner)) is None:
+            return Unread(_NO_KEY.format(owner))
         query = {"after": str(max(0, since_ms // 1000 - 1))}
 
         async def page(cursor: str) -> Page[TradeRow] | Unread:
             exchange = await self._read(
-                wallet, Endpoint.GET_TRADES, query=query | {"next_cursor": cursor}
+                wallet, Endpoint.GET_TRADES, identity, query=query | {"next_cursor": cursor}
             )
             await wallet.known.meet(exchange.text)
             return read_trades_page(exchange)
@@ -307,7 +342,7 @@ class PolymarketVenue:
             for fill in (one for row in rows.value for one in own_fills(row, ours).values()):
                 other = parts.setdefault((fill.trade_id, fill.venue_order_id), fill)
                 if (other.size_micros, other.price_micros) != (fill.size_micros, fill.price_micros):
-                    # Whether that is still done is not known (polymarket.md 6.3); dropped, a part would be lost.
+                    # Whether that is still done is not known (docs/venue.md 6.3); dropped, a part would be lost.
                     return Unread(f"trade {fill.trade_id} is told in several parts")
         except Unreadable as error:
             return Unread(str(error))
@@ -317,22 +352,29 @@ class PolymarketVenue:
         self, account: str, token_ids: Sequence[str]
     ) -> Found[Holdings] | Unread | None:
         """See `Venue.holdings`. The venue's own cache, asset by asset."""
-        collateral = await self._balance(account, {"asset_type": "COLLATERAL"})
+        collateral = await self._balance(account, COLLATERAL)
         if isinstance(collateral, Unread):
             return Unread(f"collateral: {collateral.reason}")
         tokens: dict[str, int] = {}
         for token_id in token_ids:
-            asset_type = "CONDITIONAL-V2" if is_protocol_v2(int(token_id)) else "CONDITIONAL"
-            balance = await self._balance(account, {"asset_type": asset_type, "token_id": token_id})
+            balance = await self._balance(account, token_id)
             if isinstance(balance, Unread):
                 return Unread(f"token {token_id}: {balance.reason}")
             tokens[token_id] = balance.value
         return Found(Holdings(collateral.value, tokens))
 
-    async def _balance(self, account: str, query: dict[str, str]) -> Found[int] | Unread:
+    async def look_anew(self, account: str, assets: Sequence[str]) -> None:
+        """See `Venue.look_anew`. One that fails leaves the cache as it was, and the balance says so."""
         wallet = self._wallets[account]
-        query |= {"signature_type": str(wallet.signature_type)}
-        answer = read_balance(await self._read(wallet, Endpoint.GET_BALANCE, query=query))
+        for asset in assets:
+            query = _asset(asset, wallet)
+            await self._read(wallet, Endpoint.UPDATE_BALANCE, wallet.identity, query=query)
+
+    async def _balance(self, account: str, asset: str) -> Found[int] | Unread:
+        wallet = self._wallets[account]
+        query = _asset(asset, wallet)
+        exchange = await self._read(wallet, Endpoint.GET_BALANCE, wallet.identity, query=query)
+        answer = read_balance(exchange)
         return answer if isinstance(answer, Unread) else Found(answer.value.balance_micros)
 
     # --- the stream -------------------------------------------------------------------------------
@@ -345,7 +387,11 @@ class PolymarketVenue:
         credentials = wallet.credentials
         try:
             async for frame in follow(
-                self._connect, self._user_channel_url, credentials, self._ports
+                self._connect,
+                self._user_channel_url,
+                credentials,
+                self._ports,
+                retired=lambda: self._wallets[account].credentials.key_id != credentials.key_id,
             ):
                 if isinstance(frame, Opened):
                     yield StreamOpened()
@@ -369,18 +415,28 @@ class PolymarketVenue:
         """A signed request of this account, for what is not orders: heartbeat, tier, closed-only."""
         return await self._ask(self._wallets[account], endpoint, **options)
 
-    async def _read(self, wallet: Wallet, endpoint: Endpoint, **options: object) -> Exchange:
+    async def _read(
+        self, wallet: Wallet, endpoint: Endpoint, identity: Identity, **options: object
+    ) -> Exchange:
         """A read waits for its window: nobody is hurt by a late one."""
         while wait_ms := self._edge.wait_ms(endpoint):
             await self._ports.clock.sleep(wait_ms / 1000)
-        exchange = await self._ask(wallet, endpoint, **options)
-        if (sign := mode_of(exchange)) is not None:
-            self._noticed(wallet.identity.account, sign)
+        exchange = await self._ask(wallet, endpoint, identity=identity, **options)
+        self._notice(wallet, exchange, identity)
         return exchange
 
     async def _ask(self, wallet: Wallet, endpoint: Endpoint, **options: object) -> Exchange:
         transport = self._urgent if endpoint in _URGENT else self._transport
-        return await transport.request(endpoint, identity=wallet.identity, **options)  # type: ignore[arg-type]
+        return await transport.request(endpoint, **({"identity": wallet.identity} | options))  # type: ignore[arg-type]
+
+
+def _asset(asset: str, wallet: Wallet) -> dict[str, str]:
+    """How a balance is asked for."""
+    kind = {"signature_type": str(wallet.signature_type)}
+    if asset == COLLATERAL:
+        return kind | {"asset_type": "COLLATERAL"}
+    asset_type = "CONDITIONAL-V2" if is_protocol_v2(int(asset)) else "CONDITIONAL"
+    return kind | {"asset_type": asset_type, "token_id": asset}
 
 
 def _trade_row(row: TradeRow) -> str:

@@ -134,7 +134,7 @@ class Fit(StrEnum):
 def judge(signer: str, wallet: str, signature_type: SignatureType) -> tuple[Fit, str]:
     """The start-up self-check of (key, wallet, signature type), and what it says to people.
 
-    Source: polymarket.md 2.3. An order that is wrong here is refused by the venue ("maker address not
+    Source: docs/venue.md 2.3. An order that is wrong here is refused by the venue ("maker address not
     allowed", "invalid signature"), at best.
     """
     known = wallets_of(signer)
@@ -178,9 +178,15 @@ def _create2(factory: int, salt: bytes, code_hash: bytes) -> str:
 
 
 async def collateral(ask: Ask, signature_type: SignatureType) -> Found[Balance] | Unread:
-    """Balance and allowances of pUSD, as the venue's cache has them (polymarket.md 10)."""
+    """Balance and allowances of pUSD, as the venue's cache has them (docs/venue.md 10)."""
     query = {"asset_type": "COLLATERAL", "signature_type": str(signature_type.value)}
     return read_balance(await ask(Endpoint.GET_BALANCE, query=query, signed=True))
+
+
+async def look_at_chain(ask: Ask, signature_type: SignatureType) -> None:
+    """Have the venue look its cache of pUSD up on the chain. Nothing follows from how it answers."""
+    query = {"asset_type": "COLLATERAL", "signature_type": str(signature_type.value)}
+    await ask(Endpoint.UPDATE_BALANCE, query=query, signed=True)
 
 
 def short_allowances(balance: Balance, needed_micros: int, chain_id: int = POLYGON) -> list[str]:

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class Endpoint(StrEnum):
-    """The requests this adapter makes (polymarket.md 3.1, 4, 5, 8.2, 9). The value is ``METHOD path``."""
+    """The requests this adapter makes (docs/venue.md 3.1, 4, 5, 8.2, 9). The value is ``METHOD path``."""
 
     POST_ORDER = "POST /order"
     POST_ORDERS = "POST /orders"
@@ -35,8 +35,9 @@ class Endpoint(StrEnum):
     GET_TIME = "GET /time"
     GET_VERSION = "GET /version"
     GET_CLOB_MARKET = "GET /clob-markets/{condition}"
-    GET_MARKET_BY_TOKEN = "GET /markets-by-token/{token}"  # noqa: S105 - a path
     GET_BOOK = "GET /book"
+    GET_REWARDS = "GET /rewards/user"
+    GET_REBATES = "GET /rebates/current"
     GET_POSITIONS = "GET /v2/positions"
     GET_GAMMA_MARKETS = "GET /markets/keyset"
     GET_GAMMA_EVENTS = "GET /events/keyset"

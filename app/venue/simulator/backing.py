@@ -1,6 +1,6 @@
 """What backs orders: the venue's cached balances, less what open orders and unsettled trades bind.
 
-Kept as running sums, since every arriving order asks for them (polymarket.md 10).
+Kept as running sums, since every arriving order asks for them (docs/venue.md 10).
 """
 
 from __future__ import annotations

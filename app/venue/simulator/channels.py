@@ -1,4 +1,4 @@
-"""The two websocket channels as their clients speak to them (polymarket.md 6.1, 7)."""
+"""The two websocket channels as their clients speak to them (docs/venue.md 6.1, 7)."""
 
 from __future__ import annotations
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from app.venue.simulator.venue import Venue
 
 Args = dict[str, Any]
+_PUSD: Final = "0xC011a7E12a19f7B1f670d46F03B03f3342E82DFB"
 
 
 def carry_out(venue: Venue, do: str, args: Args) -> Any:
@@ -179,6 +180,25 @@ def _credit(venue: Venue, args: Args) -> None:
     _move(venue, wallet, amounts, seen=bool(args.get("seen", True)))
 
 
+def _reward(venue: Venue, args: Args) -> Args:
+    """What ``address`` was paid for ``day`` and ``condition_id``; again: corrected. ``kind``: liquidity, rebate."""
+    if args.get("kind", "liquidity") not in ("liquidity", "rebate"):
+        raise ValueError("kinds are liquidity and rebate")
+    row = {
+        "kind": str(args.get("kind", "liquidity")),
+        "address": spelled(args["address"]),
+        "maker": spelled(args.get("wallet") or args["address"]),
+        "day": str(args["day"]),
+        "condition_id": str(args["condition_id"]),
+        "asset": str(args.get("asset", _PUSD)),
+        "micros": _micros(args, "amount"),
+    }
+    same = ("kind", "address", "day", "condition_id", "asset")
+    venue.rewards = [one for one in venue.rewards if any(one[k] != row[k] for k in same)]
+    venue.rewards.append(row)
+    return row
+
+
 def _amounts(args: Args) -> dict[str, int]:
     wanted = {COLLATERAL: args.get("collateral", "0"), **args.get("tokens", {})}
     return {asset: _number(size) for asset, size in wanted.items()}
@@ -267,6 +287,7 @@ DEEDS: Final[dict[str, Callable[[Venue, Args], Any]]] = {
     "trade": _trade,
     "account": _account,
     "credit": _credit,
+    "reward": _reward,
     "clock": _clock,
     "mode": _mode,
     "settings": _settings,

@@ -1,7 +1,7 @@
 """The Data API (positions and trades of wallets) and what clients ask of the relayer.
 
 Served under ``/data-api`` and ``/relayer``. Positions are what is on the chain: CONFIRMED trades
-and credits (polymarket.md 11).
+and credits (docs/venue.md 11).
 """
 
 from __future__ import annotations

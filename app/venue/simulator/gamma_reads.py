@@ -1,6 +1,6 @@
 """The market catalogue (Gamma) over the venue's markets, as JSON that came in or was made up.
 
-Served under the prefix ``/gamma``. Offsets and cursors as polymarket.md 8.1 tells them.
+Served under the prefix ``/gamma``. Offsets and cursors as docs/venue.md 8.1 tells them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The venue's dead-man switch: a key that began to beat and stops loses its orders (polymarket.md 9.1)."""
+"""The venue's dead-man switch: a key that began to beat and stops loses its orders (docs/venue.md 9.1)."""
 
 from __future__ import annotations
 

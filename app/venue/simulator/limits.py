@@ -1,4 +1,4 @@
-"""Token buckets per signer, as the venue has them (polymarket.md 9.4).
+"""Token buckets per signer, as the venue has them (docs/venue.md 9.4).
 
 Two for each signer: one for orders, one for cancels. Tokens are counted in thousandths, so that a
 rate of so many a second is that many thousandths a millisecond and nothing is rounded.

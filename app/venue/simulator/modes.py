@@ -1,4 +1,4 @@
-"""What the venue as a whole will do for anybody at this moment (polymarket.md 9.2, 3.6)."""
+"""What the venue as a whole will do for anybody at this moment (docs/venue.md 9.2, 3.6)."""
 
 from __future__ import annotations
 

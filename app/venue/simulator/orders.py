@@ -154,7 +154,7 @@ def _read(
 
 
 def wrong_amounts(order: Submitted, tick_micros: int) -> str | None:
-    """The venue's text where an amount has more decimals than its tick allows (polymarket.md 3.5)."""
+    """The venue's text where an amount has more decimals than its tick allows (docs/venue.md 3.5)."""
     decimals = AMOUNT_DECIMALS.get(tick_micros, 6)
     step = 10 ** (6 - decimals)
     fields, kind = order.fields, "buy" if order.side is Side.BUY else "sell"

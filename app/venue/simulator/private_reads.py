@@ -45,7 +45,7 @@ def single_order(venue: Venue, asked: Asked) -> Response:
 
 
 def data_orders(venue: Venue, asked: Asked) -> Response:
-    """Open orders, newest last. By ``id`` an ended one is shown too (polymarket.md 2.6)."""
+    """Open orders, newest last. By ``id`` an ended one is shown too (docs/venue.md 2.6)."""
     query, exchange = asked.request.query, venue.exchange
     wanted = query.get("id")
     if wanted is not None:
@@ -127,7 +127,7 @@ def wallet_asked(venue: Venue, asked: Asked) -> str:
 
 
 def balance_allowance(venue: Venue, asked: Asked) -> Response:
-    """The venue's cache of one asset, in base units (polymarket.md 10)."""
+    """The venue's cache of one asset, in base units (docs/venue.md 10)."""
     asset = asset_asked(asked.request)
     if asset is None:
         return refuse(400, "Invalid asset type")

@@ -1,4 +1,4 @@
-"""What anybody may read at the CLOB: time, markets, books (polymarket.md 8.2)."""
+"""What anybody may read at the CLOB: time, markets, books (docs/venue.md 8.2)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def time(venue: Venue, request: Request, arg: str) -> Response:
 
 
 def version(venue: Venue, request: Request, arg: str) -> Response:
-    return answer({"version": 2})
+    return answer({"version": venue.settings.order_version})
 
 
 def geoblock(venue: Venue, request: Request, arg: str) -> Response:
@@ -173,7 +173,7 @@ def neg_risk(venue: Venue, request: Request, arg: str) -> Response:
 
 
 def fee_rate(venue: Venue, request: Request, arg: str) -> Response:
-    """A ceiling of what may be charged, not the rate (polymarket.md 8.2)."""
+    """A ceiling of what may be charged, not the rate (docs/venue.md 8.2)."""
     market = venue.exchange.market_of(request.query.get("token_id", arg))
     if market is None:
         return refuse(404, "market not found")

@@ -6,7 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from app.venue.simulator import data_reads, gamma_reads, private_reads, public_reads
+from app.venue.simulator import (
+    data_reads,
+    gamma_reads,
+    private_reads,
+    public_reads,
+    reward_reads,
+)
 from app.venue.simulator.messages import Request, Response
 from app.venue.simulator.trading import HANDLERS
 
@@ -36,6 +42,7 @@ PRIVATE: Final[dict[str, PrivateRead]] = {
     "GET /auth/ban-status/closed-only": private_reads.closed_only,
     "GET /v1/user/rate-limit-tier": private_reads.rate_limit_tier,
     "GET /notifications": private_reads.notifications,
+    "GET /rewards/user": reward_reads.user_rewards,
 }
 
 PUBLIC: Final[dict[str, PublicRead]] = {
@@ -59,6 +66,7 @@ PUBLIC: Final[dict[str, PublicRead]] = {
     "GET /price": public_reads.price,
     "GET /spread": public_reads.spread,
     "GET /last-trade-price": public_reads.last_trade_price,
+    "GET /rebates/current": reward_reads.rebates,
     "GET /gamma/markets": gamma_reads.markets,
     "GET /gamma/markets/keyset": gamma_reads.markets_keyset,
     "GET /gamma/markets/{id}": gamma_reads.market,

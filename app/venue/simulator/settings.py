@@ -9,6 +9,9 @@ from app.errors import BadInput, Code
 from app.venue.matching import Rules
 from app.venue.polymarket.domain import POLYGON
 
+ORDER_VERSION: Final = 2
+"""The version of orders that is read here."""
+
 NEVER_MS: Final = 1 << 50
 """Later than anything."""
 
@@ -37,8 +40,10 @@ class Settings:
     """Whether orders need backing."""
     goaway_after: int = 10_000
     """Requests of one HTTP/2 connection after which the edge closes it; 0: never."""
+    order_version: int = ORDER_VERSION
+    """Any other than the one that is read here: every order is refused, as after a cut-over."""
     trade_prefix: bool = True
-    """REST says TRADE_STATUS_MINED, the stream MINED (polymarket.md 5.2)."""
+    """REST says TRADE_STATUS_MINED, the stream MINED (docs/venue.md 5.2)."""
 
     @property
     def rules(self) -> Rules:

@@ -1,6 +1,6 @@
 """Checks what clients sign: orders (types 0 to 3) and the message that asks for an API key.
 
-Written from the definitions (EIP-712, ERC-7739; polymarket.md 2.1, 2.3) and not with the signer's
+Written from the definitions (EIP-712, ERC-7739; docs/venue.md 2.1, 2.3) and not with the signer's
 own helpers: a check that shares code with what it checks would share its mistakes.
 """
 

@@ -1,4 +1,4 @@
-"""What the venue says when it refuses an order, as polymarket.md 3.6 has it."""
+"""What the venue says when it refuses an order, as docs/venue.md 3.6 has it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FAK_KILLED: Final = (
 TOO_MANY: Final = "Too Many Requests"
 
 IN_A_200_BODY: Final = ("Duplicated", "not yet ready", "does not exist", "post-only mode")
-"""Texts that come with ``success: true`` where an order of a batch is refused (polymarket.md 3.3)."""
+"""Texts that come with ``success: true`` where an order of a batch is refused (docs/venue.md 3.3)."""
 
 
 def refusal(answer: Answer, order: Submitted, exchange: Exchange) -> str:

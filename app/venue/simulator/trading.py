@@ -17,8 +17,9 @@ from app.venue.matching import AnswerKind, Fate
 from app.venue.simulator import texts
 from app.venue.simulator.messages import Response, answer, refuse
 from app.venue.simulator.modes import POST_ONLY_TEXT, Mode
-from app.venue.simulator.orders import Submitted, read_order, wrong_amounts
+from app.venue.simulator.orders import VERSION_MISMATCH, Submitted, read_order, wrong_amounts
 from app.venue.simulator.records import OrderRecord
+from app.venue.simulator.settings import ORDER_VERSION
 from app.venue.simulator.signatures import order_signer
 
 if TYPE_CHECKING:
@@ -131,6 +132,8 @@ def _wrong(venue: Venue, call: Call, order: Submitted) -> str:
     """Checks before the engine, in the order in which the venue is thought to make them."""
     account = venue.accounts.open(call.account)
     market = venue.exchange.market_of(order.token_id)
+    if venue.settings.order_version != ORDER_VERSION:
+        return VERSION_MISMATCH
     if order.owner != call.key_id:
         return texts.WRONG_OWNER
     deposit = order.fields.signature_type == 3
@@ -245,7 +248,8 @@ def _cancelled(venue: Venue, call: Call, order_ids: Iterable[str]) -> Response:
     for order_id in order_ids:
         if "cancel_unlisted" in call.effects:
             continue
-        if "cancel_phantom" in call.effects:
+        # Only of what is there: no venue lists as cancelled an order that it never saw.
+        if "cancel_phantom" in call.effects and order_id in venue.exchange.orders:
             done.append(order_id)
             continue
         if "cancel_miss" in call.effects:

@@ -41,6 +41,8 @@ class Venue:
         self.heartbeats = Heartbeats()
         self.faults = FaultPlan(settings.seed)
         self.geoblock: dict[str, Any] = {}
+        self.rewards: list[dict[str, Any]] = []
+        """What was paid for resting orders: see `control`."""
         self.arrivals: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.bodies: defaultdict[str, set[str]] = defaultdict(set)
         """Every text in which an order arrived: more than one, and a sender changed its bytes."""

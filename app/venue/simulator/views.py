@@ -1,4 +1,4 @@
-"""Orders, trades and books in the forms in which the venue shows them (polymarket.md 3.2, 5, 6, 7)."""
+"""Orders, trades and books in the forms in which the venue shows them (docs/venue.md 3.2, 5, 6, 7)."""
 
 from __future__ import annotations
 

@@ -222,6 +222,11 @@ BEGIN
             CONTINUE;
         END IF;
         v_now := ledger._lane_time(o.account_id, o.market_id);
+        IF v_code = 'ID_MISMATCH' THEN
+            -- What is at the venue under our bytes has another name: in this very commit, or a death would lose the halt.
+            PERFORM ledger._halt_once('account', o.account_id::text,
+                'ID_MISMATCH: the venue answered with another order id than ours', v_now);
+        END IF;
         UPDATE ledger.attempt SET outcome = p_outcome, code = v_code, answer = left(x ->> 'raw', 8192), ended_at = v_now
         WHERE account_id = o.account_id AND order_id = o.order_id AND attempt = ledger._whole(x -> 'attempt')
           AND incarnation = (x ->> 'incarnation')::uuid AND outcome = 'open'

@@ -137,16 +137,34 @@ BEGIN
         UPDATE ledger.cancel_request c SET next_at = ledger.clock() + interval '3 seconds', tries = c.tries + 1,
                                            claimed_by = p_incarnation
         FROM due WHERE c.account_id = due.account_id AND c.order_id = due.order_id
-        RETURNING c.account_id, c.order_id, c.tries, c.reason, c.unanswered)
+        RETURNING c.account_id, c.order_id, c.tries, c.reason, c.futile_tries)
     SELECT coalesce(jsonb_agg(jsonb_build_object('account', a.name, 'order_id', k.order_id,
         'venue_order_id', o.venue_order_id, 'state', o.state, 'tries', k.tries, 'reason', k.reason, 'condition_id', m.condition_id,
-        'unanswered', k.unanswered) ORDER BY k.order_id), '[]') INTO v_out
+        'futile_tries', k.futile_tries) ORDER BY k.order_id), '[]') INTO v_out
     FROM claimed k JOIN ledger.account a USING (account_id)
     JOIN ledger.orders o ON o.account_id = k.account_id AND o.order_id = k.order_id
     JOIN ledger.market m ON m.market_id = o.market_id
     WHERE o.venue_order_id IS NOT NULL;
     RETURN v_out;
 END $$;
+
+CREATE FUNCTION ledger._answered_anew(o ledger.orders, p_answer text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    c ledger.cancel_request;
+BEGIN
+    SELECT * INTO c FROM ledger.cancel_request q WHERE q.account_id = o.account_id AND q.order_id = o.order_id;
+    IF c.status IS DISTINCT FROM 'due' OR c.last_answer IS DISTINCT FROM p_answer THEN
+        RETURN true;
+    END IF;
+    -- What was answered before the last attempt could have arrived is no evidence for it.
+    RETURN split_part(p_answer, ':', 1) IN ('accepted', 'refused') AND o.state = 'UNKNOWN' AND NOT EXISTS (
+        SELECT FROM ledger.evidence v WHERE v.account_id = o.account_id AND v.order_id = o.order_id
+        AND v.kind = 'delete_answered' AND v.started_at > o.last_deadline);
+END $$;
+COMMENT ON FUNCTION ledger._answered_anew(ledger.orders, text) IS
+    'Whether an answer to a DELETE belongs into the journal: another one than before, or the first that is evidence.';
 
 CREATE FUNCTION ledger.record_cancel_answers(p_items jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
@@ -157,6 +175,8 @@ DECLARE
     x jsonb;
     o ledger.orders;
     v_now timestamptz;
+    v_answer text;
+    v_told boolean;
     v_kept jsonb;
     v_answers jsonb := '[]';
     i integer := 0;
@@ -171,9 +191,12 @@ BEGIN
         END IF;
         v_now := ledger._lane_time(o.account_id, o.market_id);
         PERFORM ledger._note_cancel(o, x ->> 'answer', x ->> 'raw', v_now);
-        UPDATE ledger.cancel_request SET last_answer = left(format('%s: %s', x ->> 'answer', x ->> 'raw'), 2000),
-            answered_at = v_now,
-            unanswered = CASE WHEN x ->> 'answer' = 'unknown' THEN unanswered + 1 ELSE 0 END,
+        v_answer := left(format('%s: %s', x ->> 'answer', x ->> 'raw'), 2000);
+        -- The same answer again is no news: a cancel that is repeated for hours must not fill the journal.
+        v_told := ledger._answered_anew(o, v_answer);
+        UPDATE ledger.cancel_request SET last_answer = v_answer,
+            answered_at = CASE WHEN v_told THEN v_now ELSE answered_at END,
+            futile_tries = futile_tries + CASE WHEN x ->> 'answer' = 'unknown' OR (x -> 'refused') = 'true' THEN 1 ELSE 0 END,
             -- At the time the venue states. Where it states none, soon, and then not so soon: a key or an address that
             -- hammers is shut out, and then no cancel arrives at all.
             next_at = ledger.clock() + make_interval(secs => CASE WHEN x ->> 'answer' = 'not_sent'
@@ -187,18 +210,77 @@ BEGIN
             UPDATE ledger.orders SET seen_at_venue = true
             WHERE account_id = o.account_id AND order_id = o.order_id AND NOT seen_at_venue;
         END IF;
-        IF x ->> 'answer' IN ('accepted', 'refused') THEN
+        IF v_told AND x ->> 'answer' IN ('accepted', 'refused') THEN
             v_kept := ledger._keep_evidence(o, 'delete_answered',
                 v_entered - make_interval(secs => greatest(coalesce(ledger._whole(x -> 'took_ms'), 0), 0) / 1000.0),
                 v_now, (x ->> 'incarnation')::uuid, x ->> 'owner', left(x ->> 'raw', 2000));
         END IF;
-        PERFORM ledger._journal(o.account_id, o.market_id, v_now, 'CANCEL_ANSWERED', o.order_id, NULL, o.state, o.state,
-            v_kept || jsonb_build_object('answer', x ->> 'answer', 'raw', left(x ->> 'raw', 500)));
+        IF v_told THEN
+            PERFORM ledger._journal(o.account_id, o.market_id, v_now, 'CANCEL_ANSWERED', o.order_id, NULL, o.state, o.state,
+                v_kept || jsonb_build_object('answer', x ->> 'answer', 'raw', left(x ->> 'raw', 500)));
+        END IF;
         v_answers := v_answers || ledger._ok(i, o, o.state);
         i := i + 1;
     END LOOP;
     RETURN v_answers;
 END $$;
 COMMENT ON FUNCTION ledger.record_cancel_answers(jsonb) IS
-    'Items {order_id, incarnation, answer (accepted, refused, not_sent, unknown), retry_after_ms, took_ms, raw}. '
+    'Items {order_id, incarnation, answer (accepted, refused, not_sent, unknown), refused (the request itself), '
+    'retry_after_ms, took_ms, raw}. '
     'No answer ends an order: a read does. Until then the cancel is repeated.';
+
+CREATE FUNCTION ledger.cancels_unseen(p_order_ids bigint[]) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_count integer;
+BEGIN
+    PERFORM ledger._enter();
+    WITH unseen AS (
+        -- A copy that may yet appear is met as soon as it does.
+        SELECT c.account_id, c.order_id, o.state = 'SENDING' OR o.state = 'UNKNOWN'
+            AND ledger.clock() <= o.last_deadline + make_interval(secs => a.quarantine_ms / 1000.0) AS may_appear
+        FROM ledger.cancel_request c
+        JOIN ledger.account a USING (account_id) JOIN ledger.orders o USING (account_id, order_id)
+        WHERE c.order_id = ANY (p_order_ids) AND c.status = 'due' FOR UPDATE OF c SKIP LOCKED)
+    UPDATE ledger.cancel_request c SET futile_tries = 0,
+        absent_reads = c.absent_reads + CASE WHEN u.may_appear THEN 0 ELSE 1 END,
+        next_at = CASE WHEN NOT u.may_appear AND c.absent_reads >= 4 THEN greatest(c.next_at, ledger.clock() + interval '30 seconds') ELSE c.next_at END
+    FROM unseen u WHERE c.account_id = u.account_id AND c.order_id = u.order_id;
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    RETURN v_count;
+END $$;
+COMMENT ON FUNCTION ledger.cancels_unseen(bigint[]) IS
+    'Their DELETE was answered, and the look-up behind it was clean and showed nothing: no try in vain. From the fifth time in '
+    'a row on the DELETE goes each 30 s, unless a copy may yet appear; whatever shows the order makes it due at once (_hasten_cancel).';
+
+CREATE FUNCTION ledger.cancels_futile(p_order_ids bigint[]) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_count integer;
+BEGIN
+    PERFORM ledger._enter();
+    WITH standing AS (
+        SELECT c.account_id, c.order_id FROM ledger.cancel_request c JOIN ledger.orders o USING (account_id, order_id)
+        WHERE c.order_id = ANY (p_order_ids) AND c.status = 'due' AND o.state = 'LIVE'
+        FOR UPDATE OF c SKIP LOCKED)
+    UPDATE ledger.cancel_request c SET futile_tries = c.futile_tries + 1
+    FROM standing s WHERE c.account_id = s.account_id AND c.order_id = s.order_id;
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    RETURN v_count;
+END $$;
+COMMENT ON FUNCTION ledger.cancels_futile(bigint[]) IS
+    'Their DELETE was answered, and the look-up behind it showed them: those that still stand by now count one try in vain.';
+
+CREATE FUNCTION ledger._hasten_cancel(o ledger.orders) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    IF o.cancel_asked_at IS NOT NULL THEN
+        UPDATE ledger.cancel_request SET absent_reads = 0,
+            next_at = CASE WHEN absent_reads > 4 THEN least(next_at, ledger.clock()) ELSE next_at END
+        WHERE account_id = o.account_id AND order_id = o.order_id AND status = 'due' AND absent_reads > 0;
+    END IF;
+END $$;
+COMMENT ON FUNCTION ledger._hasten_cancel(ledger.orders) IS 'The venue has shown the order: its cancel waits for nothing any more.';

@@ -119,11 +119,13 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger,
 AS $$
 BEGIN
     PERFORM ledger._enter();
-    INSERT INTO ledger.drift (account_id, run_id, kind, subject, ours, theirs, action, found_at)
-    SELECT r.account_id, r.run_id, x ->> 'kind', x ->> 'subject', x ->> 'ours', x ->> 'theirs', x ->> 'action', ledger.clock()
+    INSERT INTO ledger.drift (account_id, run_id, kind, subject, ours, theirs, action, found_at, drift_class, after, evidence)
+    SELECT r.account_id, r.run_id, x ->> 'kind', x ->> 'subject', x ->> 'ours', x ->> 'theirs', x ->> 'action', ledger.clock(),
+        x ->> 'drift_class', x ->> 'after', x -> 'evidence'
     FROM ledger.reconcile_run r CROSS JOIN jsonb_array_elements(p_drift) x WHERE r.run_id = p_run_id;
     UPDATE ledger.reconcile_run SET ended_at = ledger.clock(), result = p_result, detail = p_detail
     WHERE run_id = p_run_id AND (ended_at IS NULL OR detail ? 'lapsed');
 END $$;
 COMMENT ON FUNCTION ledger.end_run(bigint, text, jsonb, jsonb) IS
-    'result clean, drift or incomplete; drift items {kind, subject, ours, theirs, action}.';
+    'result clean, drift or incomplete; drift items {kind, drift_class, subject, ours, theirs, after, '
+    'action, evidence}.';

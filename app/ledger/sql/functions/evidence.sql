@@ -27,6 +27,23 @@ AS $$
 $$;
 COMMENT ON FUNCTION ledger._evidence_text(ledger.evidence) IS 'A piece of evidence as it is digested.';
 
+CREATE FUNCTION ledger._shown_before(o ledger.orders, p_kind text, p_owner text, p_started_at timestamptz) RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_quarantine_end timestamptz;
+BEGIN
+    SELECT o.last_deadline + make_interval(secs => a.quarantine_ms / 1000.0) INTO v_quarantine_end
+    FROM ledger.account a WHERE a.account_id = o.account_id;
+    RETURN p_kind IN ('order_absent', 'trades_absent') AND EXISTS (
+        SELECT FROM ledger.evidence v WHERE v.account_id = o.account_id AND v.order_id = o.order_id AND v.kind = p_kind
+          AND v.owner = p_owner AND v.started_at <= p_started_at
+          -- Before the quarantine's end none of them counts, behind it the first counts as much as the hundredth.
+          AND (v.started_at > v_quarantine_end) IS NOT DISTINCT FROM (p_started_at > v_quarantine_end));
+END $$;
+COMMENT ON FUNCTION ledger._shown_before(ledger.orders, text, text, timestamptz) IS
+    'Whether a look-up that found nothing only says again what is evidence already: an order may stay unknown for hours.';
+
 CREATE FUNCTION ledger.record_evidence(p_items jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
@@ -35,6 +52,7 @@ DECLARE
     v_locked bigint[];
     x jsonb;
     o ledger.orders;
+    v_started timestamptz;
     v_kept jsonb;
     v_answers jsonb := '[]';
     i integer := 0;
@@ -46,10 +64,11 @@ BEGIN
         IF o.order_id IS NULL OR coalesce(x ->> 'kind', '') NOT IN ('order_absent', 'trades_absent', 'late_answer', 'sighting') THEN
             v_answers := v_answers || ledger._refusal(i, 'BAD_REQUEST', 'unknown order or kind of evidence');
         ELSE
-            v_kept := ledger._keep_evidence(o, x ->> 'kind',
-                -- The look-up's own duration is subtracted on the database's clock: no other clock is compared with it.
-                v_entered - make_interval(secs => greatest(coalesce(ledger._whole(x -> 'took_ms'), 0), 0) / 1000.0),
-                ledger.clock(), (x ->> 'incarnation')::uuid, x ->> 'owner', left(x ->> 'detail', 2000));
+            -- The look-up's own duration is subtracted on the database's clock: no other clock is compared with it.
+            v_started := v_entered - make_interval(secs => greatest(coalesce(ledger._whole(x -> 'took_ms'), 0), 0) / 1000.0);
+            v_kept := CASE WHEN NOT ledger._shown_before(o, x ->> 'kind', coalesce(x ->> 'owner', ''), v_started)
+                THEN ledger._keep_evidence(o, x ->> 'kind', v_started, ledger.clock(), (x ->> 'incarnation')::uuid,
+                                           x ->> 'owner', left(x ->> 'detail', 2000)) END;
             IF x ->> 'kind' IN ('late_answer', 'sighting') THEN
                 -- Look-ups that find nothing are many; their digest is taken when absence is concluded from them.
                 PERFORM ledger._journal(o.account_id, o.market_id, ledger._lane_time(o.account_id, o.market_id), 'EVIDENCE',

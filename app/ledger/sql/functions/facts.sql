@@ -80,6 +80,7 @@ BEGIN
             v_now := ledger._lane_time(o.account_id, o.market_id);
             o.size_matched_micros := greatest(o.size_matched_micros, coalesce(ledger._whole(x -> 'size_matched_micros'), 0));
             o.seen_at_venue := true;
+            PERFORM ledger._hasten_cancel(o);
             v_event := ledger._event_of(o, x, v_entered);
             IF v_event IS NULL THEN
                 IF x ->> 'status' <> 'REJECTED' THEN
@@ -271,9 +272,11 @@ BEGIN
     -- Confirmed outranks failed: tokens moved.
     IF v_status = 'CONFIRMED' AND f.settlement <> 'confirmed' THEN
         f.settlement := 'confirmed';
+        f.settled_at := p_now;
         f.raw_status := coalesce(x ->> 'raw_status', v_status);
     ELSIF v_status = 'FAILED' AND f.settlement = 'provisional' THEN
         f.settlement := 'failed';
+        f.settled_at := p_now;
         f.raw_status := coalesce(x ->> 'raw_status', v_status);
     END IF;
 END $$;
@@ -287,9 +290,9 @@ AS $$
 BEGIN
     PERFORM ledger._journal(o.account_id, o.market_id, p_now, 'SETTLEMENT_CONTRADICTED', o.order_id, NULL, o.state, o.state,
         ledger._told(f) || jsonb_build_object('ours', p_ours, 'theirs', p_theirs));
-    INSERT INTO ledger.drift (account_id, kind, subject, ours, theirs, action, found_at)
+    INSERT INTO ledger.drift (account_id, kind, subject, ours, theirs, action, found_at, drift_class, after, evidence)
     VALUES (o.account_id, 'settlement_contradicted', f.trade_id || '/' || o.venue_order_id, p_ours, p_theirs,
-            format('booked as %s; the market is halted', f.settlement), p_now);
+            format('booked as %s; the market is halted', f.settlement), p_now, 'halt', f.settlement, ledger._told(f));
     PERFORM ledger._halt_once('market', o.market_id::text, 'CONFIRMED_AFTER_FAILED: ' || f.trade_id, p_now);
 END $$;
 COMMENT ON FUNCTION ledger._contradicted(ledger.orders, ledger.fill, text, text, timestamptz) IS
@@ -340,7 +343,7 @@ BEGIN
         INSERT INTO ledger.fill SELECT f.*;
     ELSIF f IS DISTINCT FROM v_old THEN
         UPDATE ledger.fill SET settlement = f.settlement, raw_status = f.raw_status, fee_micros = f.fee_micros,
-            fee_rank = f.fee_rank, contradicted_at = f.contradicted_at
+            fee_rank = f.fee_rank, contradicted_at = f.contradicted_at, settled_at = f.settled_at
         WHERE account_id = f.account_id AND trade_id = f.trade_id AND order_id = f.order_id;
     END IF;
     IF NOT v_new AND f.settlement = v_old.settlement AND f.fee_micros = v_old.fee_micros THEN
@@ -357,6 +360,7 @@ BEGIN
     o.confirmed_micros := o.confirmed_micros + v_confirmed;
     o.failed_micros := o.failed_micros + v_failed;
     o.seen_at_venue := true;
+    PERFORM ledger._hasten_cancel(o);
     RETURN ledger._ok(p_item, o, ledger._settle(o,
         CASE WHEN greatest(o.size_matched_micros, o.traded_micros) >= o.size_micros THEN 'FILL_ALL' ELSE 'FILL_PART' END,
         f.raw_status, v_now, ledger._told(f), v_provisional, v_confirmed, v_cash, NULL, f.trade_id, v_fee));

@@ -1,15 +1,15 @@
--- purpose: compare what the venue says is owned with our rows; foreign orders resolved by a person; rewards; old unsettled fills.
--- locks:   resolve_foreign: account_state. allocate_reward: the reward row. The rest read.
+-- purpose: what the venue says is owned beside our rows; foreign orders resolved by a person; old unsettled fills.
+-- locks:   resolve_foreign: account_state. The rest read.
 -- index:   fill_unsettled, balance and foreign_order by primary key.
--- fence:   a foreign order is resolved once; an allocation cannot exceed its reward.
+-- fence:   a foreign order is resolved once.
 
-CREATE FUNCTION ledger.compare_holdings(p_account text, p_collateral bigint, p_tokens jsonb) RETURNS jsonb
+CREATE FUNCTION ledger.record_holdings(p_account text, p_collateral bigint, p_tokens jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
     v_account_id bigint := ledger._account_id(p_account);
     v_now timestamptz := ledger.clock();
-    -- The venue's balances are a cache of the chain: what was settled just now may not be in it.
+    -- The venue's balances are a cache of the chain: what was settled just now, however long ago it matched, may not be in it.
     v_lag interval := interval '10 minutes';
     v_out jsonb;
 BEGIN
@@ -19,7 +19,7 @@ BEGIN
         CASE WHEN t.asset = 'collateral' THEN
             -- Buys were taken off at once and sells are added when final: the venue may have moved either, or not yet.
             coalesce((SELECT sum(f.cash_micros + f.fee_micros) FROM ledger.fill f WHERE f.account_id = v_account_id
-                      AND (f.settlement = 'provisional' OR f.matched_at > v_now - v_lag)), 0)
+                      AND (f.settlement = 'provisional' OR greatest(f.matched_at, f.settled_at) > v_now - v_lag)), 0)
             -- And what stands may have filled unseen.
             + coalesce((SELECT sum(CASE o.side WHEN 'BUY' THEN r.held_micros ELSE ledger.cost_of(1000000, r.held_micros) END)
                         FROM ledger.reservation r JOIN ledger.orders o USING (account_id, order_id)
@@ -31,7 +31,7 @@ BEGIN
         ELSE
             coalesce((SELECT sum(f.size_micros) FROM ledger.fill f JOIN ledger.orders o USING (account_id, order_id)
                       WHERE f.account_id = v_account_id AND o.token_id = t.asset
-                        AND (f.settlement = 'provisional' OR f.matched_at > v_now - v_lag)), 0)
+                        AND (f.settlement = 'provisional' OR greatest(f.matched_at, f.settled_at) > v_now - v_lag)), 0)
             + coalesce((SELECT sum(r.awaiting_micros + r.shares_micros) FROM ledger.reservation r JOIN ledger.orders o USING (account_id, order_id)
                         WHERE r.account_id = v_account_id AND r.phase <> 'released' AND o.token_id = t.asset), 0) END,
         v_now
@@ -43,11 +43,12 @@ BEGIN
         unsettled = excluded.unsettled, seen_at = excluded.seen_at;
     SELECT coalesce(jsonb_agg(jsonb_build_object('asset', h.asset, 'ours', h.ours, 'theirs', h.theirs, 'unsettled', h.unsettled)
                               ORDER BY h.asset), '[]') INTO v_out
-    FROM ledger.holding_seen h WHERE h.account_id = v_account_id AND h.seen_at = v_now AND abs(h.theirs - h.ours) > h.unsettled;
+    FROM ledger.holding_seen h WHERE h.account_id = v_account_id AND h.seen_at = v_now;
     RETURN v_out;
 END $$;
-COMMENT ON FUNCTION ledger.compare_holdings(text, bigint, jsonb) IS
-    'Stores the comparison and returns what differs by more than is unsettled. Tokens as {token id: micros}.';
+COMMENT ON FUNCTION ledger.record_holdings(text, bigint, jsonb) IS
+    'Stores what the venue says is owned beside our rows and what is on its way, and returns that. Tokens as {token id: micros}. '
+    'What differs, and what trading stops for, is the caller''s to say.';
 
 CREATE FUNCTION ledger.held_tokens(p_account text) RETURNS text[]
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
@@ -116,44 +117,3 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION ledger.sweep_unconfirmed(text[], bigint, bigint) IS
     'The oldest fill of each market that is not settled after p_alarm_s; one older than p_halt_s halts it, once per trade.';
-
-CREATE FUNCTION ledger.record_rewards(p_account text, p_items jsonb) RETURNS integer
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
-AS $$
-DECLARE
-    v_count integer;
-BEGIN
-    PERFORM ledger._enter();
-    INSERT INTO ledger.reward (account_id, reward_key, condition_id, earned_on, amount_micros, detail, recorded_at)
-    SELECT ledger._account_id(p_account), x ->> 'reward_key', x ->> 'condition_id', (x ->> 'earned_on')::date,
-        ledger._whole(x -> 'amount_micros'), coalesce(x -> 'detail', '{}'), ledger.clock()
-    FROM jsonb_array_elements(p_items) x ORDER BY x ->> 'reward_key' ON CONFLICT DO NOTHING;
-    GET DIAGNOSTICS v_count = ROW_COUNT;
-    RETURN v_count;
-END $$;
-
-CREATE FUNCTION ledger.allocate_reward(p_account text, p_reward_key text, p_strategy text, p_amount bigint) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
-AS $$
-DECLARE
-    r ledger.reward;
-    v_used bigint;
-BEGIN
-    PERFORM ledger._enter();
-    SELECT * INTO r FROM ledger.reward q
-    WHERE q.account_id = ledger._account_id(p_account) AND q.reward_key = p_reward_key FOR UPDATE;
-    IF r.reward_key IS NULL OR coalesce(p_amount, 0) <= 0 THEN
-        RAISE EXCEPTION 'BAD_REQUEST: a known reward and an amount above zero are needed; nothing was allocated' USING ERRCODE = 'LG004';
-    END IF;
-    SELECT coalesce(sum(x.amount_micros), 0) INTO v_used FROM ledger.reward_allocation x
-    WHERE x.account_id = r.account_id AND x.reward_key = r.reward_key AND x.strategy <> p_strategy;
-    IF v_used + p_amount > r.amount_micros THEN
-        RAISE EXCEPTION 'OVER_ALLOCATED: % of % micros are allocated already; nothing was allocated', v_used, r.amount_micros
-            USING ERRCODE = 'LG004';
-    END IF;
-    INSERT INTO ledger.reward_allocation (account_id, reward_key, strategy, amount_micros, allocated_by, allocated_at)
-    VALUES (r.account_id, r.reward_key, p_strategy, p_amount, session_user, ledger.clock()) ON CONFLICT DO NOTHING;
-    RETURN FOUND;
-END $$;
-COMMENT ON FUNCTION ledger.allocate_reward(text, text, text, bigint) IS
-    'A part of a reward for a strategy, once. Refused where the parts would exceed the whole.';

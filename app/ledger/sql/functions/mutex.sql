@@ -45,7 +45,12 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger,
 AS $$
 BEGIN
     PERFORM ledger._enter();
-    UPDATE ledger.exposure e SET mutex_until = ledger.clock() + make_interval(secs => least(p_ttl_ms, 60000) / 1000.0)
+    -- False means "lost"; a caller that asks wrongly has lost nothing, and must not hold on to what it does not know either.
+    IF p_ttl_ms IS NULL OR p_ttl_ms NOT BETWEEN 10 AND 60000 THEN
+        RAISE EXCEPTION 'BAD_REQUEST: a market mutex is held for 10 to 60000 ms at a time; nothing was renewed'
+            USING ERRCODE = 'LG004', HINT = 'Give the time that take_mutex was given.';
+    END IF;
+    UPDATE ledger.exposure e SET mutex_until = ledger.clock() + make_interval(secs => p_ttl_ms / 1000.0)
     FROM ledger.account a
     WHERE a.name = p_account AND e.account_id = a.account_id AND e.market_id = ledger._market_id(p_market)
       AND ledger._may_act_for(a.account_id)
@@ -164,12 +169,36 @@ AS $$
     WHERE incarnation = p_incarnation
 $$;
 
-CREATE FUNCTION ledger.worker_stopped(p_incarnation uuid) RETURNS void
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+CREATE FUNCTION ledger._left(p_account_id bigint) RETURNS jsonb
+LANGUAGE sql STABLE
 AS $$
-    UPDATE ledger.worker SET ready = false, not_ready_why = 'stopped', stopped_at = ledger.clock(), seen_at = ledger.clock()
-    WHERE incarnation = p_incarnation
+    SELECT jsonb_build_object(
+        'open', count(*) FILTER (WHERE o.state IN ('LIVE', 'DELAYED')),
+        'waiting', count(*) FILTER (WHERE o.state IN ('RESERVED', 'PREPARED', 'HELD_BACK')),
+        'in_flight', coalesce((array_agg(o.order_id ORDER BY o.order_id) FILTER (WHERE o.state IN ('SENDING', 'UNKNOWN')))[1:100], '{}'),
+        'cancels_due', (SELECT count(*) FROM ledger.cancel_request c WHERE c.account_id = p_account_id AND c.status = 'due'),
+        'unsettled_fills', (SELECT count(*) FROM ledger.fill f WHERE f.account_id = p_account_id AND f.settlement = 'provisional'),
+        'unapplied_events', (SELECT count(*) FROM ledger.venue_event v WHERE v.account_id = p_account_id AND v.applied_at IS NULL))
+    FROM ledger.orders o WHERE o.account_id = p_account_id
+      AND o.state NOT IN ('FILLED', 'CANCELLED', 'EXPIRED', 'REJECTED', 'NOT_PLACED')
 $$;
+COMMENT ON FUNCTION ledger._left(bigint) IS 'What of an account is not over; of orders whose fate is open the first hundred ids.';
+
+CREATE FUNCTION ledger.worker_stopped(p_incarnation uuid, p_accounts text[] DEFAULT '{}') RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_left jsonb;
+BEGIN
+    SELECT coalesce(jsonb_object_agg(a.name, ledger._left(a.account_id)), '{}') INTO v_left
+    FROM ledger.account a WHERE a.name = ANY (p_accounts);
+    UPDATE ledger.worker SET ready = false, not_ready_why = 'stopped', stopped_at = ledger.clock(), seen_at = ledger.clock(),
+        left_at_stop = v_left
+    WHERE incarnation = p_incarnation;
+    RETURN v_left;
+END $$;
+COMMENT ON FUNCTION ledger.worker_stopped(uuid, text[]) IS
+    'A graceful end. What the worker leaves of its accounts to whoever runs next is kept in its row, and returned.';
 
 CREATE FUNCTION ledger.end_lock_holders(p_longer_than_ms integer DEFAULT 500) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp

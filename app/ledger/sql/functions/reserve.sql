@@ -180,7 +180,7 @@ BEGIN
         v_detail := 'there a FOK or FAK BUY spends its amount and may bring more shares than its size; '
             'send a GTC at the same price with a short validity, and cancel what rests';
     ELSIF r.order_type IN ('FOK', 'FAK') AND r.side = 'BUY' AND r.price_micros::numeric * r.size_micros % 10000000000 <> 0 THEN
-        -- The venue takes such an order as an amount to spend, and that has two decimals (polymarket.md 3.5).
+        -- The venue takes such an order as an amount to spend, and that has two decimals (docs/venue.md 3.5).
         v_code := 'BAD_SIZE'; v_detail := 'a FOK or FAK BUY must cost a whole number of hundredths of collateral';
     ELSIF r.expires_at_s > 0 AND to_timestamp(r.expires_at_s) < v_now + interval '180 seconds' THEN
         v_code := 'BAD_VALIDITY'; v_detail := 'expires_at_s must lie at least 180 s ahead: the venue refuses less';

@@ -92,6 +92,31 @@ BEGIN
     END IF;
 END $$;
 
+CREATE FUNCTION ledger.revoke_account(p_account text, p_role name, p_why text, p_operator text DEFAULT '') RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+DECLARE
+    v_account_id bigint;
+BEGIN
+    PERFORM ledger._enter();
+    SELECT a.account_id INTO v_account_id FROM ledger.account a WHERE a.name = p_account;
+    IF v_account_id IS NULL THEN
+        RAISE EXCEPTION 'UNKNOWN_ACCOUNT: %; nothing was taken away', p_account USING ERRCODE = 'LG004';
+    ELSIF coalesce(p_role, '') = '' OR coalesce(p_why, '') = '' THEN
+        RAISE EXCEPTION 'BAD_REQUEST: name the login and say why; nothing was taken away' USING ERRCODE = 'LG004';
+    END IF;
+    -- A login that was dropped since may be named as well: its grant would wait for the next of that name.
+    DELETE FROM ledger.account_grant g WHERE g.account_id = v_account_id AND g.role_name = p_role;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM ledger._journal(v_account_id, NULL, ledger.clock(), 'REVOKED', p_detail => jsonb_build_object(
+        'role', p_role, 'why', left(p_why, 500), 'operator', left(p_operator, 200)));
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION ledger.revoke_account(text, name, text, text) IS
+    'From its commit on the login admits nothing for the account; false if it had no grant. What it asked for before stands.';
+
 CREATE FUNCTION ledger.book_movement(
     p_account text, p_asset text, p_amount bigint, p_cause text, p_key text, p_note text, p_value bigint DEFAULT NULL)
 RETURNS boolean

@@ -135,13 +135,13 @@ BEGIN
     VALUES (lower(p_signer), p_kind, p_burst::bigint * 1000000, ledger.clock()) ON CONFLICT DO NOTHING;
     SELECT * INTO b FROM ledger.venue_budget q WHERE q.signer = lower(p_signer) AND q.kind = p_kind FOR UPDATE;
     v_now := ledger.clock();
-    -- Further ahead than any pause reaches, it was set before the clock went back.
-    IF b.paused_until > v_now AND b.paused_until <= v_now + interval '5 minutes' THEN
+    IF b.paused_until > v_now AND b.filled_at <= v_now THEN
         RETURN ceil(extract(epoch FROM b.paused_until - v_now) * 1000)::bigint;
     END IF;
     v_have := least(p_burst::bigint * 1000000, b.tokens_micros
         + greatest(floor(extract(epoch FROM v_now - b.filled_at) * 1000000)::bigint, 0) * p_per_second);
-    UPDATE ledger.venue_budget SET filled_at = v_now,
+    -- A pause that is not over yet was set before the clock went back: how long it still lasts, nobody knows.
+    UPDATE ledger.venue_budget SET filled_at = v_now, paused_until = CASE WHEN b.paused_until > v_now THEN NULL ELSE b.paused_until END,
         tokens_micros = CASE WHEN v_have >= v_need THEN v_have - v_need ELSE v_have END
     WHERE signer = b.signer AND kind = b.kind;
     RETURN CASE WHEN v_have >= v_need THEN 0 ELSE ceil((v_need - v_have) / 1000.0 / p_per_second)::bigint END;
@@ -155,12 +155,25 @@ AS $$
 BEGIN
     PERFORM ledger._enter();
     INSERT INTO ledger.venue_budget AS b (signer, kind, tokens_micros, filled_at, paused_until)
-    VALUES (lower(p_signer), p_kind, 0, ledger.clock(), ledger.clock() + make_interval(secs => least(p_for_ms, 300000) / 1000.0))
-    ON CONFLICT (signer, kind) DO UPDATE SET tokens_micros = least(b.tokens_micros, 0),
-        paused_until = CASE WHEN b.paused_until > ledger.clock() + interval '5 minutes' THEN excluded.paused_until
+    VALUES (lower(p_signer), p_kind, 0, ledger.clock(), ledger.clock() + make_interval(secs => least(p_for_ms, 3600000) / 1000.0))
+    -- filled_at is the last moment at which somebody looked at the clock: see spend.
+    ON CONFLICT (signer, kind) DO UPDATE SET tokens_micros = least(b.tokens_micros, 0), filled_at = excluded.filled_at,
+        paused_until = CASE WHEN b.filled_at > excluded.filled_at THEN excluded.paused_until
             ELSE greatest(b.paused_until, excluded.paused_until) END;
 END $$;
-COMMENT ON FUNCTION ledger.pause_budget(text, text, bigint) IS 'After a 429: nothing of this kind is sent before then, by no worker.';
+COMMENT ON FUNCTION ledger.pause_budget(text, text, bigint) IS
+    'After a 429: nothing of this kind is sent before then, by no worker. At most an hour, as far as a stated time is believed.';
+
+CREATE FUNCTION ledger.owe_budget(p_signer text, p_kind text, p_count integer) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $$
+BEGIN
+    PERFORM ledger._enter();
+    UPDATE ledger.venue_budget SET tokens_micros = tokens_micros - p_count::bigint * 1000000
+    WHERE signer = lower(p_signer) AND kind = p_kind;
+END $$;
+COMMENT ON FUNCTION ledger.owe_budget(text, text, integer) IS
+    'A cancel of everything costs one for each order that it cancelled, known afterwards. The bucket may go below zero.';
 
 CREATE FUNCTION ledger.require_pulse(p_account text, p_kind text, p_required boolean, p_grace_ms integer) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
@@ -185,12 +198,18 @@ BEGIN
     PERFORM ledger._enter();
     UPDATE ledger.pulse SET term = greatest(term, p_term)
     WHERE account_id = ledger._account_id(p_account) AND kind = p_kind RETURNING chain_id INTO v_chain;
-    RETURN jsonb_build_object('chain_id', v_chain);
+    RETURN jsonb_build_object('chain_id', v_chain, 'at_us', ledger._now_us());
 END $$;
-COMMENT ON FUNCTION ledger.take_pulse(text, text, bigint) IS 'For the holder of the lease with this term: where the chain goes on.';
+COMMENT ON FUNCTION ledger.take_pulse(text, text, bigint) IS
+    'For the holder of the lease with this term: where the chain goes on, and the time here (see beat_pulse).';
+
+CREATE FUNCTION ledger._now_us() RETURNS bigint
+LANGUAGE sql VOLATILE
+AS $$ SELECT floor(extract(epoch FROM ledger.clock()) * 1000000)::bigint $$;
 
 CREATE FUNCTION ledger.beat_pulse(
-    p_account text, p_kind text, p_term bigint, p_chain_id text, p_age_ms bigint, p_problem text) RETURNS boolean
+    p_account text, p_kind text, p_term bigint, p_chain_id text, p_age_ms bigint, p_problem text, p_since_us bigint DEFAULT NULL)
+RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 BEGIN
@@ -198,12 +217,14 @@ BEGIN
     -- p_age_ms: since just before it was tried. The venue's own ten seconds may count from then.
     UPDATE ledger.pulse h SET chain_id = coalesce(p_chain_id, h.chain_id), problem = left(p_problem, 500),
         ok_at = CASE WHEN p_problem IS NULL
-            THEN ledger.clock() - make_interval(secs => greatest(p_age_ms, 0) / 1000.0) ELSE h.ok_at END
+            THEN least(ledger.clock() - make_interval(secs => greatest(p_age_ms, 0) / 1000.0), to_timestamp(p_since_us / 1000000.0))
+            ELSE h.ok_at END
     WHERE h.account_id = ledger._account_id(p_account) AND h.kind = p_kind AND h.term = p_term;
-    RETURN FOUND;
+    RETURN jsonb_build_object('mine', FOUND, 'at_us', ledger._now_us());
 END $$;
-COMMENT ON FUNCTION ledger.beat_pulse(text, text, bigint, text, bigint, text) IS
-    'Alive p_age_ms ago (p_problem NULL), or not, with the reason. False: another holder has taken over.';
+COMMENT ON FUNCTION ledger.beat_pulse(text, text, bigint, text, bigint, text, bigint) IS
+    'Alive p_age_ms ago (p_problem NULL), or not, with the reason. p_since_us: when that was by this clock, reckoned from the '
+    'at_us of an earlier answer; a call that stood still on its way here counts by that. mine false: another holder has taken over.';
 
 CREATE FUNCTION ledger.untold_orders(p_account text, p_open_ms bigint, p_after_ms bigint) RETURNS bigint
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp

@@ -169,6 +169,7 @@ CREATE TABLE ledger.fill (
     is_maker        boolean NOT NULL,
     matched_at      timestamptz NOT NULL,
     contradicted_at timestamptz,
+    settled_at      timestamptz,
     liquidity       text COLLATE "C" NOT NULL CHECK (liquidity IN ('maker', 'taker')),
     liquidity_source text COLLATE "C" NOT NULL CHECK (liquidity_source IN ('post_only', 'crossing', 'venue_flag')),
     PRIMARY KEY (account_id, trade_id, order_id),
@@ -184,6 +185,8 @@ COMMENT ON COLUMN ledger.fill.fee_rank IS
     'a lower one; of two alike the higher fee stands. So any order of arrival gives the same fee.';
 COMMENT ON COLUMN ledger.fill.contradicted_at IS
     'When it had been heard to be both confirmed and failed. Journaled, told as drift, and the market halted, once.';
+COMMENT ON COLUMN ledger.fill.settled_at IS
+    'When its settlement was heard, which may be long after the match: the venue''s balances lag behind it.';
 COMMENT ON COLUMN ledger.fill.liquidity_source IS
     'How liquidity is known: the order was post-only, it crossed the book or could not rest, or the venue said so.';
 COMMENT ON COLUMN ledger.fill.cash_micros IS 'Collateral of the fill before the fee: rounded up for a BUY, down for a SELL.';

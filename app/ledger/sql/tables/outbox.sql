@@ -49,13 +49,17 @@ CREATE TABLE ledger.cancel_request (
     last_answer     text,
     answered_at     timestamptz,
     claimed_by      uuid,
-    unanswered      integer NOT NULL DEFAULT 0,
+    futile_tries    integer NOT NULL DEFAULT 0,
+    absent_reads    integer NOT NULL DEFAULT 0,
     PRIMARY KEY (account_id, order_id),
     FOREIGN KEY (account_id, order_id) REFERENCES ledger.orders
 ) WITH (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 2000);
 CREATE INDEX cancel_due ON ledger.cancel_request (account_id, next_at) WHERE status = 'due';
-COMMENT ON COLUMN ledger.cancel_request.unanswered IS
-    'Tries in a row to which the venue said nothing that could be understood. From five on the cancel escalates.';
+COMMENT ON COLUMN ledger.cancel_request.futile_tries IS
+    'Tries that came to nothing: no answer that could be understood, the request refused, or the order still at rest behind '
+    'the answer. What only puts off does not count. From five on the cancel escalates.';
+COMMENT ON COLUMN ledger.cancel_request.absent_reads IS
+    'Tries in a row that were answered, and behind which a clean look-up showed nothing. From five on it is sent each 30 s.';
 COMMENT ON COLUMN ledger.cancel_request.next_at IS
     'When it is sent (again). Claiming pushes it ahead, so a dead claimer delays a cancel by seconds, never for ever.';
 
@@ -124,5 +128,13 @@ CREATE TABLE ledger.drift (
     action          text NOT NULL,
     found_at        timestamptz NOT NULL,
     resolved_at     timestamptz,
+    drift_class     text COLLATE "C" CHECK (drift_class IN ('resync', 'halt')),
+    after           text,
+    evidence        jsonb,
     PRIMARY KEY (account_id, drift_id)
 );
+COMMENT ON COLUMN ledger.drift.drift_class IS
+    'resync: trading goes on while the ledger, or a person, takes over what the venue knows better. halt: trading stops until '
+    'a person has looked. NULL, like the next two: told before release 0.2.0.';
+COMMENT ON COLUMN ledger.drift.after IS 'What the ledger said when the comparison ended; ours is what it had said before.';
+COMMENT ON COLUMN ledger.drift.evidence IS 'What the venue showed and how it was answered: rows of lists, reads, the halt.';

@@ -177,11 +177,14 @@ CREATE TABLE ledger.worker (
     ready           boolean NOT NULL DEFAULT false,
     not_ready_why   text,
     stopped_at      timestamptz,
-    alive_until     timestamptz NOT NULL
+    alive_until     timestamptz NOT NULL,
+    left_at_stop    jsonb
 );
 CREATE INDEX worker_by_beat ON ledger.worker (seen_at);
 COMMENT ON COLUMN ledger.worker.alive_until IS
     'Three leases of its claims from its last beat on. Nothing else says that a worker lives: the killed do not say goodbye.';
+COMMENT ON COLUMN ledger.worker.left_at_stop IS
+    'What was not over for each of its accounts when it stopped in order: a snapshot for people. NULL while it runs, and for the killed.';
 
 -- What is left of an intent's validity is measured on the database's clock; when that is found to have gone back, what
 -- is left of the intents that were there cannot be told any more.

@@ -7,7 +7,7 @@ CREATE TABLE ledger.venue_mode (
     account_id      bigint NOT NULL REFERENCES ledger.account,
     mode            text COLLATE "C" NOT NULL CHECK (mode IN (
                         'RESTARTING', 'POST_ONLY', 'CANCEL_ONLY', 'DISABLED', 'RATE_LIMITED', 'GEOBLOCKED', 'CLOSED_ONLY',
-                        'BAD_CREDENTIALS', 'BANNED')),
+                        'BAD_CREDENTIALS', 'BANNED', 'ORDER_VERSION')),
     since           timestamptz NOT NULL,
     until           timestamptz,
     seen_at         timestamptz NOT NULL,

@@ -90,9 +90,9 @@ LANGUAGE sql STABLE
 AS $$
     WITH j AS MATERIALIZED (
         SELECT q.seq, q.at, q.event, q.actor, q.detail FROM ledger.journal q
-        WHERE q.account_id = p_account_id AND q.event IN ('ACCOUNT_OPENED', 'SIGNS_AS', 'GRANTED')),
+        WHERE q.account_id = p_account_id AND q.event IN ('ACCOUNT_OPENED', 'SIGNS_AS', 'GRANTED', 'REVOKED')),
     signs AS (
-        SELECT j.detail FROM j WHERE j.event <> 'GRANTED' ORDER BY j.seq DESC LIMIT 1)
+        SELECT j.detail FROM j WHERE j.event IN ('ACCOUNT_OPENED', 'SIGNS_AS') ORDER BY j.seq DESC LIMIT 1)
     SELECT v.what, coalesce(v.expected, 'none'), coalesce(v.found, 'none')
     FROM (SELECT p_account_id AS account_id) p
     LEFT JOIN ledger.account a ON a.account_id = p.account_id
@@ -109,7 +109,9 @@ AS $$
     SELECT 'grant to ' || g.role_name, 'none, for the journal knows of none', format('granted by %s at %s', g.granted_by, g.granted_at)
     FROM ledger.account_grant g
     WHERE g.account_id = p_account_id AND NOT EXISTS (
-        SELECT FROM j WHERE j.event = 'GRANTED' AND j.detail ->> 'role' = g.role_name AND j.at = g.granted_at AND j.actor = g.granted_by)
+        SELECT FROM j WHERE j.event = 'GRANTED' AND j.detail ->> 'role' = g.role_name AND j.at = g.granted_at AND j.actor = g.granted_by
+          -- And was not taken away since: what stands again without a word was put back by hand.
+          AND NOT EXISTS (SELECT FROM j r WHERE r.event = 'REVOKED' AND r.seq > j.seq AND r.detail ->> 'role' = g.role_name))
       AND NOT audit._archived_between(g.granted_at, g.granted_at)
 $$;
 COMMENT ON FUNCTION audit._check_accounts(bigint) IS

@@ -53,7 +53,7 @@ SELECT a.name AS account, m.condition_id AS market, m.slug, b.outbox_id, b.order
     b.status <> 'done' AND b.outbox_id = (
         SELECT min(h.outbox_id) FROM ledger.outbox h WHERE h.account_id = b.account_id AND h.market_id = b.market_id
         AND h.status IN ('ready', 'claimed', 'blocked', 'dead') AND h.released_at IS NULL) AS lane_head,
-    b.passes_block, b.set_id, b.not_before, b.claimed_by, w.name AS worker, b.claimed_until, b.claim_no, b.failures,
+    b.passes_block, b.set_id, b.not_before, b.released_at, b.claimed_by, w.name AS worker, b.claimed_until, b.claim_no, b.failures,
     floor(extract(epoch FROM ledger.clock() - o.created_at) * 1000)::bigint AS age_ms,
     c.status AS cancel_status, c.reason AS cancel_reason, c.asked_by::text AS cancel_asked_by, c.next_at AS cancel_next_at,
     c.tries AS cancel_tries, c.last_answer AS cancel_answer
@@ -73,7 +73,7 @@ COMMENT ON VIEW audit.dead_letters IS 'Placements and venue events that could no
 
 CREATE VIEW audit.drift AS
 SELECT a.name AS account, d.drift_id, d.run_id, r.kind AS run_kind, r.result AS run_result, d.kind, d.subject, d.ours,
-    d.theirs, d.action, d.found_at, d.resolved_at
+    d.theirs, d.action, d.found_at, d.resolved_at, d.drift_class, d.after, d.evidence
 FROM ledger.drift d
 JOIN ledger.account a ON a.account_id = d.account_id
 LEFT JOIN ledger.reconcile_run r ON r.account_id = d.account_id AND r.run_id = d.run_id;
@@ -104,6 +104,20 @@ UNION ALL
 SELECT g.granted_at, g.granted_by::text, '', 'grant', a.name, NULL, NULL, 'account', NULL, g.role_name::text, ''
 FROM ledger.account_grant g JOIN ledger.account a ON a.account_id = g.account_id
 UNION ALL
+-- What was taken away, and what had been granted until then.
+SELECT j.at, j.actor::text, coalesce(j.detail ->> 'operator', ''), CASE j.event WHEN 'GRANTED' THEN 'grant' ELSE 'revoke' END,
+    a.name, NULL, NULL, 'account', CASE j.event WHEN 'REVOKED' THEN j.detail ->> 'role' END,
+    CASE j.event WHEN 'GRANTED' THEN j.detail ->> 'role' END, coalesce(j.detail ->> 'why', '')
+FROM ledger.journal j JOIN ledger.account a ON a.account_id = j.account_id
+WHERE j.event = 'REVOKED' OR j.event = 'GRANTED' AND NOT EXISTS (
+    SELECT FROM ledger.account_grant g
+    WHERE g.account_id = j.account_id AND g.role_name = j.detail ->> 'role' AND g.granted_at = j.at)
+UNION ALL
+SELECT j.at, j.actor::text, coalesce(j.detail ->> 'operator', ''), 'foreign order', a.name, NULL, NULL,
+    j.detail ->> 'venue_order_id', 'standing', j.detail ->> 'as', j.detail ->> 'why'
+FROM ledger.journal j JOIN ledger.account a ON a.account_id = j.account_id
+WHERE j.event = 'FOREIGN_ORDER_RESOLVED'
+UNION ALL
 SELECT j.at, j.actor::text, coalesce(j.detail ->> 'operator', ''),
     CASE j.event WHEN 'MOVEMENT' THEN 'movement' WHEN 'LANE_RELEASED' THEN 'lane' ELSE 'resolve' END,
     a.name, m.condition_id, m.slug,
@@ -115,7 +129,15 @@ JOIN ledger.account a ON a.account_id = j.account_id
 LEFT JOIN ledger.market m ON m.market_id = j.market_id
 WHERE j.event IN ('MOVEMENT', 'LANE_RELEASED') OR j.order_id IS NOT NULL AND j.detail ? 'operator';
 COMMENT ON VIEW audit.changes IS
-    'Who changed what and why: limits (before and after), halts, grants, movements with a cause, lanes released, orders resolved.';
+    'Who changed what and why: limits (before and after), halts, grants given and taken, movements with a cause, lanes '
+    'released, orders resolved, foreign orders among them.';
+
+CREATE VIEW audit.clock_steps AS
+SELECT s.found_at, s.lost_ms, s.last_order_id, s.found_by AS incarnation, w.name AS worker
+FROM ledger.clock_step s LEFT JOIN ledger.worker w ON w.incarnation = s.found_by;
+COMMENT ON VIEW audit.clock_steps IS
+    'When a worker found that the database''s clock had gone back or stood still, by how much, and up to which order nothing '
+    'is sent any more.';
 
 CREATE FUNCTION audit.as_of(p_at timestamptz) RETURNS TABLE (
     account text, market text, slug text, outcome smallint, outcome_label text, order_id bigint, key text, side text,

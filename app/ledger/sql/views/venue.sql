@@ -13,9 +13,16 @@ SELECT a.name, CASE p.kind WHEN 'heartbeat' THEN 'HEARTBEAT_LOST' ELSE 'BLIND_ST
     p.required AND (p.ok_at IS NULL OR p.ok_at <= ledger.clock() - make_interval(secs => p.grace_ms / 1000.0)
         OR p.ok_at > ledger.clock() + interval '1 second'),
     'placements', p.ok_at, NULL, p.ok_at, NULL, coalesce(p.problem, ''), NULL
-FROM ledger.pulse p JOIN ledger.account a USING (account_id) WHERE p.required;
+FROM ledger.pulse p JOIN ledger.account a USING (account_id) WHERE p.required
+UNION ALL
+-- Of a signer, whose accounts draw from one bucket; by its address where no account is known to sign as it.
+SELECT coalesce(a.name, b.signer), 'RATE_LIMITED',
+    b.paused_until > ledger.clock() AND b.filled_at <= ledger.clock(),
+    CASE b.kind WHEN 'orders' THEN 'placements' ELSE 'cancels, which the venue refuses' END,
+    NULL, b.paused_until, b.filled_at, NULL, 'the venue answered 429', NULL
+FROM ledger.venue_budget b LEFT JOIN ledger.account a ON lower(a.signer) = b.signer WHERE b.paused_until IS NOT NULL;
 COMMENT ON VIEW audit.venue IS
-    'Conditions of the venue and of our account there. One that stands gates placements; nothing gates cancels.';
+    'Conditions of the venue and of our account there. One that stands gates placements; nothing of ours gates cancels.';
 
 CREATE VIEW audit.exchanges AS
 SELECT a.name AS account, x.exchange_id, x.at, x.method, x.path, x.query, x.phase, x.status, x.took_ms, x.problem,

@@ -5,7 +5,12 @@ that comes in raises: what is not understood is `Unknown`, `Unread` or an `Unrea
 """
 
 from app.venue.polymarket.answers.border import NOT_TOLD, Unreadable
-from app.venue.polymarket.answers.cancels import CancelLists, cancel_lists, cancel_outcomes
+from app.venue.polymarket.answers.cancels import (
+    CancelLists,
+    cancel_lists,
+    cancel_outcomes,
+    wide_cost,
+)
 from app.venue.polymarket.answers.frames import frame_events, read_event
 from app.venue.polymarket.answers.modes import ModeSign, mode_of
 from app.venue.polymarket.answers.outcomes import place_outcomes
@@ -25,6 +30,7 @@ from app.venue.polymarket.answers.reading import (
     read_order,
     read_orders_page,
     read_positions_page,
+    read_rewards_page,
     read_tier,
     read_time_ms,
     read_trades_page,
@@ -72,6 +78,7 @@ __all__ = [
     "read_order",
     "read_orders_page",
     "read_positions_page",
+    "read_rewards_page",
     "read_tier",
     "read_time_ms",
     "read_trades_page",
@@ -79,4 +86,5 @@ __all__ = [
     "reason_class",
     "rule_for",
     "stated_wait_ms",
+    "wide_cost",
 ]

@@ -1,4 +1,4 @@
-"""From one exchange to what it proves about each cancel it carried (polymarket.md 4).
+"""From one exchange to what it proves about each cancel it carried (docs/venue.md 4).
 
 A cancel may be repeated freely, so nothing here is dangerous but one thing: to take an id for cancelled that
 the answer does not list as cancelled. Each id is read by itself (lesson 29).
@@ -63,6 +63,18 @@ def cancel_outcomes(exchange: Exchange, venue_order_ids: Sequence[str]) -> list[
     return [_refused(exchange, raw)] * len(venue_order_ids)
 
 
+def wide_cost(exchange: Exchange, expected: int) -> int:
+    """What a cancel-all or cancel-market cost beside the request itself: one for each order that it cancelled
+    (docs/venue.md 9.4). ``expected``: taken where the answer does not tell; nothing where it was not processed.
+    """
+    if exchange.phase is Phase.DONE and exchange.status == 200:
+        try:
+            return len(cancel_lists(exchange).canceled)
+        except Unreadable:
+            return expected
+    return expected if isinstance(_refused(exchange, ""), CancelUnknown) else 0
+
+
 def cancel_lists(exchange: Exchange) -> CancelLists:
     """Both lists of a 200. Raises `Unreadable` for another shape; a list that is null is empty."""
     body = parse(body_text(exchange))
@@ -99,8 +111,9 @@ def _refused(exchange: Exchange, raw: str) -> CancelOutcome:
     said = said_by(exchange)
     rule = rule_for(exchange.status, said.text, body_code=said.code, html=said.html)
     if rule is not None and rule.whole_request and rule.verdict is not Verdict.UNKNOWN:
-        return CancelNotSent(rule.code, wait_ms(rule, exchange, said.body), raw)
+        wait = wait_ms(rule, exchange, said.body)
+        return CancelNotSent(rule.code, wait, raw, refused=rule.mode is None)
     code = _NOT_PROCESSED.get(said.text.strip().lower())
     if exchange.status == 400 and code is not None:
-        return CancelNotSent(code, 0, raw)
+        return CancelNotSent(code, 0, raw, refused=True)
     return CancelUnknown(f"HTTP_{exchange.status}" if rule is None else rule.code, raw)

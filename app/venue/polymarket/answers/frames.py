@@ -1,4 +1,4 @@
-"""One frame of the user channel as events (polymarket.md 6.2, 6.3).
+"""One frame of the user channel as events (docs/venue.md 6.2, 6.3).
 
 Every item of a frame becomes at least one event, whatever it holds: what cannot be read is an `UnreadEvent`,
 so that it is stored, counted and alarmed instead of lost (an official parser once dropped every trade).

@@ -1,4 +1,4 @@
-"""Which condition of the venue an answer shows, for as long as it says so (polymarket.md 9.2, 9.4, 9.5)."""
+"""Which condition of the venue an answer shows, for as long as it says so (docs/venue.md 9.2, 9.4, 9.5)."""
 
 from __future__ import annotations
 

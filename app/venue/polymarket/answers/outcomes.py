@@ -1,6 +1,6 @@
 """From one exchange to what it proves about each order it carried. Pure: no clock, no network, no chance.
 
-`Unknown` is the default (polymarket.md 2.6, 3.3). An order counts as accepted only where the answer says so
+`Unknown` is the default (docs/venue.md 2.6, 3.3). An order counts as accepted only where the answer says so
 in every way it can, as refused only where a row of `rules` describes the refusal and nothing beside it says
 otherwise. Everything else is left to a read.
 """

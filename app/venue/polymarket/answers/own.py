@@ -1,4 +1,4 @@
-"""Our parts of a trade (polymarket.md 6.3): which of them are ours, and what each one is.
+"""Our parts of a trade (docs/venue.md 6.3): which of them are ours, and what each one is.
 
 Identity is (trade, order): one trade may hit several of our resting orders, and we may stand on both sides of
 it. A maker's values come from its own entry, never from the trade's head, which is the taker's: the entry may
@@ -35,7 +35,7 @@ class Ours:
     """API key ids, in lower case: the present one and those before it."""
     wallet: str
     """The address that makes the orders, in lower case. Decides only where a row tells no owner: two of our
-    accounts may share a wallet, each with a key of its own (polymarket.md 2.3).
+    accounts may share a wallet, each with a key of its own (docs/venue.md 2.3).
     """
     knows: Callable[[str], bool]
     """Whether an order id, in lower case, is in the ledger under this account."""

@@ -27,7 +27,7 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class BudgetSign:
-    """The signer's bucket after this request, of orders or of cancels as the request was (polymarket.md 9.4)."""
+    """The signer's bucket after this request, of orders or of cancels as the request was (docs/venue.md 9.4)."""
 
     remaining: int | None
     """Whole tokens left, rounded down; below zero where the tier may go into debt."""

@@ -1,4 +1,4 @@
-"""The bodies of the reads, as values or as a reason why nothing may be concluded (polymarket.md 5, 9, 11).
+"""The bodies of the reads, as values or as a reason why nothing may be concluded (docs/venue.md 5, 9, 11).
 
 Three-valued like the venue interface: `Found`, `Absent` where one thing was asked for and the venue says
 cleanly that there is none, `Unread` for everything else. A page is read whole or not at all: one row that
@@ -59,7 +59,7 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """The venue's cached view of one asset. The chain is the truth (polymarket.md 11)."""
+    """The venue's cached view of one asset. The chain is the truth (docs/venue.md 11)."""
 
     balance_micros: int
     allowances: tuple[tuple[str, int], ...]
@@ -136,6 +136,11 @@ def read_orders_page(exchange: Exchange, size_of: SizeOf = nobodys) -> Page[Orde
 def read_trades_page(exchange: Exchange) -> Page[TradeRow] | Unread:
     """One page of ``GET /data/trades``; `own.own_fills` says of each row what is ours in it."""
     return _page(exchange, read_trade_row)
+
+
+def read_rewards_page(exchange: Exchange, read: Callable[[object], T]) -> Page[T] | Unread:
+    """One page of ``GET /rewards/user``, its rows as ``read`` has them."""
+    return _page(exchange, read)
 
 
 def read_positions_page(exchange: Exchange) -> Page[PositionRow] | Unread:

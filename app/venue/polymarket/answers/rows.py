@@ -1,6 +1,6 @@
 """One order or one trade as the venue writes it, in a list, alone or in a frame of the user channel.
 
-Two spellings are met (polymarket.md 5.1): sizes in decimal shares, as every recorded answer has them and the
+Two spellings are met (docs/venue.md 5.1): sizes in decimal shares, as every recorded answer has them and the
 newest specification says, and sizes as integers of 1e-6 under older pages; statuses plain, or with a prefix.
 The unit of a row is decided once for the row, against the size that we signed where it is known. Where it
 cannot be told the row is unreadable: read wrong by a million it would free a hold or overfill an order.
@@ -24,7 +24,7 @@ _OTHER_UNIT_FROM: Final = MICROS
 """Whole shares from which a number without a point could be micros of an order of ordinary size."""
 
 _LEAST_IN_MICROS: Final = 10_000
-"""A hundredth of a share: orders and fills are not smaller (polymarket.md 3.5)."""
+"""A hundredth of a share: orders and fills are not smaller (docs/venue.md 3.5)."""
 
 _OTHER_UNIT_TIMES: Final = 1_000
 """A fill that is more than this many times its order is no overfill but another unit."""

@@ -1,4 +1,4 @@
-"""What the venue's refusals mean: the table of polymarket.md 3.6 as data, in the order in which it is asked.
+"""What the venue's refusals mean: the table of docs/venue.md 3.6 as data, in the order in which it is asked.
 
 A row is believed only where it is written to apply: under its HTTP statuses, and for the whole of the text.
 "could not run the execution: not enough balance" is not "not enough balance". What no row describes is
@@ -76,7 +76,7 @@ _UNKNOWN_TEXTS: Final = (
     ),
     # Of the engine, under 500. The text of a killed order is another: "fully filled or killed".
     _unknown("FILLED_OR_KILLED", "FOK orders are filled or killed", "are filled or killed"),
-    # One page of the venue says that it never reached the book; nobody has shown it (polymarket.md 3.6).
+    # One page of the venue says that it never reached the book; nobody has shown it (docs/venue.md 3.6).
     _unknown("ORDER_TIMED_OUT", "order timed out", "timed out"),
     _unknown("DELAYING_FAILED", "error delaying the order", "error delaying"),
     # The venue turns every internal error that holds these words into a 400.
@@ -234,6 +234,7 @@ _ORDER_WRONG: Final = (
         _OURS,
         ("order_version_mismatch", "invalid order version"),
         r"order_version_mismatch|invalid order version",
+        mode=Mode.ORDER_VERSION,
     ),
     _rejected(
         "TICK_SIZE",

@@ -21,7 +21,7 @@ class Verdict(StrEnum):
 
 
 class ReasonClass(StrEnum):
-    """Whose matter a refusal is, so that a breaker pauses that and nothing else (lesson 13)."""
+    """Whose matter a refusal is: what has to be looked at before the next order of the kind."""
 
     OURS = "OURS"
     """The order itself is wrong: the next one from the same code is too."""
@@ -36,7 +36,7 @@ class ReasonClass(StrEnum):
 
 
 class Mode(StrEnum):
-    """A condition of the venue, or of this account there, that outlasts one answer (polymarket.md 9)."""
+    """A condition of the venue, or of this account there, that outlasts one answer (docs/venue.md 9)."""
 
     RESTARTING = "RESTARTING"
     POST_ONLY = "POST_ONLY"
@@ -47,6 +47,7 @@ class Mode(StrEnum):
     CLOSED_ONLY = "CLOSED_ONLY"
     BAD_CREDENTIALS = "BAD_CREDENTIALS"
     BANNED = "BANNED"
+    ORDER_VERSION = "ORDER_VERSION"
 
 
 @dataclass(frozen=True, slots=True)

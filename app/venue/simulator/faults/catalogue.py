@@ -1,4 +1,4 @@
-"""Every fault by name. The numbers behind ``#`` are rows of polymarket.md section 12."""
+"""Every fault by name. The numbers behind ``#`` are rows of docs/venue.md 12."""
 
 from __future__ import annotations
 
