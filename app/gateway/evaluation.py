@@ -18,6 +18,7 @@ from app.ledger.answers import Admission, Cancelled, OrderView, Refusal, Replace
 from app.ledger.handles import OrderHandle
 from app.ledger.intents import Intent
 from app.ledger.shared_commits import MOST_PER_CALL
+from app.risk.sizing import Sized
 
 if TYPE_CHECKING:
     from app.gateway.gateway import Gateway
@@ -78,12 +79,14 @@ class Evaluation:
             )
         return intent.within(self.term)
 
-    async def place_order_with_guards(self, intent: Intent) -> OrderHandle:
+    async def place_order_with_guards(
+        self, intent: Intent, *, sizing: Sized | None = None
+    ) -> OrderHandle:
         """See `Gateway.place_order_with_guards`. Raises `Refused` with ``MUTEX_LOST`` if this hold
         ended.
         """
         self._still_held()
-        return await self._gateway.place_order_with_guards(self.bind(intent))
+        return await self._gateway.place_order_with_guards(self.bind(intent), sizing=sizing)
 
     async def cancel_order(self, order_id: int, reason: str = "evaluated") -> Cancelled:
         """A cancel that belongs to this evaluation: refused with ``MUTEX_LOST`` if its hold ended."""

@@ -17,8 +17,10 @@ from app.errors import Code, DatabaseProblem, Refused
 from app.gateway.desired import DesiredOrder
 from app.gateway.evaluation import Applied, Evaluation
 from app.gateway.mutex import Lease, Mutexes
+from app.gateway.sized import with_sizing
 from app.ledger import Cancelled, Intent, Ledger, OrderHandle, Refusal, ReplaceAsked
 from app.observe.logs import Logger, Throttle, get_logger
+from app.risk.sizing import Sized
 
 DEFAULT_TTL_MS: Final = 10_000
 """How long a market stays locked after its holder died."""
@@ -52,12 +54,18 @@ class Gateway:
 
     # ------------------------------------------------------------------------ orders
 
-    async def place_order_with_guards(self, intent: Intent) -> OrderHandle:
+    async def place_order_with_guards(
+        self, intent: Intent, *, sizing: Sized | None = None
+    ) -> OrderHandle:
         """Check caps (and clamp), limiter, halts and balance, and reserve, in one commit.
 
-        Raises `Refused` with the ledger's code, nothing being reserved or placed then; ``LOCKED``
-        if the market is being evaluated and this intent is not part of it.
+        ``sizing`` says why it has its size; it is kept in the intent's context under ``sizing``.
+        Raises `BadInput` for an intent above what was sized. Raises `Refused` with the ledger's
+        code, nothing being reserved or placed then; ``LOCKED`` if the market is being evaluated and
+        this intent is not part of it.
         """
+        if sizing is not None:
+            intent = with_sizing(intent, sizing)
         answer = await self.ledger.try_reserve(intent)
         if isinstance(answer, Refusal):
             self.tell_refused(intent.market, answer)

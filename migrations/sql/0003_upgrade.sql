@@ -837,7 +837,7 @@ CREATE TYPE ledger.request AS (
     item integer, account_id bigint, market_id bigint, outcome smallint, token_id text, side text,
     price_micros bigint, size_micros bigint, order_type text, post_only boolean, expires_at_s bigint,
     class text, origin text, strategy text, context jsonb, key text, valid_for_ms bigint, clamp boolean,
-    mutex_term bigint, set_id bigint, replaces_order_id bigint, fingerprint bytea, answer jsonb);
+    mutex_term bigint, set_id bigint, replaces_order_id bigint, fingerprint bytea, answer jsonb, asked_price bigint);
 
 CREATE OR REPLACE FUNCTION ledger._refusal(p_item integer, p_code text, p_detail text) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -881,6 +881,7 @@ BEGIN
     r.context := coalesce(p -> 'context', '{}');
     r.key := p ->> 'key';
     r.price_micros := ledger._whole(p -> 'price_micros');
+    r.asked_price := r.price_micros;
     r.size_micros := ledger._whole(p -> 'size_micros');
     r.valid_for_ms := CASE WHEN p ? 'valid_for_ms' THEN ledger._whole(p -> 'valid_for_ms') ELSE 30000 END;
     r.expires_at_s := CASE WHEN p ? 'expires_at_s' THEN ledger._whole(p -> 'expires_at_s') ELSE 0 END;
@@ -1191,7 +1192,8 @@ BEGIN
                            'terms', encode(sha256(convert_to(jsonb_build_array(o.token_id, o.tick_micros, o.fee_rate_micros,
                                o.fee_exponent, o.order_type, o.post_only, o.expires_at_s, o.class, o.origin, o.strategy,
                                o.context, o.set_id, o.replaces_order_id, o.salt, extract(epoch FROM o.created_at))::text, 'UTF8')), 'hex'))
-            || CASE WHEN o.crossed IS NULL THEN '{}' ELSE jsonb_build_object('crossed', o.crossed) END);
+            || CASE WHEN o.crossed IS NULL THEN '{}' ELSE jsonb_build_object('crossed', o.crossed) END
+            || CASE WHEN o.price_micros = r.asked_price THEN '{}' ELSE jsonb_build_object('asked_price', r.asked_price) END);
     IF v_same IS NOT NULL THEN
         PERFORM ledger._journal(o.account_id, o.market_id, p_now, 'DUPLICATE_SUSPECTED', o.order_id, NULL, NULL, NULL,
                                 jsonb_build_object('same_as', v_same));
@@ -3485,7 +3487,7 @@ BEGIN
           AND incarnation = (x ->> 'incarnation')::uuid AND outcome = 'open'
         RETURNING opened_at INTO v_opened;
         IF FOUND THEN
-            PERFORM ledger._note_answer(o, p_outcome, x ->> 'class', v_code, v_opened, v_now);
+            PERFORM ledger._note_answer(o, p_outcome, x ->> 'reason_class', v_code, v_opened, v_now);
         END IF;
         IF v_opened IS NULL THEN
             PERFORM ledger._journal(o.account_id, o.market_id, v_now, 'REFUSED_COMPLETION', o.order_id,
@@ -8072,12 +8074,14 @@ RETURNS TABLE (subject text, expected text, found text)
 LANGUAGE sql STABLE
 AS $$
     WITH reserved AS MATERIALIZED (
-        SELECT j.order_id, j.at, j.detail ->> 'terms' AS terms, j.detail ->> 'asked' AS asked, j.detail ->> 'key' AS key
+        SELECT j.order_id, j.at, j.detail ->> 'terms' AS terms, j.detail ->> 'asked' AS asked, j.detail ->> 'key' AS key,
+            j.detail ->> 'asked_price' AS asked_price
         FROM ledger.journal j
         WHERE j.account_id = p_account_id AND j.market_id = p_market_id AND j.event = 'RESERVE'),
     -- What a key was bound to: a new order as it was asked for, or a replacement as its request is kept.
     request AS (
-        SELECT format('order %s', o.order_id) AS subject, o.key, o.market_id, o.outcome, o.side, o.price_micros::text AS price,
+        SELECT format('order %s', o.order_id) AS subject, o.key, o.market_id, o.outcome, o.side,
+            coalesce(r.asked_price, o.price_micros::text) AS price,
             r.asked, o.order_type, o.post_only, o.expires_at_s::text AS expires_at_s, o.class,
             trim_scale(extract(epoch FROM o.valid_until - o.created_at) * 1000)::text AS valid_for_ms, o.replaces_order_id,
             CASE WHEN o.replaces_order_id IS NULL THEN r.at END AS bound_at

@@ -24,9 +24,9 @@ async def code(life: Life, **changes: Any) -> str:
     return str(answer.get("code", answer["status"]))
 
 
-async def rejected(life: Life, klass: str = "ours", **changes: Any) -> int:
+async def rejected(life: Life, reason_class: str = "ours", **changes: Any) -> int:
     order_id = await life.sending(**changes)
-    answer = await life.complete("reject", order_id, code="NOT_ENOUGH", **{"class": klass})
+    answer = await life.complete("reject", order_id, code="NOT_ENOUGH", reason_class=reason_class)
     assert answer["state"] == "REJECTED"
     return order_id
 
@@ -96,7 +96,7 @@ async def test_a_burst_that_was_on_its_way_is_one_step(open_life: Life) -> None:
     for order_id in orders:
         assert (await open_life.open_attempt(order_id))["status"] == "ok"
     for order_id in orders:
-        await open_life.complete("reject", order_id, code="NOT_ENOUGH", **{"class": "ours"})
+        await open_life.complete("reject", order_id, code="NOT_ENOUGH", reason_class="ours")
     assert await waits_ms(open_life) == MINUTE_MS
 
 
@@ -117,7 +117,7 @@ async def test_what_was_admitted_before_waits_in_its_lane_and_is_not_sent(open_l
     *refused, waiting, other = await a_set(open_life, 5)
     for order_id in refused:
         assert (await open_life.open_attempt(order_id))["status"] == "ok"
-        await open_life.complete("reject", order_id, code="NOT_ENOUGH", **{"class": "ours"})
+        await open_life.complete("reject", order_id, code="NOT_ENOUGH", reason_class="ours")
     for order_id in (waiting, other):
         answer = await open_life.open_attempt(order_id)
         assert (answer["status"], answer["code"]) == ("refused", "BREAKER")

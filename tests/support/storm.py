@@ -121,7 +121,7 @@ class Session:
         if how in {"acknowledge", "mark_unknown"}:
             self.storm.orders[order_id] = VenueOrder(row[0], row[1], row[2], row[3])
         done = {"order_id": order_id, "attempt": attempt, "incarnation": str(self.worker)}
-        await self.call(how, [done | {"code": "x", "raw": "", "class": "ours"}])
+        await self.call(how, [done | {"code": "x", "raw": "", "reason_class": "ours"}])
 
     def pick(self, wanted: Callable[[VenueOrder], bool]) -> int | None:
         free = [n for n, o in self.storm.orders.items() if n not in self.storm.busy and wanted(o)]

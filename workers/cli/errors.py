@@ -69,16 +69,6 @@ def in_decimals(code: Code, detail: str) -> str:
     return re.sub(r"a positive whole number of .*", "positive, with at most two decimals", detail)
 
 
-def not_in_this_release(what: str, comes_with: str) -> LedgerError:
-    """For a command that exists so that scripts find the same words later."""
-    return LedgerError(
-        Code.BAD_REQUEST,
-        f"{what} is not part of this release: it comes with {comes_with}",
-        not_done=NOTHING_DONE,
-        next_step="see CHANGELOG.md for what this release holds",
-    )
-
-
 NOTHING_DONE: Final = "nothing was read or changed"
 
 

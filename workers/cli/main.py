@@ -26,6 +26,7 @@ from workers.cli import (
     simulator,
     status,
     verify,
+    withdrawing,
 )
 from workers.cli.errors import (
     CLICK_ERROR,
@@ -70,7 +71,7 @@ def root(
 
 for _part in (running, placing, orders, status, risk, limits, mending, adopt, rewards):
     _part.register(app)
-for _part in (markets, accounts, verify, doctor, keys, database, simulator):
+for _part in (markets, accounts, verify, doctor, keys, database, simulator, withdrawing):
     _part.register(app)
 
 

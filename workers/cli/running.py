@@ -1,4 +1,4 @@
-"""What runs for longer: the worker and the demo; and the commands that come with later releases."""
+"""What runs for longer: the worker and the demo; and the version."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from app import __version__
 from workers.cli.connect import explaining_missing_roles
-from workers.cli.errors import not_in_this_release, show_interrupted
+from workers.cli.errors import show_interrupted
 from workers.cli.output import emit, note, say
 from workers.cli.state import Json, state
 
@@ -26,7 +26,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command("start")(start)
     app.command("demo")(demo)
-    app.command("withdraw")(withdraw)
     app.command("version")(version)
 
 
@@ -75,11 +74,6 @@ def demo(
             f"repeat it: ledger-worker demo --venue {venue.value} --seed {seed}",
         )
     raise typer.Exit(code)
-
-
-def withdraw(as_json: Json = False) -> None:
-    """Move collateral out of the venue (later release)."""
-    raise not_in_this_release("withdrawing", "a later release; use the venue's own page until then")
 
 
 def version(as_json: Json = False) -> None:

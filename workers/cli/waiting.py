@@ -70,6 +70,25 @@ async def until_replaced(
     return await _poll(look, lambda found: found["state"] != "waiting", timeout_ms)
 
 
+async def until_withdrawn(
+    calls: LedgerCalls,
+    number: int,
+    timeout_ms: int,
+    tell: Callable[[Mapping[str, Any]], None],
+) -> tuple[dict[str, Any], str]:
+    """The withdrawal once it has ended or waits for a person, with ``known`` or ``timed_out``; each state is told."""
+    told: list[str] = []
+
+    async def look() -> dict[str, Any]:
+        (found,) = await read(calls, "withdrawals", number, None, True)
+        if found["state"] not in told[-1:]:
+            told.append(found["state"])
+            tell(found)
+        return found
+
+    return await _poll(look, lambda found: found["ended"] or found["needs_person"], timeout_ms)
+
+
 async def _poll(
     look: Callable[[], Awaitable[T]], known: Callable[[T], bool], timeout_ms: int
 ) -> tuple[T, str]:

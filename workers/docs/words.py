@@ -349,6 +349,10 @@ LOGS: Final[dict[str, str]] = {
         "ended. Find the client that does it."
     ),
     "LOOK_UP_FAILED": "The venue could not be read, so nothing was concluded. Repeated.",
+    "LOSS_HALT": (
+        "The daily or rolling loss of an account, or of all together (scope global), is over its limit; it is halted "
+        "until a person resumes, and everything there is being cancelled. Look at `audit.losses` and `audit.pnl`."
+    ),
     "MARKETS_NOT_LISTED": "Markets that are stored were not in a complete listing any more.",
     "MARKETS_NOT_STORED": (
         "The ledger would not take what the venue says of markets; what is stored stays in force."

@@ -13,6 +13,9 @@ WATCHDOG_MS: Final = 500
 OLD_FILLS_EVERY: Final = 20
 """Passes between two looks for fills that do not settle."""
 
+LOSSES_EVERY: Final = 10
+"""Passes between two looks at what was lost: a book falls faster than a minute."""
+
 
 class Sweeps:
     def __init__(self, context: Context) -> None:
@@ -37,6 +40,7 @@ class Sweeps:
         if breaches := await calls.value("sweep_breaches"):
             self._log.error("INVARIANT_BREACH_HALT", count=breaches)
         await self._look_for_old_fills()
+        await self._look_for_losses()
         if cancels := await calls.value("sweep_cancels"):
             self._log.info("CANCELS_SWEPT", count=cancels)
         return bool(cancels)
@@ -55,6 +59,21 @@ class Sweeps:
         )
         if found["old"]:
             self._log.error("FILLS_UNCONFIRMED", orders=found["old"], halted=found["halted"])
+
+    async def _look_for_losses(self) -> None:
+        """Marks of equity, halts on daily and rolling loss, sizes by drawdown. Before the sweep of cancels:
+        what a halt covers is cancelled in the same pass.
+        """
+        if self._passes % LOSSES_EVERY != 1:
+            return
+        for one in (await self._context.calls.value("sweep_losses"))["halted"]:
+            self._log.error(
+                "LOSS_HALT",
+                scope=one["scope"],
+                account=one["account"],
+                kind=one["kind"],
+                loss_micros=one["loss_micros"],
+            )
 
 
 class Watchdog:

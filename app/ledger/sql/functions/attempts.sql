@@ -232,7 +232,7 @@ BEGIN
           AND incarnation = (x ->> 'incarnation')::uuid AND outcome = 'open'
         RETURNING opened_at INTO v_opened;
         IF FOUND THEN
-            PERFORM ledger._note_answer(o, p_outcome, x ->> 'class', v_code, v_opened, v_now);
+            PERFORM ledger._note_answer(o, p_outcome, x ->> 'reason_class', v_code, v_opened, v_now);
         END IF;
         IF v_opened IS NULL THEN
             PERFORM ledger._journal(o.account_id, o.market_id, v_now, 'REFUSED_COMPLETION', o.order_id,

@@ -10,7 +10,7 @@ CREATE TYPE ledger.request AS (
     item integer, account_id bigint, market_id bigint, outcome smallint, token_id text, side text,
     price_micros bigint, size_micros bigint, order_type text, post_only boolean, expires_at_s bigint,
     class text, origin text, strategy text, context jsonb, key text, valid_for_ms bigint, clamp boolean,
-    mutex_term bigint, set_id bigint, replaces_order_id bigint, fingerprint bytea, answer jsonb);
+    mutex_term bigint, set_id bigint, replaces_order_id bigint, fingerprint bytea, answer jsonb, asked_price bigint);
 
 CREATE FUNCTION ledger._refusal(p_item integer, p_code text, p_detail text) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -54,6 +54,7 @@ BEGIN
     r.context := coalesce(p -> 'context', '{}');
     r.key := p ->> 'key';
     r.price_micros := ledger._whole(p -> 'price_micros');
+    r.asked_price := r.price_micros;
     r.size_micros := ledger._whole(p -> 'size_micros');
     r.valid_for_ms := CASE WHEN p ? 'valid_for_ms' THEN ledger._whole(p -> 'valid_for_ms') ELSE 30000 END;
     r.expires_at_s := CASE WHEN p ? 'expires_at_s' THEN ledger._whole(p -> 'expires_at_s') ELSE 0 END;
@@ -364,7 +365,8 @@ BEGIN
                            'terms', encode(sha256(convert_to(jsonb_build_array(o.token_id, o.tick_micros, o.fee_rate_micros,
                                o.fee_exponent, o.order_type, o.post_only, o.expires_at_s, o.class, o.origin, o.strategy,
                                o.context, o.set_id, o.replaces_order_id, o.salt, extract(epoch FROM o.created_at))::text, 'UTF8')), 'hex'))
-            || CASE WHEN o.crossed IS NULL THEN '{}' ELSE jsonb_build_object('crossed', o.crossed) END);
+            || CASE WHEN o.crossed IS NULL THEN '{}' ELSE jsonb_build_object('crossed', o.crossed) END
+            || CASE WHEN o.price_micros = r.asked_price THEN '{}' ELSE jsonb_build_object('asked_price', r.asked_price) END);
     IF v_same IS NOT NULL THEN
         PERFORM ledger._journal(o.account_id, o.market_id, p_now, 'DUPLICATE_SUSPECTED', o.order_id, NULL, NULL, NULL,
                                 jsonb_build_object('same_as', v_same));

@@ -57,12 +57,14 @@ RETURNS TABLE (subject text, expected text, found text)
 LANGUAGE sql STABLE
 AS $$
     WITH reserved AS MATERIALIZED (
-        SELECT j.order_id, j.at, j.detail ->> 'terms' AS terms, j.detail ->> 'asked' AS asked, j.detail ->> 'key' AS key
+        SELECT j.order_id, j.at, j.detail ->> 'terms' AS terms, j.detail ->> 'asked' AS asked, j.detail ->> 'key' AS key,
+            j.detail ->> 'asked_price' AS asked_price
         FROM ledger.journal j
         WHERE j.account_id = p_account_id AND j.market_id = p_market_id AND j.event = 'RESERVE'),
     -- What a key was bound to: a new order as it was asked for, or a replacement as its request is kept.
     request AS (
-        SELECT format('order %s', o.order_id) AS subject, o.key, o.market_id, o.outcome, o.side, o.price_micros::text AS price,
+        SELECT format('order %s', o.order_id) AS subject, o.key, o.market_id, o.outcome, o.side,
+            coalesce(r.asked_price, o.price_micros::text) AS price,
             r.asked, o.order_type, o.post_only, o.expires_at_s::text AS expires_at_s, o.class,
             trim_scale(extract(epoch FROM o.valid_until - o.created_at) * 1000)::text AS valid_for_ms, o.replaces_order_id,
             CASE WHEN o.replaces_order_id IS NULL THEN r.at END AS bound_at
