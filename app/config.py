@@ -105,6 +105,10 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = Field(None, description="Venue API key id.")
     api_secret: SecretStr | None = Field(None, description="Venue API secret.")
     api_passphrase: SecretStr | None = Field(None, description="Venue API passphrase.")
+    relayer_api_key: SecretStr | None = Field(
+        None,
+        description="Relayer API key of the signing key: for withdrawals from a deposit wallet alone.",
+    )
     previous_api_key: SecretStr | None = Field(
         None, description="The API key before the last rotation: for orders it sent."
     )

@@ -37,8 +37,9 @@ DO $$
 DECLARE
     v_name text;
 BEGIN
-    FOR v_name IN SELECT c.oid::regclass::text FROM pg_class c
-        WHERE c.relnamespace = 'audit'::regnamespace AND c.relkind = 'v' LOOP
+    -- All names first: one that went with another would be read as its number.
+    FOREACH v_name IN ARRAY array(SELECT c.oid::regclass::text FROM pg_class c
+        WHERE c.relnamespace = 'audit'::regnamespace AND c.relkind = 'v') LOOP
         EXECUTE 'DROP VIEW IF EXISTS ' || v_name || ' CASCADE';
     END LOOP;
     FOR v_name IN SELECT p.oid::regprocedure::text FROM pg_proc p

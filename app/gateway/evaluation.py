@@ -173,7 +173,9 @@ class Evaluation:
         """What this revision has posted at the level, of another size than what lacks there by now."""
         view = await self._gateway.ledger.find_by_key(intent.key)
         if isinstance(view, OrderView) and is_level_of(wanted, view):
-            return Admission(view.order_id, view.size_micros, replay=True, clamped=False)
+            return Admission(
+                view.order_id, view.price_micros, view.size_micros, replay=True, clamped=False
+            )
         return None
 
     def _still_held(self) -> None:

@@ -18,14 +18,18 @@ from app.errors import Code, LedgerError, Refused
 class Admission:
     """The intent is a durable order in state RESERVED, and its exposure is taken in every process.
 
-    ``size_micros`` is what was admitted: less than asked if ``clamped``. ``replay`` says that this
-    key was admitted before and this is that first answer.
+    ``size_micros`` and ``price_micros`` are what was admitted: less than asked if ``clamped``, and for
+    a post-only order that asked to be clamped the nearest price that does not cross. ``replay`` says
+    that this key was admitted before and this is that first answer. ``duplicate_of`` is the same order
+    under another key a moment before: an alarm, not a refusal.
     """
 
     order_id: int
+    price_micros: int
     size_micros: int
     replay: bool
     clamped: bool
+    duplicate_of: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +155,11 @@ def admission_of(answer: Mapping[str, Any]) -> Admission | Refusal:
         return Refusal(Code.KEY_REUSED, "the key belongs to a replacement; nothing was reserved")
     return Admission(
         order_id=int(answer["order_id"]),
+        price_micros=int(answer["price_micros"]),
         size_micros=int(answer["size_micros"]),
         replay=bool(answer["replay"]),
         clamped=bool(answer["clamped"]),
+        duplicate_of=answer.get("duplicate_of"),
     )
 
 

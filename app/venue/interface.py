@@ -56,12 +56,23 @@ class Accepted:
     raw: str
 
 
+class RefusedBy(StrEnum):
+    """Whose matter a refusal is. The breakers of the ledger go by it (docs/risk.md)."""
+
+    VENUE = "venue"
+    """The venue's own condition: it blames no market."""
+    MARKET = "market"
+    OURS = "ours"
+    CREDENTIALS = "credentials"
+
+
 @dataclass(frozen=True, slots=True)
 class Rejected:
     """Definite for this copy: it was refused and will not live. Proves nothing about an earlier copy."""
 
     code: str
     raw: str
+    reason_class: RefusedBy = RefusedBy.OURS
 
 
 @dataclass(frozen=True, slots=True)

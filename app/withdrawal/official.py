@@ -1,10 +1,11 @@
-"""The treasury of real money: a transfer of the collateral token out of a deposit wallet, through the official client.
+"""The treasury of real money: collateral leaves a deposit wallet through the official client.
 
-Public parts alone are used: ``polymarket.calls.erc20_transfer_call`` makes the call's bytes, which are stored before
-anything is sent, and ``AsyncSecureClient.execute_transaction`` sends those very bytes. The client adds nonce, deadline and
-signature by itself and keeps them, so a second send would be a second transfer: this treasury is not repeatable, and
-what is in doubt is never sent again. Nor has the client a public way to look a transaction up by its id: only
-the handle of the process that sent it can tell its end. After a restart a person looks, and resolves.
+Public parts alone are used: ``polymarket.calls.erc20_transfer_call`` makes the call's bytes, which are
+stored before anything is sent, and ``AsyncSecureClient.execute_transaction`` sends those very bytes. The
+client adds nonce, deadline and signature by itself and keeps them, so a second send would be a second
+transfer: this treasury is not repeatable, and what is in doubt is never sent again. Nor has the client a
+public way to look a transaction up by its id: only the handle of the process that sent it can tell its
+end. After a restart a person looks, and resolves.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from app.withdrawal.treasury import (
 )
 
 CHAIN_ID: Final = 137
-COLLATERAL_TOKEN: Final = "0xC011a7E12a19f7B1f670d46F03B03f3342E82DFB"
+PUSD: Final = "0xC011a7E12a19f7B1f670d46F03B03f3342E82DFB"
 """pUSD, six decimals: its base units are our micros."""
 
 SIGNATURE_LIVES_MS: Final = 600_000
@@ -95,7 +96,7 @@ class OfficialTreasury:
 
         try:
             call = erc20_transfer_call(
-                token_address=_address(COLLATERAL_TOKEN),
+                token_address=_address(PUSD),
                 recipient=_address(wish.destination),
                 amount=wish.amount_micros,
             )

@@ -52,15 +52,21 @@ ALTER TABLE ledger.account_state
     ADD COLUMN traded_net bigint NOT NULL DEFAULT 0;
 CREATE INDEX exposure_open_positions ON ledger.exposure (account_id, market_id) WHERE bought <> sold;
 
--- Who made and who took. Nobody noted the books of old orders.
+-- Who made and who took. Nobody noted the books of old orders, unless this revision was taken back in between.
 ALTER TABLE ledger.orders ADD COLUMN crossed boolean;
+UPDATE ledger.orders o SET crossed = (j.detail ->> 'crossed')::boolean FROM ledger.journal j
+WHERE j.account_id = o.account_id AND j.order_id = o.order_id AND j.event = 'RESERVE' AND j.detail ? 'crossed';
 ALTER TABLE ledger.fill
     ADD COLUMN liquidity text COLLATE "C" CHECK (liquidity IN ('maker', 'taker')),
     ADD COLUMN liquidity_source text COLLATE "C" CHECK (liquidity_source IN ('post_only', 'crossing', 'venue_flag'));
 UPDATE ledger.fill f SET
-    liquidity = CASE WHEN o.post_only OR o.order_type NOT IN ('FOK', 'FAK') AND f.is_maker THEN 'maker' ELSE 'taker' END,
-    liquidity_source = CASE WHEN o.post_only THEN 'post_only' WHEN o.order_type IN ('FOK', 'FAK') THEN 'crossing' ELSE 'venue_flag' END
+    liquidity_source = CASE WHEN o.post_only THEN 'post_only' WHEN o.order_type IN ('FOK', 'FAK') THEN 'crossing'
+        WHEN o.crossed AND (NOT f.is_maker OR CASE o.side WHEN 'BUY' THEN f.price_micros < o.price_micros
+                                                          ELSE f.price_micros > o.price_micros END) THEN 'crossing'
+        ELSE 'venue_flag' END
 FROM ledger.orders o WHERE o.account_id = f.account_id AND o.order_id = f.order_id;
+UPDATE ledger.fill f SET liquidity = CASE
+    WHEN f.liquidity_source = 'post_only' OR f.liquidity_source = 'venue_flag' AND f.is_maker THEN 'maker' ELSE 'taker' END;
 ALTER TABLE ledger.fill ALTER COLUMN liquidity SET NOT NULL, ALTER COLUMN liquidity_source SET NOT NULL;
 COMMENT ON COLUMN ledger.orders.crossed IS
     'Whether it would have traded at once with the last good book when it was admitted; NULL without one.';

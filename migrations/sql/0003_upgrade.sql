@@ -55,15 +55,21 @@ ALTER TABLE ledger.account_state
     ADD COLUMN traded_net bigint NOT NULL DEFAULT 0;
 CREATE INDEX exposure_open_positions ON ledger.exposure (account_id, market_id) WHERE bought <> sold;
 
--- Who made and who took. Nobody noted the books of old orders.
+-- Who made and who took. Nobody noted the books of old orders, unless this revision was taken back in between.
 ALTER TABLE ledger.orders ADD COLUMN crossed boolean;
+UPDATE ledger.orders o SET crossed = (j.detail ->> 'crossed')::boolean FROM ledger.journal j
+WHERE j.account_id = o.account_id AND j.order_id = o.order_id AND j.event = 'RESERVE' AND j.detail ? 'crossed';
 ALTER TABLE ledger.fill
     ADD COLUMN liquidity text COLLATE "C" CHECK (liquidity IN ('maker', 'taker')),
     ADD COLUMN liquidity_source text COLLATE "C" CHECK (liquidity_source IN ('post_only', 'crossing', 'venue_flag'));
 UPDATE ledger.fill f SET
-    liquidity = CASE WHEN o.post_only OR o.order_type NOT IN ('FOK', 'FAK') AND f.is_maker THEN 'maker' ELSE 'taker' END,
-    liquidity_source = CASE WHEN o.post_only THEN 'post_only' WHEN o.order_type IN ('FOK', 'FAK') THEN 'crossing' ELSE 'venue_flag' END
+    liquidity_source = CASE WHEN o.post_only THEN 'post_only' WHEN o.order_type IN ('FOK', 'FAK') THEN 'crossing'
+        WHEN o.crossed AND (NOT f.is_maker OR CASE o.side WHEN 'BUY' THEN f.price_micros < o.price_micros
+                                                          ELSE f.price_micros > o.price_micros END) THEN 'crossing'
+        ELSE 'venue_flag' END
 FROM ledger.orders o WHERE o.account_id = f.account_id AND o.order_id = f.order_id;
+UPDATE ledger.fill f SET liquidity = CASE
+    WHEN f.liquidity_source = 'post_only' OR f.liquidity_source = 'venue_flag' AND f.is_maker THEN 'maker' ELSE 'taker' END;
 ALTER TABLE ledger.fill ALTER COLUMN liquidity SET NOT NULL, ALTER COLUMN liquidity_source SET NOT NULL;
 COMMENT ON COLUMN ledger.orders.crossed IS
     'Whether it would have traded at once with the last good book when it was admitted; NULL without one.';
@@ -452,8 +458,9 @@ DO $$
 DECLARE
     v_name text;
 BEGIN
-    FOR v_name IN SELECT c.oid::regclass::text FROM pg_class c
-        WHERE c.relnamespace = 'audit'::regnamespace AND c.relkind = 'v' LOOP
+    -- All names first: one that went with another would be read as its number.
+    FOREACH v_name IN ARRAY array(SELECT c.oid::regclass::text FROM pg_class c
+        WHERE c.relnamespace = 'audit'::regnamespace AND c.relkind = 'v') LOOP
         EXECUTE 'DROP VIEW IF EXISTS ' || v_name || ' CASCADE';
     END LOOP;
     FOR v_name IN SELECT p.oid::regprocedure::text FROM pg_proc p
@@ -517,6 +524,11 @@ BEGIN
     -- The venue acts on what is committed here: it must not be lost by a crash of ours.
     IF current_setting('synchronous_commit') IN ('off', 'local') THEN
         PERFORM set_config('synchronous_commit', 'on', true);
+    END IF;
+    -- A table of few rows that changes all the time is small when a plan is made and kept, and many times as large between
+    -- two vacuums: read as a whole, each reservation took longer than the one before.
+    IF current_setting('enable_seqscan') = 'on' THEN
+        PERFORM set_config('enable_seqscan', 'off', true);
     END IF;
 END $$;
 
@@ -1042,29 +1054,27 @@ BEGIN
     RETURN NULL;
 END $$;
 
-CREATE OR REPLACE FUNCTION ledger._count_admission(r ledger.request, p_now timestamptz) RETURNS void
+CREATE OR REPLACE FUNCTION ledger._count_admission(r ledger.request, l ledger.limits, t ledger.total_limits, p_now timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
-DECLARE
-    l ledger.limits := ledger._effective_limits(r.account_id, r.market_id);
 BEGIN
-    PERFORM ledger._count_change(r.account_id, r.market_id, l, ledger._totals('account', r.account_id::text), p_now);
+    PERFORM ledger._count_change(r.account_id, r.market_id, l, t, p_now);
     IF r.side = 'BUY' OR l.burst_counts_sells THEN
         UPDATE ledger.exposure e SET last_admitted_at = p_now, last_set_id = r.set_id,
             -- Only what the limit can count is remembered: at most 600 a minute, nothing where there is no limit.
             admitted_at = CASE WHEN l.burst_per_minute IS NULL THEN '{}' ELSE array(
-                SELECT t FROM unnest(e.admitted_at) t WHERE t > p_now - interval '1 minute' ORDER BY t DESC LIMIT 599) || p_now END
+                SELECT q FROM unnest(e.admitted_at) q WHERE q > p_now - interval '1 minute' ORDER BY q DESC LIMIT 599) || p_now END
         WHERE e.account_id = r.account_id AND e.market_id = r.market_id;
     END IF;
 END $$;
-COMMENT ON FUNCTION ledger._count_admission(ledger.request, timestamptz) IS
+COMMENT ON FUNCTION ledger._count_admission(ledger.request, ledger.limits, ledger.total_limits, timestamptz) IS
     'What was admitted counts, also if it is later rejected or not placed. A replacement counts once, when it is asked for.';
 
-CREATE OR REPLACE FUNCTION ledger._judge(INOUT r ledger.request, e ledger.exposure, p_now timestamptz) LANGUAGE plpgsql VOLATILE
+CREATE OR REPLACE FUNCTION ledger._judge(
+    INOUT r ledger.request, e ledger.exposure, l ledger.limits, t ledger.total_limits, p_now timestamptz) LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
     m ledger.market;
-    l ledger.limits := ledger._effective_limits(r.account_id, r.market_id);
     v_room bigint;
     v_code text;
     v_detail text;
@@ -1112,29 +1122,31 @@ BEGIN
     v_needed := CASE r.side WHEN 'SELL' THEN r.size_micros ELSE
         ledger.cost_of(r.price_micros, r.size_micros) + ledger.highest_fee(r.price_micros, r.size_micros,
             CASE WHEN r.post_only AND m.fee_taker_only THEN 0 ELSE m.fee_rate_micros END, m.fee_exponent) END;
-    r := ledger._risk_refusal(r, e, l, m, v_needed, p_now);
+    r := ledger._risk_refusal(r, e, l, t, m, v_needed, p_now);
     IF r.answer IS NULL AND v_needed > coalesce(v_available, 0) THEN
         r.answer := ledger._refusal(r.item,
             CASE r.side WHEN 'BUY' THEN 'INSUFFICIENT_COLLATERAL' ELSE 'INSUFFICIENT_TOKENS' END,
             format('%s needed, %s available', v_needed, coalesce(v_available, 0)));
     END IF;
 END $$;
-COMMENT ON FUNCTION ledger._judge(ledger.request, ledger.exposure, timestamptz) IS
+COMMENT ON FUNCTION ledger._judge(ledger.request, ledger.exposure, ledger.limits, ledger.total_limits, timestamptz) IS
     'Every check that needs the locks: mutex, halts, limiter, caps, risk, balance. Sets answer if refused; clamps size and '
     'the price of a post-only order if asked to.';
 
-CREATE OR REPLACE FUNCTION ledger._admit(r ledger.request, p_asked_size bigint, p_now timestamptz) RETURNS jsonb
+CREATE OR REPLACE FUNCTION ledger._admit(
+    r ledger.request, l ledger.limits, t ledger.total_limits, p_asked_size bigint, p_now timestamptz) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
     o ledger.orders;
     m ledger.market;
-    l ledger.limits := ledger._effective_limits(r.account_id, r.market_id);
     v_held bigint;
     v_same bigint;
 BEGIN
     SELECT * INTO m FROM ledger.market x WHERE x.market_id = r.market_id;
-    v_same := ledger._duplicate(r, l.duplicate_window_ms, p_now);
+    IF l.duplicate_window_ms > 0 AND NOT l.duplicate_refused THEN
+        v_same := ledger._duplicate(r, l.duplicate_window_ms, p_now);
+    END IF;
     o.account_id := r.account_id;
     o.order_id := nextval('ledger.order_id_seq');
     o.market_id := r.market_id; o.outcome := r.outcome; o.token_id := r.token_id; o.side := r.side;
@@ -1181,7 +1193,7 @@ BEGIN
     PERFORM ledger._carry_risk(o.account_id, o.market_id, 1, false);
     PERFORM ledger._probe(o.account_id, o.market_id, o.order_id);
     IF r.replaces_order_id IS NULL THEN
-        PERFORM ledger._count_admission(r, p_now);
+        PERFORM ledger._count_admission(r, l, t, p_now);
     END IF;
     PERFORM ledger._book(o.account_id, CASE o.side WHEN 'BUY' THEN 'collateral' ELSE o.token_id END,
         -v_held, v_held, 'RESERVE', format('order:%s:reserve', o.order_id), p_now, o.order_id);
@@ -1212,6 +1224,8 @@ DECLARE
     v_lanes integer;
     r ledger.request;
     e ledger.exposure;
+    l ledger.limits;
+    t ledger.total_limits;
     v_now timestamptz;
     v_asked bigint;
     v_sets jsonb := '{}';
@@ -1273,9 +1287,12 @@ BEGIN
             -- Read after the lock and never behind a time already used here; stored only if something is admitted.
             v_now := greatest(ledger.clock(), e.clock_at);
             v_asked := r.size_micros;
-            r := ledger._judge(r, e, v_now);
+            -- Once for everything that follows: each is several probes.
+            l := ledger._effective_limits(r.account_id, r.market_id);
+            t := ledger._totals('account', r.account_id::text);
+            r := ledger._judge(r, e, l, t, v_now);
             IF r.answer IS NULL THEN
-                r.answer := ledger._admit(r, v_asked, v_now);
+                r.answer := ledger._admit(r, l, t, v_asked, v_now);
             END IF;
         END IF;
         v_answers[i] := r.answer;
@@ -2137,12 +2154,12 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION ledger._risk_refusal(
-    INOUT r ledger.request, e ledger.exposure, l ledger.limits, m ledger.market, p_cost bigint, p_now timestamptz)
+    INOUT r ledger.request, e ledger.exposure, l ledger.limits, t ledger.total_limits, m ledger.market, p_cost bigint,
+    p_now timestamptz)
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
     s ledger.account_state;
-    t ledger.total_limits := ledger._totals('account', r.account_id::text);
     v_other bigint;
 BEGIN
     SELECT * INTO s FROM ledger.account_state x WHERE x.account_id = r.account_id;
@@ -2174,7 +2191,8 @@ BEGIN
         r.answer := ledger._total_refusal(r, e, s, t, p_cost);
     END IF;
 END $$;
-COMMENT ON FUNCTION ledger._risk_refusal(ledger.request, ledger.exposure, ledger.limits, ledger.market, bigint, timestamptz) IS
+COMMENT ON FUNCTION ledger._risk_refusal(
+    ledger.request, ledger.exposure, ledger.limits, ledger.total_limits, ledger.market, bigint, timestamptz) IS
     'Everything docs/risk.md lists beyond caps, bursts and balances; the totals last, since they may borrow.';
 
 -- file: ledger/sql/functions/totals.sql
@@ -2237,9 +2255,12 @@ DECLARE
     v_shares bigint;
     v_over boolean;
 BEGIN
-    INSERT INTO ledger.loan (account_id, scope, scope_id) VALUES (p_account_id, p_scope, p_scope_id) ON CONFLICT DO NOTHING;
     SELECT * INTO l FROM ledger.loan x
     WHERE x.account_id = p_account_id AND x.scope = p_scope AND x.scope_id = p_scope_id FOR UPDATE;
+    IF NOT FOUND THEN
+        -- Nobody else makes it: this account's rows are made under its account_state lock.
+        INSERT INTO ledger.loan (account_id, scope, scope_id) VALUES (p_account_id, p_scope, p_scope_id) RETURNING * INTO l;
+    END IF;
     SELECT * INTO p FROM ledger.pool x WHERE x.scope = p_scope AND x.scope_id = p_scope_id;
     v_over := coalesce(p.lent_cost_micros > t.max_cost_micros, false) OR coalesce(p.lent_shares_micros > t.max_shares_micros, false);
     IF NOT v_over AND (t.max_cost_micros IS NULL OR p_cost <= l.cost_micros)
@@ -2257,9 +2278,10 @@ BEGIN
     IF p.lent_cost_micros + v_cost > t.max_cost_micros OR p.lent_shares_micros + v_shares > t.max_shares_micros THEN
         RETURN false;
     END IF;
-    -- A slice more than is needed, so that not every order asks again.
-    v_cost := v_cost + coalesce(least(t.max_cost_micros - p.lent_cost_micros - v_cost, t.max_cost_micros / 32), 0);
-    v_shares := v_shares + coalesce(least(t.max_shares_micros - p.lent_shares_micros - v_shares, t.max_shares_micros / 32), 0);
+    -- A slice more than is needed, so that not every order asks again: a part of what is left, so that however many accounts
+    -- there are, slices alone never use the cap up and nobody has to call them in.
+    v_cost := v_cost + coalesce((t.max_cost_micros - p.lent_cost_micros - v_cost) / 32, 0);
+    v_shares := v_shares + coalesce((t.max_shares_micros - p.lent_shares_micros - v_shares) / 32, 0);
     UPDATE ledger.pool SET lent_cost_micros = p.lent_cost_micros + v_cost, lent_shares_micros = p.lent_shares_micros + v_shares
     WHERE scope = p_scope AND scope_id = p_scope_id;
     UPDATE ledger.loan SET cost_micros = l.cost_micros + v_cost, shares_micros = l.shares_micros + v_shares
@@ -4572,7 +4594,8 @@ BEGIN
     IF r.answer IS NOT NULL THEN
         RETURN r.answer;
     END IF;
-    PERFORM ledger._count_admission(r, v_now);
+    PERFORM ledger._count_admission(r, ledger._effective_limits(r.account_id, r.market_id),
+        ledger._totals('account', r.account_id::text), v_now);
     v_id := nextval('ledger.order_id_seq');
     INSERT INTO ledger.replacement (account_id, replacement_id, old_order_id, request, filled_at_ask, state, asked_at)
     VALUES (o.account_id, v_id, o.order_id,
@@ -4602,6 +4625,8 @@ DECLARE
     q ledger.replacement;
     r ledger.request;
     e ledger.exposure;
+    l ledger.limits := ledger._effective_limits(o.account_id, o.market_id);
+    t ledger.total_limits := ledger._totals('account', o.account_id::text);
     v_filled bigint;
     v_asked bigint;
     v_answer jsonb;
@@ -4627,9 +4652,9 @@ BEGIN
             BEGIN
                 r.answer := ledger._market_refusal(r);
                 IF r.answer IS NULL THEN
-                    r := ledger._judge(r, e, p_now);
+                    r := ledger._judge(r, e, l, t, p_now);
                 END IF;
-                v_answer := coalesce(r.answer, ledger._admit(r, v_asked, p_now));
+                v_answer := coalesce(r.answer, ledger._admit(r, l, t, v_asked, p_now));
             EXCEPTION WHEN OTHERS THEN
                 -- The old order's end is a fact and must be booked whatever is wrong with what should follow it.
                 v_answer := ledger._refusal(0, 'BAD_REQUEST', 'the new order could not be reserved: ' || SQLERRM);
@@ -6483,6 +6508,31 @@ SELECT a.name AS account, m.condition_id AS market, m.slug,
     coalesce(am.burst_gap_ms, ma.burst_gap_ms, ac.burst_gap_ms, d.burst_gap_ms) AS burst_gap_ms,
     coalesce(am.burst_counts_sells, ma.burst_counts_sells, ac.burst_counts_sells, d.burst_counts_sells, false)
         AS burst_counts_sells,
+    coalesce(am.max_order_micros, ma.max_order_micros, ac.max_order_micros, d.max_order_micros) AS max_order_micros,
+    coalesce(am.max_order_cost_micros, ma.max_order_cost_micros, ac.max_order_cost_micros, d.max_order_cost_micros)
+        AS max_order_cost_micros,
+    coalesce(am.max_market_cost_micros, ma.max_market_cost_micros, ac.max_market_cost_micros, d.max_market_cost_micros)
+        AS max_market_cost_micros,
+    coalesce(am.max_imbalance_micros, ma.max_imbalance_micros, ac.max_imbalance_micros, d.max_imbalance_micros)
+        AS max_imbalance_micros,
+    coalesce(am.max_open_orders, ma.max_open_orders, ac.max_open_orders, d.max_open_orders) AS max_open_orders,
+    coalesce(am.cooldown_ms, ma.cooldown_ms, ac.cooldown_ms, d.cooldown_ms) AS cooldown_ms,
+    coalesce(am.changes_per_minute, ma.changes_per_minute, ac.changes_per_minute, d.changes_per_minute) AS changes_per_minute,
+    coalesce(am.collar_micros, ma.collar_micros, ac.collar_micros, d.collar_micros) AS collar_micros,
+    coalesce(am.max_slippage_bps, ma.max_slippage_bps, ac.max_slippage_bps, d.max_slippage_bps) AS max_slippage_bps,
+    coalesce(am.book_age_ms, ma.book_age_ms, ac.book_age_ms, d.book_age_ms, 30000) AS book_age_ms,
+    coalesce(am.self_match_allowed, ma.self_match_allowed, ac.self_match_allowed, d.self_match_allowed, false)
+        AS self_match_allowed,
+    coalesce(am.duplicate_window_ms, ma.duplicate_window_ms, ac.duplicate_window_ms, d.duplicate_window_ms)
+        AS duplicate_window_ms,
+    coalesce(am.duplicate_refused, ma.duplicate_refused, ac.duplicate_refused, d.duplicate_refused, false) AS duplicate_refused,
+    coalesce(am.open_buffer_ms, ma.open_buffer_ms, ac.open_buffer_ms, d.open_buffer_ms) AS open_buffer_ms,
+    coalesce(am.close_buffer_ms, ma.close_buffer_ms, ac.close_buffer_ms, d.close_buffer_ms) AS close_buffer_ms,
+    coalesce(am.weekend_allowed, ma.weekend_allowed, ac.weekend_allowed, d.weekend_allowed, true) AS weekend_allowed,
+    coalesce(am.breaker_rejects, ma.breaker_rejects, ac.breaker_rejects, d.breaker_rejects) AS breaker_rejects,
+    coalesce(am.breaker_cancels, ma.breaker_cancels, ac.breaker_cancels, d.breaker_cancels) AS breaker_cancels,
+    coalesce(am.slow_ms, ma.slow_ms, ac.slow_ms, d.slow_ms) AS slow_ms,
+    coalesce(am.stop_ms, ma.stop_ms, ac.stop_ms, d.stop_ms) AS stop_ms,
     x.account_id, x.market_id
 FROM ledger.exposure x
 JOIN ledger.account a ON a.account_id = x.account_id
@@ -6510,7 +6560,11 @@ SELECT a.name AS account, m.condition_id AS market, m.slug, c.outcome, c.label A
     e.confirmed[i.n] - e.provisional_sell[i.n] - e.awaiting_sell[i.n] - e.open_sell[i.n] - e.pending_sell[i.n]
         AS sellable_micros,
     coalesce(e.suspended_until > ledger.clock(), false) AS suspended, e.suspended_until, e.suspended_why,
-    e.mutex_holder, e.mutex_term, e.mutex_until, e.last_admitted_at, e.account_id, e.market_id
+    e.mutex_holder, e.mutex_term, e.mutex_until, e.last_admitted_at, e.group_key,
+    CASE WHEN e.bought[i.n] <= 0 THEN 0
+        ELSE ceil(e.bought_cost[i.n]::numeric * greatest(e.bought[i.n] - e.sold[i.n], 0) / e.bought[i.n])::bigint END AS basis_micros,
+    e.held_cost AS held_cost_micros, e.at_risk AS at_risk_micros, l.max_market_cost_micros AS cap_market_cost_micros,
+    e.open_orders, l.max_open_orders AS cap_open_orders, e.changed_at, e.account_id, e.market_id
 FROM ledger.exposure e
 JOIN ledger.account a ON a.account_id = e.account_id
 JOIN ledger.market m ON m.market_id = e.market_id
@@ -6673,9 +6727,11 @@ COMMENT ON VIEW audit.balances IS
 
 CREATE OR REPLACE VIEW audit.balance_entries AS
 SELECT a.name AS account, b.entry_seq, b.at, b.asset, b.cause, b.available_delta AS available_delta_micros,
-    b.locked_delta AS locked_delta_micros, b.order_id, b.trade_id, b.entry_key, b.note
+    b.locked_delta AS locked_delta_micros, b.order_id, b.trade_id, b.entry_key, b.note, b.contra,
+    b.contra_delta AS contra_delta_micros, b.fee_delta AS fee_delta_micros, b.value_micros
 FROM ledger.balance_entry b JOIN ledger.account a ON a.account_id = b.account_id;
-COMMENT ON VIEW audit.balance_entries IS 'Every movement of a balance with its cause; the balances are their sums.';
+COMMENT ON VIEW audit.balance_entries IS
+    'Every movement of a balance with its cause and its other side (contra, fees); the balances are their sums.';
 
 CREATE OR REPLACE VIEW audit.halts AS
 SELECT 'halt'::text AS kind, h.scope,
@@ -6789,9 +6845,13 @@ COMMENT ON VIEW audit.reconcile_runs IS 'Comparisons with the venue: when, by wh
 
 CREATE OR REPLACE VIEW audit.changes AS
 SELECT c.changed_at AS at, c.changed_by::text AS who, ''::text AS as_whom, 'limit'::text AS kind,
-    a.name AS account, m.condition_id AS market, m.slug, c.name AS what, c.before, c.after, c.why
+    a.name AS account, m.condition_id AS market, m.slug,
+    CASE c.scope WHEN '' THEN c.name WHEN 'group' THEN c.name || ' of ' || coalesce('group ' || nullif(c.scope_id, ''), 'each group')
+         WHEN 'account' THEN c.name || ' of ' || CASE c.scope_id WHEN '' THEN 'each account' ELSE 'the account' END
+         ELSE c.name || ' of all ' || CASE c.scope WHEN 'live' THEN 'live ' ELSE '' END || 'accounts' END AS what,
+    c.before, c.after, c.why
 FROM ledger.limit_change c
-LEFT JOIN ledger.account a ON a.account_id = c.account_id
+LEFT JOIN ledger.account a ON a.account_id = c.account_id OR c.scope = 'account' AND a.account_id::text = c.scope_id
 LEFT JOIN ledger.market m ON m.market_id = c.market_id
 UNION ALL
 SELECT h.set_at, h.set_by, h.set_as, 'halt', CASE h.scope WHEN 'account' THEN h.subject END,
@@ -6819,6 +6879,12 @@ SELECT j.at, j.actor::text, coalesce(j.detail ->> 'operator', ''), 'foreign orde
 FROM ledger.journal j JOIN ledger.account a ON a.account_id = j.account_id
 WHERE j.event = 'FOREIGN_ORDER_RESOLVED'
 UNION ALL
+SELECT j.at, j.actor::text, '', 'breaker', a.name, m.condition_id, m.slug, 'breaker ' || (j.detail ->> 'kind'),
+    CASE WHEN j.detail ->> 'until' IS NULL THEN 'closed, ' ELSE format('open until %s, ', j.detail ->> 'until') END
+        || format('%s in a row', j.detail ->> 'count'), 'closed', j.detail ->> 'why'
+FROM ledger.journal j JOIN ledger.account a ON a.account_id = j.account_id LEFT JOIN ledger.market m ON m.market_id = j.market_id
+WHERE j.event = 'BREAKER_RESET'
+UNION ALL
 SELECT j.at, j.actor::text, coalesce(j.detail ->> 'operator', ''),
     CASE j.event WHEN 'MOVEMENT' THEN 'movement' WHEN 'LANE_RELEASED' THEN 'lane' ELSE 'resolve' END,
     a.name, m.condition_id, m.slug,
@@ -6830,7 +6896,7 @@ JOIN ledger.account a ON a.account_id = j.account_id
 LEFT JOIN ledger.market m ON m.market_id = j.market_id
 WHERE j.event IN ('MOVEMENT', 'LANE_RELEASED') OR j.order_id IS NOT NULL AND j.detail ? 'operator';
 COMMENT ON VIEW audit.changes IS
-    'Who changed what and why: limits (before and after), halts, grants given and taken, movements with a cause, lanes '
+    'Who changed what and why: limits (before and after), halts, breakers reset, grants given and taken, movements with a cause, lanes '
     'released, orders resolved, foreign orders among them.';
 
 CREATE OR REPLACE VIEW audit.clock_steps AS
@@ -7088,6 +7154,138 @@ $$;
 COMMENT ON FUNCTION audit._check_liquidity(bigint, bigint) IS
     'Each fill made or took liquidity by the rule, and each order crossed the book as its journal says.';
 
+-- file: ledger/sql/views/risk.sql
+-- purpose: risk as it stands, for people and scripts: what is used of every limit, totals, loans, breakers, books, other sides.
+-- locks:   none; every view only reads, each statement in one snapshot.
+-- index:   exposure, account_state, group_state, loan, pool, breaker, book, limits and total_limits by primary key.
+-- fence:   as audit.sql.
+
+CREATE OR REPLACE VIEW audit.total_limits AS
+SELECT t.scope, CASE t.scope WHEN 'account' THEN coalesce(a.name, t.scope_id) ELSE t.scope_id END AS subject,
+    t.scope IN ('account', 'group') AND t.scope_id = '' AS is_default, t.max_cost_micros, t.max_shares_micros, t.max_open_orders,
+    t.changes_per_minute, t.max_daily_loss_micros, t.max_rolling_loss_micros, t.drawdown_from_micros, t.drawdown_to_micros
+FROM ledger.total_limits t LEFT JOIN ledger.account a ON t.scope = 'account' AND a.account_id::text = t.scope_id;
+COMMENT ON VIEW audit.total_limits IS
+    'Limits on totals as they are set: of accounts, groups, all together (global) and all live accounts (live). A default holds '
+    'where the account or group has no value of its own; NULL there means no limit.';
+
+CREATE OR REPLACE VIEW audit.loans AS
+SELECT p.scope, p.scope_id AS subject, a.name AS account, coalesce(l.cost_micros, 0) AS lent_cost_micros, u.cost AS used_cost_micros,
+    coalesce(l.shares_micros, 0) AS lent_shares_micros, u.shares AS used_shares_micros,
+    p.lent_cost_micros AS pool_cost_micros, p.lent_shares_micros AS pool_shares_micros
+FROM ledger.pool p
+CROSS JOIN ledger.account a
+LEFT JOIN ledger.loan l ON l.account_id = a.account_id AND l.scope = p.scope AND l.scope_id = p.scope_id
+LEFT JOIN ledger.account_state s ON s.account_id = a.account_id
+LEFT JOIN ledger.group_state g ON g.account_id = a.account_id AND g.group_key = p.scope_id AND p.scope = 'group'
+CROSS JOIN LATERAL (
+    SELECT greatest(CASE p.scope WHEN 'group' THEN coalesce(g.at_risk, 0) ELSE coalesce(s.at_risk, 0) END, 0) AS cost,
+        greatest(CASE p.scope WHEN 'group' THEN coalesce(g.shares, 0) ELSE coalesce(s.shares, 0) END, 0) AS shares) u
+WHERE (p.scope <> 'live' OR a.venue <> 'paper') AND (l.account_id IS NOT NULL OR u.cost <> 0 OR u.shares <> 0);
+COMMENT ON VIEW audit.loans IS
+    'How the caps that accounts share are lent out: what each was lent and uses of it, and what the pool has lent in all. What is '
+    'lent and not used goes back to whoever asks.';
+
+CREATE OR REPLACE VIEW audit.breakers AS
+SELECT a.name AS account, m.condition_id AS market, m.slug, b.kind,
+    CASE WHEN b.until > ledger.clock() THEN 'open' WHEN b.until IS NOT NULL THEN 'half open'
+         WHEN b.slow_until > ledger.clock() THEN 'slowed' ELSE 'closed' END AS state,
+    b.count, b.until, b.slow_until, b.probe_order_id, b.why, b.changed_at, b.account_id, nullif(b.market_id, 0) AS market_id
+FROM ledger.breaker b
+JOIN ledger.account a ON a.account_id = b.account_id
+LEFT JOIN ledger.market m ON m.market_id = b.market_id;
+COMMENT ON VIEW audit.breakers IS
+    'Breakers that ever counted a failure: open (nothing is placed until then), half open (one order goes as a probe), slowed (half '
+    'as many a minute) or closed. market NULL: the venue''s own faults, for the whole account. Nothing of it stops a cancel.';
+
+CREATE OR REPLACE VIEW audit.books AS
+SELECT m.condition_id AS market, m.slug, b.outcome, c.label AS outcome_label, c.token_id, b.bids[1] AS best_bid_micros,
+    b.asks[1] AS best_ask_micros, coalesce((b.bids[1] + b.asks[1]) / 2, b.bids[1], b.asks[1]) AS middle_micros,
+    cardinality(b.bids) / 2 AS bid_levels, cardinality(b.asks) / 2 AS ask_levels, b.at,
+    floor(extract(epoch FROM ledger.clock() - b.at) * 1000)::bigint AS age_ms, b.market_id
+FROM ledger.book b
+JOIN ledger.market m ON m.market_id = b.market_id
+LEFT JOIN ledger.outcome c ON c.market_id = b.market_id AND c.outcome = b.outcome;
+COMMENT ON VIEW audit.books IS 'The last good book of each outcome: best prices, middle and age. Collar, slippage and marks go by it.';
+
+CREATE OR REPLACE VIEW audit.contra AS
+SELECT a.name AS account, c.asset, m.slug, o.label AS outcome_label, c.contra, c.amount AS amount_micros
+FROM ledger.contra_balance c
+JOIN ledger.account a ON a.account_id = c.account_id
+LEFT JOIN ledger.outcome o ON o.token_id = c.asset
+LEFT JOIN ledger.market m ON m.market_id = o.market_id;
+COMMENT ON VIEW audit.contra IS
+    'The other side of the balances: counterparties (venue), fees, deposits and transfers (outside), split and redemption (chain), '
+    'corrections. With audit.balances the sum is zero for each asset.';
+
+CREATE OR REPLACE VIEW audit.risk AS
+WITH totals AS (
+    SELECT 'account'::text AS scope, a.name AS subject, a.name AS account, s.at_risk AS cost, s.shares, s.open_orders,
+        s.change_tokens, s.change_tokens_at, NULL::bigint AS lent_cost, NULL::bigint AS lent_shares,
+        coalesce(t.max_cost_micros, d.max_cost_micros) AS max_cost, coalesce(t.max_shares_micros, d.max_shares_micros) AS max_shares,
+        coalesce(t.max_open_orders, d.max_open_orders) AS max_open, coalesce(t.changes_per_minute, d.changes_per_minute) AS changes,
+        coalesce(t.drawdown_to_micros, d.drawdown_to_micros) AS drawdown_to,
+        (SELECT max(q.equity_micros) - (SELECT y.equity_micros FROM ledger.equity_mark y WHERE y.account_id = s.account_id
+                                        ORDER BY y.at DESC LIMIT 1)
+         FROM ledger.equity_mark q WHERE q.account_id = s.account_id) AS drawdown
+    FROM ledger.account_state s JOIN ledger.account a ON a.account_id = s.account_id
+    LEFT JOIN ledger.total_limits t ON t.scope = 'account' AND t.scope_id = a.account_id::text
+    LEFT JOIN ledger.total_limits d ON d.scope = 'account' AND d.scope_id = ''
+    UNION ALL
+    SELECT 'group', g.group_key, NULL, g.cost, g.shares, NULL, NULL, NULL, p.lent_cost_micros, p.lent_shares_micros,
+        coalesce(t.max_cost_micros, d.max_cost_micros), coalesce(t.max_shares_micros, d.max_shares_micros), NULL, NULL, NULL, NULL
+    FROM (SELECT x.group_key, sum(greatest(x.at_risk, 0))::bigint AS cost, sum(greatest(x.shares, 0))::bigint AS shares
+          FROM ledger.group_state x GROUP BY x.group_key) g
+    LEFT JOIN ledger.total_limits t ON t.scope = 'group' AND t.scope_id = g.group_key
+    LEFT JOIN ledger.total_limits d ON d.scope = 'group' AND d.scope_id = ''
+    LEFT JOIN ledger.pool p ON p.scope = 'group' AND p.scope_id = g.group_key
+    UNION ALL
+    SELECT t.scope, '', NULL, u.cost, u.shares, NULL, NULL, NULL, p.lent_cost_micros, p.lent_shares_micros, t.max_cost_micros,
+        t.max_shares_micros, NULL, NULL, NULL, NULL
+    FROM ledger.total_limits t
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(greatest(s.at_risk, 0)), 0)::bigint AS cost, coalesce(sum(greatest(s.shares, 0)), 0)::bigint AS shares
+        FROM ledger.account_state s JOIN ledger.account a ON a.account_id = s.account_id
+        WHERE t.scope = 'global' OR a.venue <> 'paper') u
+    LEFT JOIN ledger.pool p ON p.scope = t.scope AND p.scope_id = ''
+    WHERE t.scope IN ('global', 'live')),
+lanes AS (
+    SELECT e.account, e.market, e.slug, e.group_key, max(e.effective_micros) AS outcome, max(e.market_effective_micros) AS both_outcomes,
+        max(e.effective_micros) - min(e.effective_micros) AS imbalance, max(e.at_risk_micros) AS at_risk, max(e.open_orders) AS open_orders,
+        e.account_id, e.market_id
+    FROM audit.exposure e GROUP BY e.account, e.market, e.slug, e.group_key, e.account_id, e.market_id),
+rows AS (
+    SELECT t.scope, t.subject, t.account, NULL::text AS market, NULL::text AS slug, x.name, x.used, x.cap, x.lent
+    FROM totals t CROSS JOIN LATERAL (VALUES
+        ('max_cost_micros', t.cost, t.max_cost, t.lent_cost), ('max_shares_micros', t.shares, t.max_shares, t.lent_shares),
+        ('max_open_orders', t.open_orders, t.max_open, NULL),
+        ('changes_per_minute', CASE WHEN t.changes IS NOT NULL THEN t.changes - least(t.changes, coalesce(
+            floor((t.change_tokens + greatest(extract(epoch FROM ledger.clock() - t.change_tokens_at), 0) * t.changes / 60 * 1000000) / 1000000)
+            ::bigint, t.changes)) END, t.changes, NULL),
+        ('drawdown_to_micros', t.drawdown, t.drawdown_to, NULL)) x (name, used, cap, lent)
+    WHERE x.cap IS NOT NULL OR x.name IN ('max_cost_micros', 'max_shares_micros')
+    UNION ALL
+    SELECT l.scope, coalesce(l.account, ''), l.account, NULL, NULL, x.name, x.used, x.cap, NULL
+    FROM audit.losses l CROSS JOIN LATERAL (VALUES
+        ('max_daily_loss_micros', greatest(l.daily_loss_micros, 0), l.max_daily_loss_micros),
+        ('max_rolling_loss_micros', greatest(l.rolling_loss_micros, 0), l.max_rolling_loss_micros)) x (name, used, cap)
+    WHERE x.cap IS NOT NULL
+    UNION ALL
+    SELECT 'market', coalesce(e.slug, e.market), e.account, e.market, e.slug, x.name, x.used, x.cap, NULL
+    FROM lanes e JOIN audit.limits l ON l.account_id = e.account_id AND l.market_id = e.market_id
+    CROSS JOIN LATERAL (VALUES
+        ('max_outcome_micros', e.outcome, l.max_outcome_micros), ('max_market_micros', e.both_outcomes, l.max_market_micros),
+        ('max_market_cost_micros', e.at_risk, l.max_market_cost_micros), ('max_imbalance_micros', e.imbalance, l.max_imbalance_micros),
+        ('max_open_orders', e.open_orders, l.max_open_orders)) x (name, used, cap)
+    WHERE x.cap IS NOT NULL)
+SELECT r.scope, r.subject, r.account, r.market, r.slug, r.name, r.used, r.cap,
+    CASE WHEN r.cap > 0 THEN least(floor(r.used::numeric * 1000000 / r.cap), 1000000000)::bigint
+         WHEN r.used > 0 THEN 1000000000 WHEN r.cap = 0 THEN 1000000 END AS used_ppm, r.lent
+FROM rows r;
+COMMENT ON VIEW audit.risk IS
+    'What is used of every limit that is in force, by scope (market, account, group, global, live). used_ppm: of the cap, in millionths; '
+    'lent: what the accounts that share the cap were lent of it. What is at risk is shown without a cap too.';
+
 -- file: ledger/sql/views/venue.sql
 -- purpose: the venue's condition, the requests made of it, and what it says is owned, for people and scripts.
 -- locks:   none.
@@ -7140,6 +7338,45 @@ FROM ledger.reward r JOIN ledger.account a USING (account_id)
 LEFT JOIN ledger.reward_allocation x USING (account_id, reward_key)
 GROUP BY a.name, r.account_id, r.reward_key, r.condition_id, r.earned_on, r.amount_micros, r.recorded_at;
 COMMENT ON VIEW audit.rewards IS 'What the venue paid for resting orders, and how much of it was allocated to strategies.';
+
+-- file: ledger/sql/views/withdrawals.sql
+-- purpose: withdrawals and what happened to them, for people and scripts.
+-- locks:   none.
+-- index:   withdrawal by primary key; journal by account.
+-- fence:   as the other views: readable by the auditor, who sees nothing under them.
+
+CREATE OR REPLACE VIEW audit.withdrawals AS
+SELECT w.withdrawal_id, a.name AS account, w.state, w.amount_micros, w.destination, w.key, w.why, w.cause, w.asked_at,
+    w.asked_by, w.asked_as AS operator, w.state_at,
+    greatest(floor(extract(epoch FROM ledger.clock() - w.state_at)), 0)::bigint AS age_s,
+    w.state IN ('DONE', 'COMPENSATED', 'CANCELLED') AS ended, w.needs_person_since IS NOT NULL AS needs_person,
+    w.needs_person_why, w.attempts, w.last_deadline AS may_arrive_until, w.reference, b.treasury, b.hash,
+    CASE WHEN w.state IN ('STOPPING', 'DRAINING') THEN (SELECT count(*) FROM ledger.orders o WHERE o.account_id = w.account_id
+        AND o.state NOT IN ('FILLED', 'CANCELLED', 'EXPIRED', 'REJECTED', 'NOT_PLACED')) ELSE 0 END AS open_orders
+FROM ledger.withdrawal w JOIN ledger.account a USING (account_id)
+LEFT JOIN ledger.withdrawal_transfer b USING (account_id, withdrawal_id);
+COMMENT ON VIEW audit.withdrawals IS
+    'Every withdrawal: how far it is, whether it waits for a person, and until when its transfer may still arrive.';
+
+CREATE OR REPLACE VIEW audit.withdrawal_history AS
+SELECT w.withdrawal_id, a.name AS account, q.at, q.what, q.detail, q.n
+FROM ledger.withdrawal w JOIN ledger.account a USING (account_id)
+CROSS JOIN LATERAL (
+    SELECT j.at, j.seq AS n, j.event || coalesce(' ' || j.from_state, '') || CASE WHEN j.to_state IS DISTINCT FROM j.from_state
+        THEN ' -> ' || j.to_state ELSE '' END AS what, (j.detail - 'withdrawal')::text AS detail
+    FROM ledger.journal j WHERE j.account_id = w.account_id AND j.at >= w.asked_at AND j.event LIKE 'WITHDRAWAL%'
+      AND j.detail ->> 'withdrawal' = w.withdrawal_id::text
+    UNION ALL
+    SELECT b.at, b.entry_seq, 'booked', b.available_delta::text FROM ledger.balance_entry b
+    WHERE b.account_id = w.account_id AND b.order_id IS NULL AND b.entry_key LIKE format('movement:withdrawal:%s:%%', w.withdrawal_id)
+    UNION ALL
+    SELECT coalesce(t.ended_at, t.opened_at), t.attempt, format('attempt %s %s', t.attempt, t.outcome), t.code
+    FROM ledger.withdrawal_attempt t WHERE t.account_id = w.account_id AND t.withdrawal_id = w.withdrawal_id
+    UNION ALL
+    SELECT e.seen_at, e.evidence_id, format('seen: %s, %s times', e.kind, e.times), e.detail
+    FROM ledger.withdrawal_evidence e WHERE e.account_id = w.account_id AND e.withdrawal_id = w.withdrawal_id) q;
+COMMENT ON VIEW audit.withdrawal_history IS
+    'What happened to each withdrawal: its moves, what was booked, its attempts, and what was seen of its transfer.';
 
 -- file: ledger/sql/views/checks_base.sql
 -- purpose: small words that the checks use: bytes as JSON, text as a time, and what has left the journal.
@@ -8654,7 +8891,7 @@ LANGUAGE sql STABLE
 AS $$
     WITH entries AS MATERIALIZED (
         SELECT b.entry_seq, b.asset, b.contra, b.contra_delta, b.fee_delta,
-            b.available_delta + b.locked_delta + b.contra_delta + b.fee_delta AS rest, b.order_id, b.cause
+            b.available_delta + b.locked_delta + b.contra_delta + b.fee_delta AS rest, b.order_id, b.cause, b.value_micros
         FROM ledger.balance_entry b WHERE b.account_id = p_account_id),
     sides AS (
         SELECT q.asset, q.contra, sum(q.amount) AS amount FROM (
@@ -8667,6 +8904,11 @@ AS $$
     CROSS JOIN LATERAL (SELECT CASE WHEN e.order_id IS NOT NULL THEN 'venue' WHEN e.cause LIKE 'withdraw%' THEN 'outside'
                                ELSE ledger._contra_of(e.cause) END) x (wanted)
     WHERE e.contra <> x.wanted
+    UNION ALL
+    -- The value of tokens that moved without a trade is held against the counters by the check of costs.
+    SELECT 'entry ' || e.entry_seq, CASE WHEN e.value_micros IS NULL THEN 'the value of its tokens' ELSE 'no value' END,
+        coalesce('value ' || e.value_micros, 'none') FROM entries e
+    WHERE (e.order_id IS NULL AND e.asset <> 'collateral') <> (e.value_micros IS NOT NULL)
     UNION ALL
     SELECT format('%s of %s', coalesce(s.contra, c.contra), coalesce(s.asset, c.asset)), coalesce(s.amount, 0)::text, coalesce(c.amount, 0)::text
     FROM sides s FULL JOIN (SELECT * FROM ledger.contra_balance x WHERE x.account_id = p_account_id AND x.amount <> 0) c
@@ -8758,7 +9000,18 @@ AS $$
         UNION ALL
         SELECT c.scope, c.scope_id, format('%s, change %s', c.name, c.change_id), 'from ' || coalesce(c.previous, 'not set'),
             'from ' || coalesce(c.before, 'not set')
-        FROM changes c WHERE c.previous IS DISTINCT FROM c.before) x
+        FROM changes c WHERE c.previous IS DISTINCT FROM c.before
+        UNION ALL
+        SELECT coalesce(w.scope, t.scope), coalesce(w.scope_id, t.scope_id), 'its row',
+            CASE WHEN w.scope IS NULL THEN 'none' ELSE 'there' END, CASE WHEN w.scope IS NULL THEN 'there' ELSE 'none' END
+        FROM (SELECT DISTINCT c.scope, c.scope_id FROM changes c
+              UNION VALUES ('account', ''), ('group', ''), ('global', ''), ('live', '')) w
+        FULL JOIN ledger.total_limits t ON t.scope = w.scope AND t.scope_id = w.scope_id
+        WHERE w.scope IS NULL OR t.scope IS NULL
+        UNION ALL
+        SELECT c.scope, c.scope_id, format('%s, change %s', c.name, c.change_id), 'of a total, or of an account and a market', 'of both'
+        FROM ledger.limit_change c
+        WHERE c.scope = '' AND c.scope_id <> '' OR c.scope <> '' AND (c.account_id <> 0 OR c.market_id <> 0)) x
 $$;
 COMMENT ON FUNCTION audit._check_total_limits() IS 'Each limit on a total is what its last change says, and each change begins where the one before ended.';
 

@@ -15,6 +15,7 @@ import pytest
 
 from app.ledger.audit import AuditReport, audit
 from tests.support.corruptions import BROKEN
+from tests.support.corruptions_of_risk import MISCOUNTED
 from tests.support.database import TestDatabase, empty_database
 from tests.support.lived_in import Orders, build
 from tests.support.manipulated_rules import UNDONE
@@ -77,13 +78,13 @@ async def test_the_report_as_json_has_the_documented_shape(scene: Scene) -> None
     report = json.loads(json.dumps((await scene.audit()).to_json()))
     assert report["ok"] is False
     red = [check for check in report["checks"] if not check["ok"]]
-    assert [check["name"] for check in red] == ["exposure"]
-    assert set(red[0]) == {"name", "ok", "rows"}
-    assert red[0]["rows"][0]["subject"] == "outcome 0 open_buy"
+    assert [check["name"] for check in red] == ["costs", "exposure"], "effective shares count it"
+    assert all(set(check) == {"name", "ok", "rows"} for check in red)
+    assert red[1]["rows"][0]["subject"] == "outcome 0 open_buy"
     assert all(check["rows"] == [] for check in report["checks"] if check["ok"])
 
 
-CORRUPTIONS = BROKEN | REWRITTEN | UNDONE
+CORRUPTIONS = BROKEN | REWRITTEN | UNDONE | MISCOUNTED
 
 
 @pytest.mark.parametrize("what", CORRUPTIONS)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.life import SHARE, Life, venue_id
+from tests.support.life import SHARE, Life, token, venue_id
 
 
 async def rows(life: Life, query: str, *arguments: Any) -> list[dict[str, Any]]:
@@ -116,7 +116,16 @@ async def test_changes_say_who_changed_what_and_why(life: Life) -> None:
 
 
 async def test_profit_counts_average_cost_and_fees(life: Life) -> None:
-    await life.add_tokens(0, 100 * SHARE)
+    await life.call(
+        "book_movement",
+        "main",
+        token("m1", 0),
+        100 * SHARE,
+        "opening",
+        "tokens",
+        "",
+        60_000_000,
+    )
     bought = await life.live(size_micros=10 * SHARE)
     await life.fill(bought, 10 * SHARE, "CONFIRMED", price_micros=400_000, fee_micros=20_000)
     sold = await life.live(side="SELL", price_micros=600_000, size_micros=5 * SHARE)
@@ -125,10 +134,13 @@ async def test_profit_counts_average_cost_and_fees(life: Life) -> None:
     await life.fill(failed, 10 * SHARE, trade_id="f")
     await life.fill(failed, 10 * SHARE, "FAILED", trade_id="f")
     (row,) = await rows(life, "SELECT * FROM audit.pnl")
-    assert row["average_cost_micros"] == 400_000
-    assert row["realized_micros"] == 3_000_000 - 2_000_000 - 30_000
-    assert row["cash_flow_micros"] == 3_000_000 - 4_000_000 - 30_000
-    assert row["net_shares_micros"] == 5 * SHARE
+    # The opening holdings are in it at their value: all buys have one average, fees included.
+    average = 1_000_000 * (60_000 + 4_000 + 20) // (110_000)
+    assert row["average_cost_micros"] == average
+    assert row["basis_micros"] == -(-64_020_000 * 105 // 110)
+    assert row["realized_micros"] == 3_000_000 - 10_000 - (64_020_000 - row["basis_micros"])
+    assert row["cash_flow_micros"] == 3_000_000 - 10_000 - 64_020_000
+    assert row["net_shares_micros"] == 105 * SHARE
 
 
 async def test_a_key_shows_the_order_it_became(life: Life) -> None:

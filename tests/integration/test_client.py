@@ -11,6 +11,7 @@ from app.errors import BadInput, Code, DatabaseProblem, Refused
 from app.ledger import OUTBOX_CHANNEL, Intent, Ledger, OrderView, ReplacementView
 from app.money import MICROS
 from tests.support.database import TestDatabase
+from tests.support.life import token
 from tests.support.trading import (
     SHARE,
     HandClock,
@@ -39,6 +40,20 @@ async def test_a_refusal_is_raised_with_its_code(world: World) -> None:
         await ledger.reserve_pending(buy("k", 500))
     assert caught.value.code is Code.CAP_OUTCOME
     assert caught.value.not_done
+
+
+async def test_a_moved_price_and_a_suspected_duplicate_are_told_to_the_bot(world: World) -> None:
+    await world.open_limiter()
+    item = {"token_id": token("m1", 0), "bids": [], "asks": [[410_000, SHARE]], "age_ms": 0}
+    await world.life.call("note_books", [item])
+    ledger = await world.ledger()
+    moved = await ledger.reserve_pending(buy("k", post_only=True, clamp=True))
+    assert (moved.price_micros, moved.duplicate_of) == (400_000, None)
+    again = await ledger.reserve_pending(buy("again", price_micros=400_000))
+    assert (again.price_micros, again.duplicate_of) == (400_000, moved.order_id)
+    with pytest.raises(Refused) as caught:
+        await ledger.reserve_pending(buy("crossing", post_only=True))
+    assert caught.value.code is Code.WOULD_CROSS
 
 
 async def test_opening_a_database_without_the_schema_says_what_to_do(

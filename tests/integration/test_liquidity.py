@@ -6,8 +6,12 @@ from typing import Any
 
 import pytest
 
+from app.db.migrate import downgrade, upgrade
+from app.roles import RolePrefix
+from tests.support.database import TestDatabase
 from tests.support.life import SHARE, Life
 from tests.support.profit import CENT, book
+from tests.support.servers import in_thread
 
 
 async def fill_of(life: Life, **fill: Any) -> tuple[str, str]:
@@ -144,10 +148,11 @@ async def test_a_price_that_was_moved_behind_the_offer_is_the_order_s_and_the_au
 ) -> None:
     await book(life, 49, 51)
     wish = life.request(price_micros=55 * CENT, post_only=True, clamp=True)
-    for _ in range(2):  # asked again it is the same request
-        answer = await life.item("reserve_pending", **wish)
-        assert (answer["status"], answer["price_micros"]) == ("admitted", 50 * CENT)
+    answer = await life.item("reserve_pending", **wish)
+    assert (answer["status"], answer["price_micros"]) == ("admitted", 50 * CENT)
+    assert await life.item("reserve_pending", **wish) == answer | {"replay": True}
     assert await crossed(life) is False
+    await life.cancel(answer["order_id"])
     resting = await life.live()
     await life.call(
         "replace_order",
@@ -158,3 +163,32 @@ async def test_a_price_that_was_moved_behind_the_offer_is_the_order_s_and_the_au
     prices = await life.conn.fetch("SELECT price_micros FROM ledger.orders ORDER BY order_id")
     assert [row["price_micros"] // CENT for row in prices] == [50, 40, 50]
     assert await life.conn.fetch("SELECT * FROM audit.checks() WHERE NOT is_notice") == []
+
+
+async def test_fills_from_before_are_classified_by_what_is_known_of_them(
+    database: TestDatabase,
+) -> None:
+    """The revision is taken back and put on again over fills: the same rows, and nothing for the audit."""
+    life = await Life.begin(database)
+    await book(life, 40, 45)
+    orders: list[dict[str, Any]] = [
+        {"post_only": True, "price_micros": 44 * CENT},
+        {"order_type": "FAK"},
+        {},
+    ]
+    for order in orders:
+        await life.limit("duplicate_window_ms", None)
+        order_id = await life.live(**{"price_micros": 50 * CENT} | order)
+        await life.fill(order_id, 10 * SHARE, "CONFIRMED", price_micros=44 * CENT, is_maker=True)
+    query = "SELECT order_id, liquidity, liquidity_source FROM ledger.fill ORDER BY order_id"
+    before = await life.conn.fetch(query)
+    net = await life.conn.fetchval("SELECT traded_net FROM ledger.account_state")
+    assert {row["liquidity_source"] for row in before} == {"post_only", "crossing"}
+    prefix = RolePrefix(database.server.role_prefix)
+    in_thread(lambda: downgrade(database.url, "-1", prefix=prefix))
+    in_thread(lambda: upgrade(database.url, prefix=prefix))
+    conn = await database.connect()
+    assert await conn.fetch(query) == before
+    assert await conn.fetchval("SELECT traded_net FROM ledger.account_state") == net
+    found = await conn.fetch("SELECT * FROM audit.checks() WHERE name IN ('pnl', 'liquidity')")
+    assert found == []

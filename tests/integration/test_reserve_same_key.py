@@ -129,7 +129,7 @@ async def test_a_replay_returns_the_first_answer_also_under_a_halt(world: World)
     first = await ledger.reserve_pending(buy("k"))
     await ledger.halt("global", "", "a test")
     assert await ledger.reserve_pending(buy("k")) == Admission(
-        first.order_id, first.size_micros, replay=True, clamped=False
+        first.order_id, first.price_micros, first.size_micros, replay=True, clamped=False
     )
 
 

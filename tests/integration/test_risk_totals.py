@@ -117,7 +117,6 @@ async def test_a_lowered_cap_binds_at_once_and_ends_nothing(many: Life) -> None:
 
 async def test_a_cap_that_is_set_later_counts_what_is_there_already(many: Life) -> None:
     await many.live(market="a1")
-    await many.live(market="a2", account="second") if False else None
     await many.reserved(market="a2", account="second")
     await total(many, "global", "max_cost_micros", 3 * COST)
     await total(many, "group", "max_cost_micros", 3 * COST)

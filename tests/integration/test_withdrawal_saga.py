@@ -202,9 +202,13 @@ async def test_a_kill_at_any_point_moves_the_money_once_or_never(rig: Rig, point
 async def dies(rig: Rig, point: str) -> None:
     """A worker that goes on until it is killed at the point; its claim lapses."""
     worker = rig.worker(stop_at=point)
-    with pytest.raises(Killed):
+
+    async def live() -> None:
         for _ in range(80):
             await rig.pass_on(worker)
+
+    with pytest.raises(Killed):
+        await live()
     await rig.life.clock.advance(25_000)
 
 
@@ -248,7 +252,9 @@ async def test_a_resend_is_the_same_bytes(rig: Rig) -> None:
     assert await rig.until(*ENDED) == "DONE"
     assert await rig.life.conn.fetchval("SELECT count(*) FROM ledger.withdrawal_attempt") == 3
     [sent] = await rig.transfers()
-    assert sent["hash"] == await rig.life.conn.fetchval("SELECT hash FROM ledger.withdrawal_transfer")
+    assert sent["hash"] == await rig.life.conn.fetchval(
+        "SELECT hash FROM ledger.withdrawal_transfer"
+    )
 
 
 async def test_a_send_whose_time_has_passed_does_not_leave(rig: Rig) -> None:
@@ -398,4 +404,4 @@ async def course(rig: Rig, outside: Outside, chance: random.Random, number: int)
         elif chance.random() < 0.03:
             await Saga(rig.life, number).cancel()
         await rig.life.clock.advance(chance.choice((100, 3_000, 10_000, 30_000)))
-    raise AssertionError(f"withdrawal {number} is {row['state']}")
+    raise AssertionError(f"withdrawal {number} has not ended")

@@ -188,6 +188,15 @@ async def test_a_refusal_is_proof_for_the_first_copy_and_none_for_the_second(sag
     assert (await saga.record(await saga.open(), "refused"))["state"] == "FAILED"
 
 
+async def test_a_refusal_after_a_lapse_proves_nothing(saga: Saga) -> None:
+    await saga.to("DEBITED")
+    await saga.open()
+    await saga.life.clock.advance(saga.lease_ms + 1)
+    assert (await saga.step("lapse_transfer"))["state"] == "UNKNOWN"
+    assert (await saga.record(await saga.open(), "refused"))["state"] == "UNKNOWN"
+    assert (await saga.record(await saga.open(), "not_sent"))["state"] == "UNKNOWN"
+
+
 async def test_what_was_not_sent_is_sent_later(saga: Saga) -> None:
     await saga.to("DEBITED")
     assert (await saga.record(await saga.open(), "not_sent"))["state"] == "DEBITED"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.support.database import TestDatabase
-from tests.support.life import LEASE_MS, SHARE, Life, incarnation, venue_id
+from tests.support.life import LEASE_MS, SHARE, Life, incarnation, token, venue_id
 from tests.support.servers import in_thread
 
 
@@ -110,6 +110,7 @@ async def live(life: Life) -> Orders:
     queues = await _queues(life)
     await _suspend(life)
     await _surroundings(life)
+    await _risk(life)
     life.market = "m2"
     await life.call("set_limit", None, "m2", "burst_per_minute", "60", "test")
     await life.clock.advance(120_000)
@@ -122,6 +123,7 @@ async def live(life: Life) -> Orders:
     life.market = "m1"
     unknown = await life.unknown(size_micros=7 * SHARE)
     waiting = await life.reserved(valid_for_ms=86_400_000)
+    await life.call("sweep_losses")
     return Orders(
         absent=absent,
         failed_trade=failed,
@@ -265,6 +267,32 @@ async def _suspend(life: Life) -> None:
     await life.call("set_limit", life.account, "m4", "max_outcome_micros", str(SHARE), "test")
     await life.add_tokens(0, 2 * SHARE)
     assert (await life.exposure())["suspended_until"] is not None
+
+
+async def _risk(life: Life) -> None:
+    """Totals that are capped and lent, books, a budget of changes, breakers open, slow and at rest."""
+    for scope, name, column, value in (
+        ("global", None, "max_cost_micros", 5_000 * SHARE),
+        ("group", None, "max_shares_micros", 5_000 * SHARE),
+        ("account", life.account, "changes_per_minute", 100),
+        ("account", None, "max_open_orders", 100),
+        ("live", None, "max_cost_micros", 400 * SHARE),
+    ):
+        await life.call("set_total_limit", scope, name, column, str(value), "test")
+    levels = {"bids": [[390_000, SHARE]], "asks": [[410_000, SHARE], [420_000, SHARE]]}
+    await life.call("note_books", [levels | {"token_id": token("m1", 0), "age_ms": 0}])
+    life.market = "m7"
+    await life.add_market("m7", group_key="seven")
+    for price in (400_000, 390_000, 380_000):
+        rejected = await life.sending(price_micros=price)
+        await life.complete("reject", rejected)
+    life.market = "m8"
+    await life.add_market("m8", group_key="seven")
+    await life.complete("reject", await life.sending())
+    slow = await life.sending(price_micros=390_000)
+    await life.clock.advance(2_500)
+    await life.complete("acknowledge", slow)
+    await life.reserved(price_micros=380_000, valid_for_ms=86_400_000)
 
 
 async def _surroundings(life: Life) -> None:

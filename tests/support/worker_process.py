@@ -22,7 +22,7 @@ from workers.worker import main, points
 def paused_at(wanted: str) -> points.Reached:
     """Stop this process once, when the named point is reached for the given time."""
     name, _, count = wanted.partition(":")
-    assert name in points.POINTS, name
+    assert name in (*points.POINTS, *points.WITHDRAWAL_POINTS), name
     left = [int(count or "1")]
 
     def pause(point: str) -> None:

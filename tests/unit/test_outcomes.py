@@ -10,6 +10,7 @@ import pytest
 from app.venue.interface import Accepted, NotPlaced, PlaceOutcome, Rejected, Seen, Unknown
 from app.venue.polymarket.answers import ReasonClass, place_outcomes, reason_class
 from app.venue.polymarket.answers.border import MOST_RAW
+from app.venue.polymarket.answers.outcomes import REFUSED_BY
 from app.venue.polymarket.wire import Exchange
 from tests.support.answers import (
     DATE,
@@ -39,6 +40,7 @@ def assert_rejected(status: int, text: str, code: str, reason: ReasonClass) -> N
     assert isinstance(found, Rejected)
     assert found.code == code
     assert reason_class(found.code) is reason
+    assert found.reason_class is REFUSED_BY[reason]
 
 
 def assert_unknown(found: PlaceOutcome, reason: str) -> None:

@@ -29,6 +29,7 @@ from app.risk.sizing import (
 
 SHARE = 1_000_000
 MINUTE = 60_000
+HALF: Any = 0.5
 
 
 def at(text: str) -> int:
@@ -278,7 +279,7 @@ def test_the_largest_record_is_bounded() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        lambda: replace(RULES, base_micros=1.5),
+        lambda: replace(RULES, base_micros=HALF),
         lambda: replace(RULES, base_micros=True),
         lambda: replace(RULES, base_micros=-1),
         lambda: replace(RULES, step_micros=0),
@@ -287,7 +288,7 @@ def test_the_largest_record_is_bounded() -> None:
         lambda: replace(RULES, close_to_ms=2, close_from_ms=1),
         lambda: replace(RULES, peak_to_minute=1_441),
         lambda: replace(CALM, mids=(1,) * (MOST_MIDS + 1)),
-        lambda: replace(CALM, mids=(0.5,)),
+        lambda: replace(CALM, mids=(HALF,)),
         lambda: replace(CALM, drawdown_ppm=WHOLE + 1),
         lambda: replace(CALM, limits_left=dict.fromkeys(map(str, range(MOST_LIMITS + 1)), 1)),
         lambda: replace(CALM, limits_left={"x" * (MOST_NAME + 1): 1}),

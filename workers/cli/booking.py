@@ -37,6 +37,8 @@ class Cause(StrEnum):
 
 COMES: Final = frozenset({Cause.OPENING, Cause.DEPOSIT, Cause.TRANSFER_IN})
 GOES: Final = frozenset({Cause.WITHDRAWAL, Cause.TRANSFER_OUT})
+VALUED: Final = frozenset({Cause.RESOLUTION, Cause.REDEMPTION, Cause.CONVERSION})
+"""Of tokens: their value is known to whoever books it, and nothing in the rows tells it."""
 
 
 def book(
@@ -47,6 +49,14 @@ def book(
     cause: Annotated[Cause, typer.Option("--cause")],
     key: Annotated[str, typer.Option("--key", help="Booked once, however often it is repeated.")],
     why: Annotated[str, typer.Option("--why", help="The reason, for the journal.")],
+    worth: Annotated[
+        str | None,
+        typer.Option(
+            "--value",
+            help="Of tokens: what they were worth in collateral. Needed for resolution, redemption "
+            "and conversion; else what is known is taken.",
+        ),
+    ] = None,
     account: Annotated[
         str | None, typer.Option("--account", help="Default: LEDGER_ACCOUNT.")
     ] = None,
@@ -58,16 +68,18 @@ def book(
 
     micros = parse_micros(amount, what="--amount")
     _check(cause, micros, key, why)
+    value = None if worth is None else parse_micros(worth, what="--value")
+    _check_value(asset, cause, value)
     name = account or state().settings.account
     note = f"{operator_name(operator)}: {why}"
 
     async def work(calls: LedgerCalls) -> bool:
         booked: bool = await calls.value(
-            "book_movement", name, asset, micros, cause.value, key, note
+            "book_movement", name, asset, micros, cause.value, key, note, value
         )
         if not booked:
             (entry,) = await read(calls, "movement", name, f"movement:{key}")
-            _check_same(entry, asset, micros, cause)
+            _check_same(entry, asset, micros, cause, value)
         return booked
 
     booked = with_ledger("risk", work)
@@ -78,6 +90,7 @@ def book(
         "amount_micros": micros,
         "cause": cause.value,
         "key": key,
+        "value_micros": value,
     }
     told = "booked" if booked else "it was booked before"
     emit(done, lambda: say(f"{decimal(micros)} {asset} for {cause.value}: {told}"))
@@ -104,9 +117,29 @@ def _check(cause: Cause, micros: int, key: str, why: str) -> None:
         )
 
 
-def _check_same(entry: dict[str, Any], asset: str, micros: int, cause: Cause) -> None:
+def _check_value(asset: str, cause: Cause, value: int | None) -> None:
+    wrong = ""
+    if asset == COLLATERAL and value is not None:
+        wrong = "--value is for tokens; collateral is worth what it is"
+    elif asset != COLLATERAL and cause in VALUED and value is None:
+        wrong = f"--value is missing: what were the tokens of a {cause.value} worth?"
+    elif value is not None and value < 0:
+        wrong = "--value is below zero"
+    if wrong:
+        raise BadInput(
+            Code.BAD_REQUEST,
+            wrong,
+            not_done="nothing was booked",
+            next_step="say with --value what all of these tokens together brought or cost, 0 if nothing",
+        )
+
+
+def _check_same(
+    entry: dict[str, Any], asset: str, micros: int, cause: Cause, value: int | None
+) -> None:
     found = (entry["asset"], entry["amount_micros"], entry["cause"])
-    if found != (asset, micros, cause.value):
+    other = value is not None and value != entry["value_micros"]
+    if found != (asset, micros, cause.value) or other:
         raise Refused(
             Code.KEY_REUSED,
             f"the key belongs to {decimal(found[1])} {found[0]} for {found[2]}",

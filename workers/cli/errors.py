@@ -45,6 +45,8 @@ _IN_MICROS: Final = frozenset(
     {
         *(Code.BAD_PRICE, Code.OFF_TICK, Code.BAD_SIZE, Code.BELOW_MINIMUM, Code.CAP_OUTCOME),
         *(Code.CAP_MARKET, Code.INSUFFICIENT_COLLATERAL, Code.INSUFFICIENT_TOKENS),
+        *(Code.ORDER_SIZE, Code.ORDER_COST, Code.IMBALANCE, Code.COLLAR, Code.WOULD_CROSS),
+        *(Code.CAP_MARKET_COST, Code.CAP_ACCOUNT),
     }
 )
 """Refusals whose only numbers are micros."""
@@ -62,7 +64,7 @@ def in_decimals(code: Code, detail: str) -> str:
     """The ledger speaks in micros, a person in decimals."""
     if code not in _IN_MICROS:
         return detail
-    detail = detail.replace("share micros", "shares")
+    detail = detail.replace("share micros", "shares").replace("collateral micros", "collateral")
     detail = detail.replace("price_micros", "the price").replace("size_micros", "the size")
     detail = re.sub(r"\d+", lambda number: format_micros(int(number[0])), detail)
     detail = detail.replace("must be a whole number between", "must lie between")

@@ -12,6 +12,7 @@ from app.errors import LedgerError
 from workers.cli import (
     accounts,
     adopt,
+    breakers,
     database,
     doctor,
     keys,
@@ -25,6 +26,7 @@ from workers.cli import (
     running,
     simulator,
     status,
+    usage,
     verify,
     withdrawing,
 )
@@ -70,6 +72,8 @@ def root(
 
 
 for _part in (running, placing, orders, status, risk, limits, mending, adopt, rewards):
+    _part.register(app)
+for _part in (usage, breakers):
     _part.register(app)
 for _part in (markets, accounts, verify, doctor, keys, database, simulator, withdrawing):
     _part.register(app)

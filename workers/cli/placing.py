@@ -97,7 +97,11 @@ def place(
     valid_for: ValidFor = "30s",
     expires_at: ExpiresAt = None,
     clamp: Annotated[
-        bool, typer.Option("--clamp", help="Take less where a cap leaves less.")
+        bool,
+        typer.Option(
+            "--clamp",
+            help="Take less where a cap leaves less; post-only: move a price that crosses.",
+        ),
     ] = False,
     account: Account = None,
     order_class: Annotated[OrderClass, typer.Option("--class")] = OrderClass.ENTRY,
@@ -131,6 +135,7 @@ def place(
         answer = {**answer, "account": request["account"], "key": key}
         if answer["status"] == "asked":  # the key of a replacement
             return answer
+        answer["asked_price_micros"] = request["price_micros"]
         answer["not_sent_why"] = await nobody_sends(calls, answer)
         if answer["not_sent_why"] and not state().as_json:
             # Before any waiting: with nobody to send it, waiting is all that would happen.
@@ -326,6 +331,10 @@ def _show_placed(answer: Mapping[str, Any]) -> None:
         return
     notes = ["replay: this key was admitted before"] if answer["replay"] else []
     notes += ["clamped to what the cap leaves"] if answer["clamped"] else []
+    if answer.get("asked_price_micros", answer["price_micros"]) != answer["price_micros"]:
+        notes.append(f"moved to {decimal(answer['price_micros'])}, where it does not cross")
+    if answer.get("duplicate_of"):
+        notes.append(f"the same as order {answer['duplicate_of']} of a moment ago")
     said = f"order {answer['order_id']}: {decimal(answer['size_micros'])} shares reserved"
     say(said + (f" ({'; '.join(notes)})" if notes else ""))
     _show_waited(answer)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from workers.cli.breakers import BREAKERS
 from workers.cli.connect import read, with_ledger
 from workers.cli.mending import FOREIGN, LANES
 from workers.cli.output import Column, age, counted, decimal, emit, field, say, table
@@ -44,6 +45,8 @@ def status(
         (found["counts"],) = await read(calls, "status_counts")
         found["foreign_orders"] = await read(calls, "foreign_orders", None)
         found["exposure"] = await read(calls, "exposure", limit)
+        breakers = await read(calls, "breakers", None, False)
+        found["breakers"] = [row for row in breakers if row["state"] != "closed"]
         return found
 
     found = with_ledger("worker", work)
@@ -116,6 +119,7 @@ _SECTIONS: Final[dict[str, list[Column]]] = {
         ("ends in", lambda row: age(row["ends_in_s"])),
         ("why", field("why")),
     ],
+    "breakers": BREAKERS,
     "unresolved": [
         ("order", field("order_id")),
         ("account", field("account")),

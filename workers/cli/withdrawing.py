@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from app.errors import BadInput, Code
+from app.errors import BadInput, Code, DatabaseProblem, LedgerError
 from workers.cli.asking import Person
 from workers.cli.connect import check_filters, read, with_ledger
-from workers.cli.errors import COULD_NOT, DONE, REFUSED, refusal
+from workers.cli.errors import COULD_NOT, DONE, INTERRUPTED, REFUSED, refusal
 from workers.cli.output import age, counted, decimal, emit, field, micros, note, pairs, say, table
 from workers.cli.people import Operator, operator_name
 from workers.cli.state import Json, state
@@ -115,12 +115,15 @@ def start(
             alarm_ms,
         )
         if answer["status"] == "refused":
-            raise refusal(answer, _NOT_STARTED)
+            raise _refused(answer, _NOT_STARTED)
         return {**answer, **wish, "account": name}
 
     answer = with_ledger("risk", work)
     if wait:
-        answer = {**answer, **_wait(answer["withdrawal_id"], timeout_ms)}
+        try:
+            answer = {**answer, **_wait(answer["withdrawal_id"], timeout_ms)}
+        except KeyboardInterrupt:
+            raise typer.Exit(_interrupted(answer)) from None
     emit(answer, lambda: _show_started(answer))
     raise typer.Exit(_code_after(answer) if wait else DONE)
 
@@ -150,12 +153,17 @@ def _wish(amount: str, to: str, key: str, why: str) -> dict[str, Any]:
 
 
 def _ask(name: str, wish: Mapping[str, Any]) -> None:
-    async def work(calls: LedgerCalls) -> str:
-        await check_filters(calls, name, None)
-        (found,) = await read(calls, "account_venue", name)
-        return str(found["venue"])
+    async def work(calls: LedgerCalls) -> bool:
+        try:
+            found = await read(calls, "account_venue", name)
+        except DatabaseProblem as problem:
+            if problem.code != Code.DATABASE_PRIVILEGE:
+                raise
+            return True  # a login of risk alone may not look: then it might be real
+        # An account that is not there is refused in a moment, and nothing moves.
+        return any(row["venue"] != "paper" for row in found)
 
-    if with_ledger("worker", work) == "paper":
+    if not with_ledger("worker", work):
         return
     asked = (
         f"{decimal(wish['amount_micros'])} of collateral leave {name} for {wish['destination']}."
@@ -178,6 +186,23 @@ def _wait(number: int, timeout_ms: int) -> dict[str, Any]:
         return {"state": row["state"], "waited": waited, "withdrawal": row}
 
     return with_ledger("worker", work, patience_s=timeout_ms / 1000 + 30)
+
+
+def _interrupted(answer: Mapping[str, Any]) -> int:
+    number = answer["withdrawal_id"]
+    not_done = f"nothing was cancelled: withdrawal {number} goes on"
+    next_step = (
+        f"ledger-worker withdraw show {number}; withdraw cancel {number} while nothing was sent"
+    )
+    told = {**answer, "waited": "interrupted", "not_done": not_done, "next": next_step}
+
+    def tell() -> None:
+        _show_started(answer)
+        note(f"interrupted; {not_done}")
+
+    emit(told, tell)
+    state().interrupt_told = True
+    return INTERRUPTED
 
 
 def _open(row: Mapping[str, Any]) -> str:
@@ -317,5 +342,21 @@ def resolve(
 
 def _answered(answer: dict[str, Any]) -> dict[str, Any]:
     if answer["status"] == "refused":
-        raise refusal(answer, _UNCHANGED)
+        raise _refused(answer, _UNCHANGED)
     return answer
+
+
+_NEXT: Final = {
+    Code.KEY_REUSED: "use a new key for another withdrawal",
+    Code.BUSY: "wait for its end, or cancel it; ledger-worker withdraw shows it",
+    Code.ILLEGAL_TRANSITION: "ledger-worker withdraw show tells where it stands",
+    Code.NOT_PROVEN: "wait until no copy can arrive any more; ledger-worker withdraw show says when",
+    Code.ALREADY_ENDED: "ledger-worker withdraw show tells how it ended",
+}
+"""What helps with a withdrawal, where the same code speaks of orders elsewhere."""
+
+
+def _refused(answer: Mapping[str, Any], not_done: str) -> LedgerError:
+    error = refusal(answer, not_done)
+    error.next_step = _NEXT.get(error.code, error.next_step)
+    return error

@@ -126,7 +126,9 @@ class Writer:
             self._write_answer(key, "replace", Refusal(Code(found.code), "see the journal"))
             return
         view = await self._ledger.order(found.new_order_id)
-        admission = Admission(view.order_id, view.size_micros, replay=False, clamped=False)
+        admission = Admission(
+            view.order_id, view.price_micros, view.size_micros, replay=False, clamped=False
+        )
         self._write_answer(key, "replace", admission)
 
     async def _set(self, step: Step) -> None:
@@ -157,7 +159,13 @@ class Writer:
                 self._write_answer(
                     view.key,
                     "set",
-                    Admission(view.order_id, view.size_micros, replay=replay, clamped=False),
+                    Admission(
+                        view.order_id,
+                        view.price_micros,
+                        view.size_micros,
+                        replay=replay,
+                        clamped=False,
+                    ),
                 )
                 told.add(view.key)
         for desired, refusal in applied.refused:

@@ -20,6 +20,7 @@ GROUPS: Final[dict[str, tuple[str, ...]]] = {
         *("venue", "live", "account", "accounts", "cancel_on_stop"),
         *("private_key", "funder", "signature_type", "api_key", "api_secret", "api_passphrase"),
         *("previous_api_key", "previous_api_secret", "previous_api_passphrase"),
+        "relayer_api_key",
     ),
     "Secrets from elsewhere": (
         *("secrets", "secrets_refresh_s", "secrets_timeout_ms"),

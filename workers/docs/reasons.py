@@ -10,7 +10,7 @@ from typing import Final
 
 from app.errors import Code
 from workers.docs.sources import GENERATED, modules, require_words, sql_functions, table
-from workers.docs.words import CODES, PLACES
+from workers.docs.words_codes import CODES, PLACES
 
 _MOST_PLACES: Final = 5
 _ONLY_WORDS: Final = ("app.errors", "workers.cli.errors", "workers.cli.next_steps")

@@ -20,7 +20,7 @@ class Unworded(Exception):
     def __init__(self, kind: str, names: list[str]) -> None:
         super().__init__(
             f"no words for {kind}: {', '.join(names)}. Nothing was written. "
-            "Add them to workers/docs/words.py, then run: make docs"
+            "Add them to workers/docs/words*.py, then run: make docs"
         )
 
 

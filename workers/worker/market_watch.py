@@ -21,6 +21,7 @@ from app.venue.polymarket.sockets import SocketLost, connector
 from app.venue.polymarket.transport import Timeouts, Transport
 from workers.markets_sync import venue_reader
 from workers.statements import statement
+from workers.worker.book_notes import NOTE_EVERY_MS, BookNotes, Noted, best_first
 from workers.worker.context import Context, ExtraPass
 from workers.worker.loop import pause
 from workers.worker.refresher import EVERY_MS, TICKS_EVERY_MS, Refresher
@@ -28,6 +29,9 @@ from workers.worker.refresher import EVERY_MS, TICKS_EVERY_MS, Refresher
 FALLBACK_EVERY_MS: Final = 500
 FOLLOW_EVERY_MS: Final = 2_000
 """How soon the book of a market is followed in which an order begins to stand."""
+
+NOTED_AGE_MS: Final = 60_000
+"""An older book is not worth telling: no limit is judged by it (`book_age_ms`)."""
 
 _TOLD: Final = frozenset(
     {
@@ -58,6 +62,7 @@ class MarketWatch:
         gamma, clob = (one.request for one in self._transports)
         self._refresher = Refresher(context, venue_reader(gamma, clob, ports))
         self._followed: set[str] = set()
+        self._notes = BookNotes(context)
         self._failures = 0
         self.feed = self._new_feed()
         self._fallback = Fallback(
@@ -71,11 +76,27 @@ class MarketWatch:
             ("ticks", self._told(self._refresher.tick_pass), TICKS_EVERY_MS),
             ("followed", self.follow_pass, FOLLOW_EVERY_MS),
             ("snapshots", self._fallback.one_pass, FALLBACK_EVERY_MS),
+            ("book notes", self.note_pass, NOTE_EVERY_MS),
         )
 
     def book(self, token_id: str, *, max_age_ms: int) -> Book | Unfit:
         """A book that may be believed, by the stream or by a read, or why there is none."""
         return self._fallback.book(token_id, max_age_ms=max_age_ms)
+
+    async def note_pass(self) -> bool:
+        """Give the ledger the followed books that may be believed: its limits on prices judge by them."""
+        books = (self.book(token, max_age_ms=NOTED_AGE_MS) for token in sorted(self._followed))
+        await self._notes.note(
+            Noted(
+                book.token_id,
+                best_first(book.bids, falling=True),
+                best_first(book.asks, falling=False),
+                book.seen_ns,
+            )
+            for book in books
+            if isinstance(book, Book)
+        )
+        return False
 
     def _told(self, one_pass: Callable[[], Awaitable[bool]]) -> Callable[[], Awaitable[bool]]:
         """A market that the ledger will not take must not end a worker that has orders in others."""
@@ -93,7 +114,7 @@ class MarketWatch:
 
     async def follow_pass(self) -> bool:
         """Follow what matters now, and let go of the rest."""
-        rows = await self._context.calls.rows(statement("followed_markets"), self._account)
+        rows = await self._context.calls.rows(statement("followed_markets"), [self._account])
         wanted = {
             row["token_id"]: Followed(
                 row["token_id"],
@@ -109,6 +130,7 @@ class MarketWatch:
         if fresh := [one for token, one in wanted.items() if token not in self._followed]:
             self.feed.follow(fresh)
         self._followed = set(wanted)
+        self._notes.keep(self._followed)
         return False
 
     async def follow_books(self) -> None:

@@ -8,16 +8,22 @@ from typing import Any, Final
 
 from app.clock import Ports, SeededRng
 from app.config import Settings
+from app.db.failures import translated
 from app.ledger.calls import LedgerCalls
 from app.money import parse_micros
 from app.venue.interface import Found
 from app.venue.matching import Rules
-from app.venue.paper import PaperMarket, PaperVenue, order_hasher
+from app.venue.paper import PaperBook, PaperMarket, PaperVenue, order_hasher
 from app.venue.polymarket.signing import SignatureType, Signer
 from app.withdrawal.paper import PaperTreasury
+from workers.statements import statement
+from workers.worker.book_notes import NOTE_EVERY_MS, BookNotes, Noted, best_first
 from workers.worker.context import AccountKey, Context, ExtraPass, ExtraRun
 
 PACE_MS: Final = 200
+FOLLOW_EVERY_MS: Final = 1_000
+NOTED_PER_PASS: Final = 200
+"""Books that are read in one pass; with more of them each has its turn."""
 
 
 def paper_key(account: str) -> AccountKey:
@@ -38,6 +44,10 @@ class PaperHost:
         self._neg_risk: set[str] = set()
         self._keys: dict[str, AccountKey] = {}
         self._treasury = PaperTreasury(pool, ports.clock)
+        self._clock = ports.clock
+        self._book = PaperBook(pool)
+        self._followed: list[str] = []
+        self._turn = 0
         settle_ms = settings.paper_settle_ms
         self.venue = PaperVenue(
             pool,
@@ -82,7 +92,19 @@ class PaperHost:
         return Found([])
 
     def passes(self, context: Context) -> Sequence[ExtraPass]:
-        return (("pace", self.pace, PACE_MS),)
+        notes = BookNotes(context)
+
+        async def follow() -> bool:
+            return await self.follow(context, notes)
+
+        async def note() -> bool:
+            return await self.note_books(notes)
+
+        return (
+            ("pace", self.pace, PACE_MS),
+            ("followed", follow, FOLLOW_EVERY_MS),
+            ("book notes", note, NOTE_EVERY_MS),
+        )
 
     def runs(self, context: Context) -> Sequence[ExtraRun]:
         return ()
@@ -97,6 +119,33 @@ class PaperHost:
         )
         self._neg_risk.update(row["token_id"] for row in rows)
         return await self.venue.step() > 0
+
+    async def follow(self, context: Context, notes: BookNotes) -> bool:
+        """Whose books matter now. They are opened: a limit on prices may wait for one before the first order."""
+        accounts = sorted(context.shared.known)
+        rows = await self._calls.rows(statement("followed_markets"), accounts)
+        followed = [row["token_id"] for row in rows]
+        if fresh := sorted(set(followed) - set(self._followed)):
+            await self.venue.open_books(fresh)
+        self._followed = followed
+        notes.keep(set(followed))
+        return False
+
+    async def note_books(self, notes: BookNotes) -> bool:
+        """Give the ledger the books as they are now; its limits on prices judge by them."""
+        if not self._followed:
+            return False
+        start = self._turn % len(self._followed)
+        turn = self._followed[start : start + NOTED_PER_PASS]
+        self._turn = start + len(turn)
+        seen_ns = self._clock.monotonic_ns()
+        with translated():
+            depth = await self._book.depth(turn)
+        await notes.note(
+            Noted(token, best_first(bids, falling=True), best_first(asks, falling=False), seen_ns)
+            for token, (bids, asks) in sorted(depth.items())
+        )
+        return False
 
     async def _find_market(self, token_id: str) -> PaperMarket | None:
         rows = await self._calls.rows(

@@ -40,6 +40,8 @@ from app.venue.polymarket.sockets import connector
 from app.venue.polymarket.transport import Timeouts, Transport
 from app.venue.polymarket.venue import PolymarketVenue
 from app.venue.polymarket.wire import Endpoint, Exchange
+from app.withdrawal.official import OfficialTreasury, connecting
+from app.withdrawal.treasury import Treasury
 from workers.worker.context import AccountKey, Context, ExtraPass, ExtraRun
 from workers.worker.heart import GRACE_MS as HEART_GRACE_MS
 from workers.worker.heart import Beaten, Heart
@@ -49,6 +51,8 @@ from workers.worker.venue_state import ExchangeLog, SharedBudget
 
 CLOCK_OFF_MS: Final = 5_000
 """Level-2 headers carry our clock; how far it may be off is not published, so a worker starts only near."""
+
+PRODUCTION: Final = "https://clob.polymarket.com"
 
 WATCH_EVERY_MS: Final = 60_000
 WATCH_SOON_MS: Final = 5_000
@@ -118,6 +122,7 @@ class PolymarketHost:
             noticed=lambda account, sign: self._signs.append((account, sign)),
         )
         self._add_account(frozenset())
+        self._treasury = open_treasury(settings, self._keeper.signer.address, ports)
 
     def _connections(self, url: str) -> Transport:
         return Transport(
@@ -138,6 +143,10 @@ class PolymarketHost:
         maker = self._maker()
         signs_as = maker if kind is SignatureType.POLY_1271 else signer.address
         return AccountKey(signer, maker, signs_as, kind, owner=self._keeper.credentials.key_id)
+
+    def treasury(self, account: str) -> Treasury | None:
+        """Who carries withdrawals out: the official client, where its key is given and all of it is the real thing."""
+        return self._treasury if account == self._account else None
 
     def refresh_keys(self) -> None:
         """Read the keys anew now: what SIGHUP asks for. Never waits."""
@@ -238,6 +247,8 @@ class PolymarketHost:
             self._log.warning("EXCHANGES_NOT_WRITTEN", code=problem.code, problem=problem.wrong)
         if self._markets is not None:
             await self._markets.aclose()
+        if self._treasury is not None:
+            await self._treasury.aclose()
         await self._transport.aclose()
         await self._urgent.aclose()
         await self._site.aclose()
@@ -373,6 +384,32 @@ class PolymarketHost:
         if isinstance(answer, WrongBeat):
             return Beaten(False, answer.expected_id, "another id is due")
         return Beaten(False, None, answer.reason)
+
+
+def open_treasury(settings: Settings, signer: str, ports: Ports) -> OfficialTreasury | None:
+    """The treasury of these settings, or None.
+
+    The official client asks production whatever the settings say, so it is there only for production. It wants
+    the text of the private key, which no other source than the settings hands out.
+    """
+    key, relayer, wallet = settings.private_key, settings.relayer_api_key, settings.funder
+    if (
+        key is None
+        or relayer is None
+        or not wallet
+        or settings.secrets != "env"
+        or settings.signature_type != SignatureType.POLY_1271
+        or settings.polymarket_clob_url.rstrip("/") != PRODUCTION
+        or not settings.live
+    ):
+        return None
+    connect = connecting(
+        private_key=key.get_secret_value(),
+        wallet=wallet,
+        relayer_key=relayer.get_secret_value(),
+        relayer_address=signer,
+    )
+    return OfficialTreasury(connect, ports.clock, wallet=wallet)
 
 
 class LedgerLookup:

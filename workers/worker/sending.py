@@ -314,7 +314,8 @@ class Sender:
             case Accepted():
                 return "acknowledge", item | {"code": storable(outcome.status)}
             case Rejected():
-                return "reject", item | {"code": storable(outcome.code)}
+                reason = outcome.reason_class.value
+                return "reject", item | {"code": storable(outcome.code), "reason_class": reason}
             case NotPlaced():
                 wait = max(outcome.retry_after_ms, self._context.backoff_ms(work["attempt"]))
                 return "hold_back", item | {"code": storable(outcome.code), "retry_after_ms": wait}

@@ -16,6 +16,9 @@ OLD_FILLS_EVERY: Final = 20
 LOSSES_EVERY: Final = 10
 """Passes between two looks at what was lost: a book falls faster than a minute."""
 
+GROUPS_EVERY: Final = 10
+"""Passes between two looks for lanes whose market was imported into another group."""
+
 
 class Sweeps:
     def __init__(self, context: Context) -> None:
@@ -41,6 +44,8 @@ class Sweeps:
             self._log.error("INVARIANT_BREACH_HALT", count=breaches)
         await self._look_for_old_fills()
         await self._look_for_losses()
+        if self._passes % GROUPS_EVERY == 1 and (moved := await calls.value("sweep_groups")):
+            self._log.info("LANES_REGROUPED", count=moved)
         if cancels := await calls.value("sweep_cancels"):
             self._log.info("CANCELS_SWEPT", count=cancels)
         return bool(cancels)

@@ -4,7 +4,7 @@ middle.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.clock import Ports
@@ -173,9 +173,13 @@ class Desk:
     # --- markets -------------------------------------------------------------------------------
 
     async def _find_markets(self, received: Sequence[Received]) -> None:
+        await self.open_books({one.order.token_id for one in received if one.order is not None})
+
+    async def open_books(self, wanted: Iterable[str]) -> None:
+        """Make the books of tokens that nobody has registered."""
         if self._find is None:
             return
-        tokens = sorted({one.order.token_id for one in received if one.order is not None})
+        tokens = sorted(wanted)
         async with self._pool.acquire() as conn:
             missing = await conn.fetch(SQL["missing_books"], tokens)
         for row in missing:

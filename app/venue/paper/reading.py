@@ -5,9 +5,10 @@ for tests.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
+from app.money import MICROS
 from app.venue.interface import Side
 from app.venue.paper.statements import SQL, Pool
 
@@ -98,6 +99,31 @@ class PaperBook:
         return sorted(
             quotes, key=lambda q: (q.side, (-1 if q.side is Side.BUY else 1) * q.price_micros)
         )
+
+    async def depth(self, token_ids: Sequence[str]) -> dict[str, tuple[dict[int, int], ...]]:
+        """Price to size of the bids and of the asks of each token that has a book, orders of accounts
+        included: what a book shows. One snapshot.
+        """
+        async with self._pool.acquire() as conn, conn.transaction(isolation="repeatable_read"):
+            shifts = await conn.fetch(SQL["read_shifts"], token_ids)
+            levels = await conn.fetch(SQL["load_levels"], token_ids)
+            orders = await conn.fetch(SQL["load_orders"], token_ids)
+        shift = {row["token_id"]: row["shift_micros"] for row in shifts}
+        found: dict[str, tuple[dict[int, int], ...]] = {token: ({}, {}) for token in shift}
+        shown = [
+            (row, row["base_price_micros"] + shift[row["token_id"]], row["size_micros"])
+            for row in levels
+            if row["token_id"] in shift
+        ] + [
+            (row, row["price_micros"], row["size_micros"] - row["matched_micros"])
+            for row in orders
+            if row["token_id"] in shift
+        ]
+        for row, price, size in shown:
+            if size and 0 < price < MICROS:
+                side = found[row["token_id"]][row["side"] != Side.BUY]
+                side[price] = side.get(price, 0) + size
+        return found
 
 
 def by_salt(order: PaperOrder) -> Hashable:

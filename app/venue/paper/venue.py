@@ -275,6 +275,14 @@ class PaperVenue:
         market = PaperMarket(condition_id, tokens, tick_micros, min_size_micros, fee_rate_ppm)
         await self._desk.register(market)
 
+    async def open_books(self, token_ids: Sequence[str]) -> None:
+        """Make the books of tokens that nobody has registered, as their first order would."""
+        try:
+            await self._desk.open_books(token_ids)
+        except Exception as error:
+            if outage_of(error) is None:
+                raise
+
     async def load_books(self, books: Mapping[str, tuple[Level, ...]]) -> list[str]:
         """Replace the outside liquidity of registered tokens (see `matching.parse_books`).
 

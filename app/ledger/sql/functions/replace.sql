@@ -52,7 +52,8 @@ BEGIN
     IF r.answer IS NOT NULL THEN
         RETURN r.answer;
     END IF;
-    PERFORM ledger._count_admission(r, v_now);
+    PERFORM ledger._count_admission(r, ledger._effective_limits(r.account_id, r.market_id),
+        ledger._totals('account', r.account_id::text), v_now);
     v_id := nextval('ledger.order_id_seq');
     INSERT INTO ledger.replacement (account_id, replacement_id, old_order_id, request, filled_at_ask, state, asked_at)
     VALUES (o.account_id, v_id, o.order_id,
@@ -82,6 +83,8 @@ DECLARE
     q ledger.replacement;
     r ledger.request;
     e ledger.exposure;
+    l ledger.limits := ledger._effective_limits(o.account_id, o.market_id);
+    t ledger.total_limits := ledger._totals('account', o.account_id::text);
     v_filled bigint;
     v_asked bigint;
     v_answer jsonb;
@@ -107,9 +110,9 @@ BEGIN
             BEGIN
                 r.answer := ledger._market_refusal(r);
                 IF r.answer IS NULL THEN
-                    r := ledger._judge(r, e, p_now);
+                    r := ledger._judge(r, e, l, t, p_now);
                 END IF;
-                v_answer := coalesce(r.answer, ledger._admit(r, v_asked, p_now));
+                v_answer := coalesce(r.answer, ledger._admit(r, l, t, v_asked, p_now));
             EXCEPTION WHEN OTHERS THEN
                 -- The old order's end is a fact and must be booked whatever is wrong with what should follow it.
                 v_answer := ledger._refusal(0, 'BAD_REQUEST', 'the new order could not be reserved: ' || SQLERRM);

@@ -215,29 +215,27 @@ BEGIN
     RETURN NULL;
 END $$;
 
-CREATE FUNCTION ledger._count_admission(r ledger.request, p_now timestamptz) RETURNS void
+CREATE FUNCTION ledger._count_admission(r ledger.request, l ledger.limits, t ledger.total_limits, p_now timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
-DECLARE
-    l ledger.limits := ledger._effective_limits(r.account_id, r.market_id);
 BEGIN
-    PERFORM ledger._count_change(r.account_id, r.market_id, l, ledger._totals('account', r.account_id::text), p_now);
+    PERFORM ledger._count_change(r.account_id, r.market_id, l, t, p_now);
     IF r.side = 'BUY' OR l.burst_counts_sells THEN
         UPDATE ledger.exposure e SET last_admitted_at = p_now, last_set_id = r.set_id,
             -- Only what the limit can count is remembered: at most 600 a minute, nothing where there is no limit.
             admitted_at = CASE WHEN l.burst_per_minute IS NULL THEN '{}' ELSE array(
-                SELECT t FROM unnest(e.admitted_at) t WHERE t > p_now - interval '1 minute' ORDER BY t DESC LIMIT 599) || p_now END
+                SELECT q FROM unnest(e.admitted_at) q WHERE q > p_now - interval '1 minute' ORDER BY q DESC LIMIT 599) || p_now END
         WHERE e.account_id = r.account_id AND e.market_id = r.market_id;
     END IF;
 END $$;
-COMMENT ON FUNCTION ledger._count_admission(ledger.request, timestamptz) IS
+COMMENT ON FUNCTION ledger._count_admission(ledger.request, ledger.limits, ledger.total_limits, timestamptz) IS
     'What was admitted counts, also if it is later rejected or not placed. A replacement counts once, when it is asked for.';
 
-CREATE FUNCTION ledger._judge(INOUT r ledger.request, e ledger.exposure, p_now timestamptz) LANGUAGE plpgsql VOLATILE
+CREATE FUNCTION ledger._judge(
+    INOUT r ledger.request, e ledger.exposure, l ledger.limits, t ledger.total_limits, p_now timestamptz) LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
     m ledger.market;
-    l ledger.limits := ledger._effective_limits(r.account_id, r.market_id);
     v_room bigint;
     v_code text;
     v_detail text;
@@ -285,29 +283,31 @@ BEGIN
     v_needed := CASE r.side WHEN 'SELL' THEN r.size_micros ELSE
         ledger.cost_of(r.price_micros, r.size_micros) + ledger.highest_fee(r.price_micros, r.size_micros,
             CASE WHEN r.post_only AND m.fee_taker_only THEN 0 ELSE m.fee_rate_micros END, m.fee_exponent) END;
-    r := ledger._risk_refusal(r, e, l, m, v_needed, p_now);
+    r := ledger._risk_refusal(r, e, l, t, m, v_needed, p_now);
     IF r.answer IS NULL AND v_needed > coalesce(v_available, 0) THEN
         r.answer := ledger._refusal(r.item,
             CASE r.side WHEN 'BUY' THEN 'INSUFFICIENT_COLLATERAL' ELSE 'INSUFFICIENT_TOKENS' END,
             format('%s needed, %s available', v_needed, coalesce(v_available, 0)));
     END IF;
 END $$;
-COMMENT ON FUNCTION ledger._judge(ledger.request, ledger.exposure, timestamptz) IS
+COMMENT ON FUNCTION ledger._judge(ledger.request, ledger.exposure, ledger.limits, ledger.total_limits, timestamptz) IS
     'Every check that needs the locks: mutex, halts, limiter, caps, risk, balance. Sets answer if refused; clamps size and '
     'the price of a post-only order if asked to.';
 
-CREATE FUNCTION ledger._admit(r ledger.request, p_asked_size bigint, p_now timestamptz) RETURNS jsonb
+CREATE FUNCTION ledger._admit(
+    r ledger.request, l ledger.limits, t ledger.total_limits, p_asked_size bigint, p_now timestamptz) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
     o ledger.orders;
     m ledger.market;
-    l ledger.limits := ledger._effective_limits(r.account_id, r.market_id);
     v_held bigint;
     v_same bigint;
 BEGIN
     SELECT * INTO m FROM ledger.market x WHERE x.market_id = r.market_id;
-    v_same := ledger._duplicate(r, l.duplicate_window_ms, p_now);
+    IF l.duplicate_window_ms > 0 AND NOT l.duplicate_refused THEN
+        v_same := ledger._duplicate(r, l.duplicate_window_ms, p_now);
+    END IF;
     o.account_id := r.account_id;
     o.order_id := nextval('ledger.order_id_seq');
     o.market_id := r.market_id; o.outcome := r.outcome; o.token_id := r.token_id; o.side := r.side;
@@ -354,7 +354,7 @@ BEGIN
     PERFORM ledger._carry_risk(o.account_id, o.market_id, 1, false);
     PERFORM ledger._probe(o.account_id, o.market_id, o.order_id);
     IF r.replaces_order_id IS NULL THEN
-        PERFORM ledger._count_admission(r, p_now);
+        PERFORM ledger._count_admission(r, l, t, p_now);
     END IF;
     PERFORM ledger._book(o.account_id, CASE o.side WHEN 'BUY' THEN 'collateral' ELSE o.token_id END,
         -v_held, v_held, 'RESERVE', format('order:%s:reserve', o.order_id), p_now, o.order_id);
@@ -385,6 +385,8 @@ DECLARE
     v_lanes integer;
     r ledger.request;
     e ledger.exposure;
+    l ledger.limits;
+    t ledger.total_limits;
     v_now timestamptz;
     v_asked bigint;
     v_sets jsonb := '{}';
@@ -446,9 +448,12 @@ BEGIN
             -- Read after the lock and never behind a time already used here; stored only if something is admitted.
             v_now := greatest(ledger.clock(), e.clock_at);
             v_asked := r.size_micros;
-            r := ledger._judge(r, e, v_now);
+            -- Once for everything that follows: each is several probes.
+            l := ledger._effective_limits(r.account_id, r.market_id);
+            t := ledger._totals('account', r.account_id::text);
+            r := ledger._judge(r, e, l, t, v_now);
             IF r.answer IS NULL THEN
-                r.answer := ledger._admit(r, v_asked, v_now);
+                r.answer := ledger._admit(r, l, t, v_asked, v_now);
             END IF;
         END IF;
         v_answers[i] := r.answer;

@@ -250,12 +250,12 @@ BEGIN
 END $$;
 
 CREATE FUNCTION ledger._risk_refusal(
-    INOUT r ledger.request, e ledger.exposure, l ledger.limits, m ledger.market, p_cost bigint, p_now timestamptz)
+    INOUT r ledger.request, e ledger.exposure, l ledger.limits, t ledger.total_limits, m ledger.market, p_cost bigint,
+    p_now timestamptz)
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
     s ledger.account_state;
-    t ledger.total_limits := ledger._totals('account', r.account_id::text);
     v_other bigint;
 BEGIN
     SELECT * INTO s FROM ledger.account_state x WHERE x.account_id = r.account_id;
@@ -287,5 +287,6 @@ BEGIN
         r.answer := ledger._total_refusal(r, e, s, t, p_cost);
     END IF;
 END $$;
-COMMENT ON FUNCTION ledger._risk_refusal(ledger.request, ledger.exposure, ledger.limits, ledger.market, bigint, timestamptz) IS
+COMMENT ON FUNCTION ledger._risk_refusal(
+    ledger.request, ledger.exposure, ledger.limits, ledger.total_limits, ledger.market, bigint, timestamptz) IS
     'Everything docs/risk.md lists beyond caps, bursts and balances; the totals last, since they may borrow.';

@@ -57,9 +57,12 @@ DECLARE
     v_shares bigint;
     v_over boolean;
 BEGIN
-    INSERT INTO ledger.loan (account_id, scope, scope_id) VALUES (p_account_id, p_scope, p_scope_id) ON CONFLICT DO NOTHING;
     SELECT * INTO l FROM ledger.loan x
     WHERE x.account_id = p_account_id AND x.scope = p_scope AND x.scope_id = p_scope_id FOR UPDATE;
+    IF NOT FOUND THEN
+        -- Nobody else makes it: this account's rows are made under its account_state lock.
+        INSERT INTO ledger.loan (account_id, scope, scope_id) VALUES (p_account_id, p_scope, p_scope_id) RETURNING * INTO l;
+    END IF;
     SELECT * INTO p FROM ledger.pool x WHERE x.scope = p_scope AND x.scope_id = p_scope_id;
     v_over := coalesce(p.lent_cost_micros > t.max_cost_micros, false) OR coalesce(p.lent_shares_micros > t.max_shares_micros, false);
     IF NOT v_over AND (t.max_cost_micros IS NULL OR p_cost <= l.cost_micros)
@@ -77,9 +80,10 @@ BEGIN
     IF p.lent_cost_micros + v_cost > t.max_cost_micros OR p.lent_shares_micros + v_shares > t.max_shares_micros THEN
         RETURN false;
     END IF;
-    -- A slice more than is needed, so that not every order asks again.
-    v_cost := v_cost + coalesce(least(t.max_cost_micros - p.lent_cost_micros - v_cost, t.max_cost_micros / 32), 0);
-    v_shares := v_shares + coalesce(least(t.max_shares_micros - p.lent_shares_micros - v_shares, t.max_shares_micros / 32), 0);
+    -- A slice more than is needed, so that not every order asks again: a part of what is left, so that however many accounts
+    -- there are, slices alone never use the cap up and nobody has to call them in.
+    v_cost := v_cost + coalesce((t.max_cost_micros - p.lent_cost_micros - v_cost) / 32, 0);
+    v_shares := v_shares + coalesce((t.max_shares_micros - p.lent_shares_micros - v_shares) / 32, 0);
     UPDATE ledger.pool SET lent_cost_micros = p.lent_cost_micros + v_cost, lent_shares_micros = p.lent_shares_micros + v_shares
     WHERE scope = p_scope AND scope_id = p_scope_id;
     UPDATE ledger.loan SET cost_micros = l.cost_micros + v_cost, shares_micros = l.shares_micros + v_shares

@@ -13,6 +13,31 @@ SELECT a.name AS account, m.condition_id AS market, m.slug,
     coalesce(am.burst_gap_ms, ma.burst_gap_ms, ac.burst_gap_ms, d.burst_gap_ms) AS burst_gap_ms,
     coalesce(am.burst_counts_sells, ma.burst_counts_sells, ac.burst_counts_sells, d.burst_counts_sells, false)
         AS burst_counts_sells,
+    coalesce(am.max_order_micros, ma.max_order_micros, ac.max_order_micros, d.max_order_micros) AS max_order_micros,
+    coalesce(am.max_order_cost_micros, ma.max_order_cost_micros, ac.max_order_cost_micros, d.max_order_cost_micros)
+        AS max_order_cost_micros,
+    coalesce(am.max_market_cost_micros, ma.max_market_cost_micros, ac.max_market_cost_micros, d.max_market_cost_micros)
+        AS max_market_cost_micros,
+    coalesce(am.max_imbalance_micros, ma.max_imbalance_micros, ac.max_imbalance_micros, d.max_imbalance_micros)
+        AS max_imbalance_micros,
+    coalesce(am.max_open_orders, ma.max_open_orders, ac.max_open_orders, d.max_open_orders) AS max_open_orders,
+    coalesce(am.cooldown_ms, ma.cooldown_ms, ac.cooldown_ms, d.cooldown_ms) AS cooldown_ms,
+    coalesce(am.changes_per_minute, ma.changes_per_minute, ac.changes_per_minute, d.changes_per_minute) AS changes_per_minute,
+    coalesce(am.collar_micros, ma.collar_micros, ac.collar_micros, d.collar_micros) AS collar_micros,
+    coalesce(am.max_slippage_bps, ma.max_slippage_bps, ac.max_slippage_bps, d.max_slippage_bps) AS max_slippage_bps,
+    coalesce(am.book_age_ms, ma.book_age_ms, ac.book_age_ms, d.book_age_ms, 30000) AS book_age_ms,
+    coalesce(am.self_match_allowed, ma.self_match_allowed, ac.self_match_allowed, d.self_match_allowed, false)
+        AS self_match_allowed,
+    coalesce(am.duplicate_window_ms, ma.duplicate_window_ms, ac.duplicate_window_ms, d.duplicate_window_ms)
+        AS duplicate_window_ms,
+    coalesce(am.duplicate_refused, ma.duplicate_refused, ac.duplicate_refused, d.duplicate_refused, false) AS duplicate_refused,
+    coalesce(am.open_buffer_ms, ma.open_buffer_ms, ac.open_buffer_ms, d.open_buffer_ms) AS open_buffer_ms,
+    coalesce(am.close_buffer_ms, ma.close_buffer_ms, ac.close_buffer_ms, d.close_buffer_ms) AS close_buffer_ms,
+    coalesce(am.weekend_allowed, ma.weekend_allowed, ac.weekend_allowed, d.weekend_allowed, true) AS weekend_allowed,
+    coalesce(am.breaker_rejects, ma.breaker_rejects, ac.breaker_rejects, d.breaker_rejects) AS breaker_rejects,
+    coalesce(am.breaker_cancels, ma.breaker_cancels, ac.breaker_cancels, d.breaker_cancels) AS breaker_cancels,
+    coalesce(am.slow_ms, ma.slow_ms, ac.slow_ms, d.slow_ms) AS slow_ms,
+    coalesce(am.stop_ms, ma.stop_ms, ac.stop_ms, d.stop_ms) AS stop_ms,
     x.account_id, x.market_id
 FROM ledger.exposure x
 JOIN ledger.account a ON a.account_id = x.account_id
@@ -40,7 +65,11 @@ SELECT a.name AS account, m.condition_id AS market, m.slug, c.outcome, c.label A
     e.confirmed[i.n] - e.provisional_sell[i.n] - e.awaiting_sell[i.n] - e.open_sell[i.n] - e.pending_sell[i.n]
         AS sellable_micros,
     coalesce(e.suspended_until > ledger.clock(), false) AS suspended, e.suspended_until, e.suspended_why,
-    e.mutex_holder, e.mutex_term, e.mutex_until, e.last_admitted_at, e.account_id, e.market_id
+    e.mutex_holder, e.mutex_term, e.mutex_until, e.last_admitted_at, e.group_key,
+    CASE WHEN e.bought[i.n] <= 0 THEN 0
+        ELSE ceil(e.bought_cost[i.n]::numeric * greatest(e.bought[i.n] - e.sold[i.n], 0) / e.bought[i.n])::bigint END AS basis_micros,
+    e.held_cost AS held_cost_micros, e.at_risk AS at_risk_micros, l.max_market_cost_micros AS cap_market_cost_micros,
+    e.open_orders, l.max_open_orders AS cap_open_orders, e.changed_at, e.account_id, e.market_id
 FROM ledger.exposure e
 JOIN ledger.account a ON a.account_id = e.account_id
 JOIN ledger.market m ON m.market_id = e.market_id
@@ -203,9 +232,11 @@ COMMENT ON VIEW audit.balances IS
 
 CREATE VIEW audit.balance_entries AS
 SELECT a.name AS account, b.entry_seq, b.at, b.asset, b.cause, b.available_delta AS available_delta_micros,
-    b.locked_delta AS locked_delta_micros, b.order_id, b.trade_id, b.entry_key, b.note
+    b.locked_delta AS locked_delta_micros, b.order_id, b.trade_id, b.entry_key, b.note, b.contra,
+    b.contra_delta AS contra_delta_micros, b.fee_delta AS fee_delta_micros, b.value_micros
 FROM ledger.balance_entry b JOIN ledger.account a ON a.account_id = b.account_id;
-COMMENT ON VIEW audit.balance_entries IS 'Every movement of a balance with its cause; the balances are their sums.';
+COMMENT ON VIEW audit.balance_entries IS
+    'Every movement of a balance with its cause and its other side (contra, fees); the balances are their sums.';
 
 CREATE VIEW audit.halts AS
 SELECT 'halt'::text AS kind, h.scope,

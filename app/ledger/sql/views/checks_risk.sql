@@ -74,7 +74,7 @@ LANGUAGE sql STABLE
 AS $$
     WITH entries AS MATERIALIZED (
         SELECT b.entry_seq, b.asset, b.contra, b.contra_delta, b.fee_delta,
-            b.available_delta + b.locked_delta + b.contra_delta + b.fee_delta AS rest, b.order_id, b.cause
+            b.available_delta + b.locked_delta + b.contra_delta + b.fee_delta AS rest, b.order_id, b.cause, b.value_micros
         FROM ledger.balance_entry b WHERE b.account_id = p_account_id),
     sides AS (
         SELECT q.asset, q.contra, sum(q.amount) AS amount FROM (
@@ -87,6 +87,11 @@ AS $$
     CROSS JOIN LATERAL (SELECT CASE WHEN e.order_id IS NOT NULL THEN 'venue' WHEN e.cause LIKE 'withdraw%' THEN 'outside'
                                ELSE ledger._contra_of(e.cause) END) x (wanted)
     WHERE e.contra <> x.wanted
+    UNION ALL
+    -- The value of tokens that moved without a trade is held against the counters by the check of costs.
+    SELECT 'entry ' || e.entry_seq, CASE WHEN e.value_micros IS NULL THEN 'the value of its tokens' ELSE 'no value' END,
+        coalesce('value ' || e.value_micros, 'none') FROM entries e
+    WHERE (e.order_id IS NULL AND e.asset <> 'collateral') <> (e.value_micros IS NOT NULL)
     UNION ALL
     SELECT format('%s of %s', coalesce(s.contra, c.contra), coalesce(s.asset, c.asset)), coalesce(s.amount, 0)::text, coalesce(c.amount, 0)::text
     FROM sides s FULL JOIN (SELECT * FROM ledger.contra_balance x WHERE x.account_id = p_account_id AND x.amount <> 0) c
@@ -178,7 +183,18 @@ AS $$
         UNION ALL
         SELECT c.scope, c.scope_id, format('%s, change %s', c.name, c.change_id), 'from ' || coalesce(c.previous, 'not set'),
             'from ' || coalesce(c.before, 'not set')
-        FROM changes c WHERE c.previous IS DISTINCT FROM c.before) x
+        FROM changes c WHERE c.previous IS DISTINCT FROM c.before
+        UNION ALL
+        SELECT coalesce(w.scope, t.scope), coalesce(w.scope_id, t.scope_id), 'its row',
+            CASE WHEN w.scope IS NULL THEN 'none' ELSE 'there' END, CASE WHEN w.scope IS NULL THEN 'there' ELSE 'none' END
+        FROM (SELECT DISTINCT c.scope, c.scope_id FROM changes c
+              UNION VALUES ('account', ''), ('group', ''), ('global', ''), ('live', '')) w
+        FULL JOIN ledger.total_limits t ON t.scope = w.scope AND t.scope_id = w.scope_id
+        WHERE w.scope IS NULL OR t.scope IS NULL
+        UNION ALL
+        SELECT c.scope, c.scope_id, format('%s, change %s', c.name, c.change_id), 'of a total, or of an account and a market', 'of both'
+        FROM ledger.limit_change c
+        WHERE c.scope = '' AND c.scope_id <> '' OR c.scope <> '' AND (c.account_id <> 0 OR c.market_id <> 0)) x
 $$;
 COMMENT ON FUNCTION audit._check_total_limits() IS 'Each limit on a total is what its last change says, and each change begins where the one before ended.';
 

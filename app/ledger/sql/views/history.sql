@@ -88,9 +88,13 @@ COMMENT ON VIEW audit.reconcile_runs IS 'Comparisons with the venue: when, by wh
 
 CREATE VIEW audit.changes AS
 SELECT c.changed_at AS at, c.changed_by::text AS who, ''::text AS as_whom, 'limit'::text AS kind,
-    a.name AS account, m.condition_id AS market, m.slug, c.name AS what, c.before, c.after, c.why
+    a.name AS account, m.condition_id AS market, m.slug,
+    CASE c.scope WHEN '' THEN c.name WHEN 'group' THEN c.name || ' of ' || coalesce('group ' || nullif(c.scope_id, ''), 'each group')
+         WHEN 'account' THEN c.name || ' of ' || CASE c.scope_id WHEN '' THEN 'each account' ELSE 'the account' END
+         ELSE c.name || ' of all ' || CASE c.scope WHEN 'live' THEN 'live ' ELSE '' END || 'accounts' END AS what,
+    c.before, c.after, c.why
 FROM ledger.limit_change c
-LEFT JOIN ledger.account a ON a.account_id = c.account_id
+LEFT JOIN ledger.account a ON a.account_id = c.account_id OR c.scope = 'account' AND a.account_id::text = c.scope_id
 LEFT JOIN ledger.market m ON m.market_id = c.market_id
 UNION ALL
 SELECT h.set_at, h.set_by, h.set_as, 'halt', CASE h.scope WHEN 'account' THEN h.subject END,
@@ -118,6 +122,12 @@ SELECT j.at, j.actor::text, coalesce(j.detail ->> 'operator', ''), 'foreign orde
 FROM ledger.journal j JOIN ledger.account a ON a.account_id = j.account_id
 WHERE j.event = 'FOREIGN_ORDER_RESOLVED'
 UNION ALL
+SELECT j.at, j.actor::text, '', 'breaker', a.name, m.condition_id, m.slug, 'breaker ' || (j.detail ->> 'kind'),
+    CASE WHEN j.detail ->> 'until' IS NULL THEN 'closed, ' ELSE format('open until %s, ', j.detail ->> 'until') END
+        || format('%s in a row', j.detail ->> 'count'), 'closed', j.detail ->> 'why'
+FROM ledger.journal j JOIN ledger.account a ON a.account_id = j.account_id LEFT JOIN ledger.market m ON m.market_id = j.market_id
+WHERE j.event = 'BREAKER_RESET'
+UNION ALL
 SELECT j.at, j.actor::text, coalesce(j.detail ->> 'operator', ''),
     CASE j.event WHEN 'MOVEMENT' THEN 'movement' WHEN 'LANE_RELEASED' THEN 'lane' ELSE 'resolve' END,
     a.name, m.condition_id, m.slug,
@@ -129,7 +139,7 @@ JOIN ledger.account a ON a.account_id = j.account_id
 LEFT JOIN ledger.market m ON m.market_id = j.market_id
 WHERE j.event IN ('MOVEMENT', 'LANE_RELEASED') OR j.order_id IS NOT NULL AND j.detail ? 'operator';
 COMMENT ON VIEW audit.changes IS
-    'Who changed what and why: limits (before and after), halts, grants given and taken, movements with a cause, lanes '
+    'Who changed what and why: limits (before and after), halts, breakers reset, grants given and taken, movements with a cause, lanes '
     'released, orders resolved, foreign orders among them.';
 
 CREATE VIEW audit.clock_steps AS

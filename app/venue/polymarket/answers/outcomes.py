@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.errors import BadInput, Code
-from app.venue.interface import Accepted, NotPlaced, PlaceOutcome, Rejected, Seen, Unknown
+from app.venue.interface import (
+    Accepted,
+    NotPlaced,
+    PlaceOutcome,
+    RefusedBy,
+    Rejected,
+    Seen,
+    Unknown,
+)
 from app.venue.polymarket.answers.border import (
     Unreadable,
     body_text,
@@ -24,8 +32,17 @@ from app.venue.polymarket.answers.border import (
 )
 from app.venue.polymarket.answers.pacing import stated_wait_ms
 from app.venue.polymarket.answers.rules import rule_for
-from app.venue.polymarket.answers.verdicts import Rule, Verdict
+from app.venue.polymarket.answers.verdicts import ReasonClass, Rule, Verdict
 from app.venue.polymarket.wire import Endpoint, Exchange, Phase
+
+REFUSED_BY: Final = {
+    ReasonClass.OURS: RefusedBy.OURS,
+    # What our rows say is there and the venue does not see is ours to compare.
+    ReasonClass.BALANCE: RefusedBy.OURS,
+    ReasonClass.MARKET: RefusedBy.MARKET,
+    ReasonClass.CREDENTIALS: RefusedBy.CREDENTIALS,
+    ReasonClass.VENUE: RefusedBy.VENUE,
+}
 
 ACCEPTED_STATUSES: Final = frozenset({"live", "matched", "delayed"})
 """``unmatched`` is not one of them: the venue's pages disagree whether such an order rests or is dead."""
@@ -95,7 +112,7 @@ def _refused(exchange: Exchange, ours: Sequence[str], raw: str) -> PlaceOutcome:
 def _ruled(rule: Rule, exchange: Exchange, raw: str, body: object) -> PlaceOutcome:
     match rule.verdict:
         case Verdict.REJECTED:
-            return Rejected(rule.code, raw)
+            return Rejected(rule.code, raw, REFUSED_BY[rule.reason])
         case Verdict.NOT_PLACED:
             return NotPlaced(rule.code, wait_ms(rule, exchange, body), raw)
         case Verdict.SEEN:
