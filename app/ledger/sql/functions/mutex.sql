@@ -200,6 +200,16 @@ END $$;
 COMMENT ON FUNCTION ledger.worker_stopped(uuid, text[]) IS
     'A graceful end. What the worker leaves of its accounts to whoever runs next is kept in its row, and returned.';
 
+CREATE FUNCTION ledger._end_session(p_pid integer) RETURNS integer
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    RETURN pg_terminate_backend(p_pid)::integer;
+EXCEPTION WHEN insufficient_privilege THEN
+    -- A superuser's session is a person's to end; the others are ended all the same.
+    RETURN 0;
+END $$;
+
 CREATE FUNCTION ledger.end_lock_holders(p_longer_than_ms integer DEFAULT 500) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
@@ -223,12 +233,7 @@ BEGIN
                   WHERE k.pid = s.pid AND n.nspname = 'ledger' AND k.granted
                     AND k.mode IN ('RowShareLock', 'RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'))
     LOOP
-        BEGIN
-            v_count := v_count + pg_terminate_backend(v_pid)::integer;
-        EXCEPTION WHEN insufficient_privilege THEN
-            -- A superuser's session is a person's to end; the others are ended all the same.
-            CONTINUE;
-        END;
+        v_count := v_count + ledger._end_session(v_pid);
     END LOOP;
     RETURN v_count;
 END $$;
