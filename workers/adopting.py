@@ -203,7 +203,7 @@ def _holding(row: dict[str, Any], theirs_micros: int) -> Holding:
     if not row["known"]:
         why_not = "its market is not known: ledger-worker markets sync"
     elif row["on_its_way"]:
-        why_not = "a fill is not settled: repeat when it is"
+        why_not = "an order stands or a fill is not settled: repeat when that is over"
     elif row["opened"]:
         why_not = "it was opened before: ledger-worker balances book, with its cause"
     elif theirs_micros < row["ours_micros"]:

@@ -32,6 +32,7 @@ from workers.holdings import (
     cancel_foreign_orders,
     halt_for_holdings,
     look_at_holdings,
+    look_closer,
 )
 from workers.rewards import RewardsSeen, look_at_rewards
 from workers.statements import statement
@@ -55,6 +56,9 @@ CLOCKS_APART_MS: Final = 5_000
 _SETTLEMENT: Final = {TradeStatus.CONFIRMED: "confirmed", TradeStatus.FAILED: "failed"}
 _WITH_REWARDS: Final = ("periodic", "once")
 """A start does not wait for what no order depends on."""
+
+_WHOLE: Final = ("start", "once")
+"""A worker that runs looks at the holdings in turn; a start and a person do not want half of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +127,7 @@ class Reconciler:
         context = self._context
         run_id = await context.calls.value("start_run", self._account, kind, context.incarnation)
         try:
-            report = await self._compare(second_look=second_look)
+            report = await self._compare(kind, second_look=second_look)
             if kind in _WITH_REWARDS and report.result != "incomplete":
                 report = _and_rewards(report, await look_at_rewards(context, self._account))
         except (DatabaseProblem, BadInput) as problem:
@@ -145,7 +149,7 @@ class Reconciler:
         )
         return report
 
-    async def _compare(self, *, second_look: bool) -> ReconcileReport:
+    async def _compare(self, kind: Kind, *, second_look: bool) -> ReconcileReport:
         views = await self._views()
         if isinstance(views, str):
             return ReconcileReport(self._account, "incomplete", views)
@@ -162,7 +166,7 @@ class Reconciler:
         self._context.reached("start.apply.after")
         if unread:
             return await self._told("incomplete", unread, differences, acts, views)
-        holdings = await self._holdings(second_look=second_look)
+        holdings = await self._holdings(kind, second_look=second_look)
         if holdings.unread:
             return await self._told("incomplete", holdings.unread, differences, acts, views)
         for subject, action, evidence in await halt_for_holdings(
@@ -197,12 +201,16 @@ class Reconciler:
             len(views.trades),
         )
 
-    async def _holdings(self, *, second_look: bool) -> HoldingsSeen:
-        """What differs in what is owned."""
-        seen = await look_at_holdings(self._context, self._account)
+    async def _holdings(self, kind: Kind, *, second_look: bool) -> HoldingsSeen:
+        """What differs in what is owned. Not behind a connection: what a stream missed are orders and trades, and
+        nothing is placed until they were compared.
+        """
+        if kind == "reconnect":
+            return HoldingsSeen()
+        seen = await look_at_holdings(self._context, self._account, whole=kind in _WHOLE)
         if seen.differences and second_look:
             await self._context.ports.clock.sleep(SECOND_LOOK_S)
-            again = await look_at_holdings(self._context, self._account)
+            again = await look_closer(self._context, self._account, seen)
             if again.unread:
                 return again
             return replace(

@@ -138,14 +138,24 @@ class CancelNotSent:
 
 
 @dataclass(frozen=True, slots=True)
+class CancelNotListed:
+    """A cancel of the whole market, or of everything, was carried out, and names the id in neither list.
+
+    There was nothing of it to cancel, or the list is not whole: a read decides.
+    """
+
+    raw: str
+
+
+@dataclass(frozen=True, slots=True)
 class CancelUnknown:
-    """No answer, an unreadable one, or the id in neither list."""
+    """No answer, an unreadable one, or an id that was asked for by itself in neither list."""
 
     reason: str
     raw: str
 
 
-CancelOutcome = CancelAccepted | CancelRefused | CancelNotSent | CancelUnknown
+CancelOutcome = CancelAccepted | CancelRefused | CancelNotSent | CancelNotListed | CancelUnknown
 
 
 # --- reading -------------------------------------------------------------------------------------

@@ -35,8 +35,13 @@ ALTER TABLE ledger.reconcile_run ADD CONSTRAINT reconcile_run_kind_check
 UPDATE ledger.setting SET value = '0.1.0' WHERE name = 'schema_version';
 ALTER TABLE ledger.cancel_request DROP COLUMN futile_tries;
 ALTER TABLE ledger.cancel_request DROP COLUMN absent_reads;
+DROP INDEX ledger.cancel_wide;
+ALTER TABLE ledger.cancel_request DROP COLUMN wide_to;
+ALTER TABLE ledger.cancel_request DROP COLUMN wide_at;
+ALTER TABLE ledger.cancel_request DROP COLUMN wide_tries;
 ALTER TABLE ledger.fill DROP COLUMN settled_at;
 ALTER TABLE ledger.worker DROP COLUMN left_at_stop;
+ALTER TABLE ledger.lease DROP COLUMN ttl_ms;
 ALTER TABLE ledger.drift DROP COLUMN drift_class;
 ALTER TABLE ledger.drift DROP COLUMN after;
 ALTER TABLE ledger.drift DROP COLUMN evidence;

@@ -629,9 +629,9 @@ BEGIN
         coalesce(l.max_market_micros - ledger._effective(e, 1) - ledger._effective(e, 2), r.size_micros)) END;
 
     IF r.replaces_order_id IS NULL AND r.mutex_term IS NOT NULL
-       AND (r.mutex_term <> e.mutex_term OR e.mutex_holder IS NULL OR e.mutex_until <= p_now) THEN
+       AND (r.mutex_term <> e.mutex_term OR NOT ledger._mutex_held(e)) THEN
         v_code := 'MUTEX_LOST'; v_detail := 'the market mutex ran out or was taken over; nothing was reserved';
-    ELSIF r.replaces_order_id IS NULL AND r.mutex_term IS NULL AND e.mutex_holder IS NOT NULL AND e.mutex_until > p_now THEN
+    ELSIF r.replaces_order_id IS NULL AND r.mutex_term IS NULL AND ledger._mutex_held(e) THEN
         v_code := 'LOCKED'; v_detail := 'another evaluation of this market is under way';
     ELSIF v_halt IS NOT NULL THEN
         v_code := 'HALTED'; v_detail := 'halted: ' || v_halt;
@@ -2187,7 +2187,7 @@ END $$;
 -- file: ledger/sql/functions/cancel.sql
 -- purpose: the cancel path: ask, claim, record the answer, sweep by standing condition.
 -- locks:   request and record: exposure, account_state, orders (_lock_lanes), then cancel_request. claim: cancel_request only.
--- index:   cancel_due, orders_not_ended.
+-- index:   cancel_due, cancel_wide, orders_not_ended.
 -- fence:   none needed: a cancel may be repeated freely. Nothing of ours delays one: no mutex, halt, pause or lane is asked.
 
 CREATE OR REPLACE FUNCTION ledger._cancel_one(o ledger.orders, p_reason text, p_now timestamptz) RETURNS text
@@ -2229,7 +2229,7 @@ BEGIN
         IF o.order_id IS NULL THEN
             v_answer := ledger._no_order(i, ledger._whole(x -> 'order_id'));
         ELSIF x ? 'mutex_term' AND (ledger._whole(x -> 'mutex_term') IS DISTINCT FROM e.mutex_term
-              OR e.mutex_holder IS NULL OR e.mutex_until <= ledger.clock()) THEN
+              OR NOT ledger._mutex_held(e)) THEN
             -- Only a cancel that belongs to an evaluation names a term; a protective one never does.
             v_answer := ledger._refusal(i, 'MUTEX_LOST', 'the evaluation lost its market; nothing was cancelled');
         ELSE
@@ -2301,6 +2301,33 @@ BEGIN
     RETURN v_count;
 END $$;
 
+CREATE OR REPLACE FUNCTION ledger._cancel_way(c ledger.cancel_request) RETURNS text
+LANGUAGE plpgsql STABLE
+AS $$
+DECLARE
+    v_now timestamptz := ledger.clock();
+    v_way text := CASE WHEN c.futile_tries < 5 THEN 'id' WHEN c.futile_tries < 10 OR c.wide_to IS NULL THEN 'market' ELSE 'all' END;
+    v_pause interval := make_interval(secs => least(greatest(least(c.wide_tries, c.futile_tries), 30), 600));
+BEGIN
+    IF v_way = 'id' THEN
+        RETURN v_way;
+    ELSIF c.wide_at <= v_now AND (c.futile_tries = c.wide_tries OR c.wide_at > v_now - interval '3 seconds') THEN
+        -- After a wide one the tries by id say whether another is needed.
+        RETURN 'id';
+    ELSIF EXISTS (
+        SELECT FROM ledger.cancel_request w WHERE w.account_id = c.account_id
+          -- Later than now, it was sent before the clock went back.
+          AND w.wide_at > v_now - v_pause AND w.wide_at <= v_now
+          AND (w.wide_to = 'all' OR v_way = 'market' AND w.market_id = c.market_id)) THEN
+        RETURN 'id';
+    END IF;
+    RETURN v_way;
+END $$;
+COMMENT ON FUNCTION ledger._cancel_way(ledger.cancel_request) IS
+    'How it is sent now: by id; or, after five tries in vain, with its market; after ten with everything of the account. Each of the '
+    'two ends orders that nobody wants cancelled, so after the first at most each 30 s, more and more seldom (600 s), and by id between. '
+    'STABLE: all of one claim are judged alike, so that they leave in one request.';
+
 CREATE OR REPLACE FUNCTION ledger.claim_cancels(p_incarnation uuid, p_accounts text[], p_limit integer) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
@@ -2309,7 +2336,7 @@ DECLARE
 BEGIN
     PERFORM ledger._enter();
     WITH due AS (
-        SELECT c.account_id, c.order_id FROM ledger.cancel_request c
+        SELECT c.account_id, c.order_id, ledger._cancel_way(c) AS way FROM ledger.cancel_request c
         WHERE c.status = 'due'
           -- Further ahead than any pause reaches, it was set before the clock went back.
           AND (c.next_at <= ledger.clock() OR c.next_at > ledger.clock() + interval '5 minutes')
@@ -2317,12 +2344,15 @@ BEGIN
         ORDER BY c.next_at LIMIT least(p_limit, 100) FOR UPDATE SKIP LOCKED
     ), claimed AS (
         UPDATE ledger.cancel_request c SET next_at = ledger.clock() + interval '3 seconds', tries = c.tries + 1,
-                                           claimed_by = p_incarnation
+            claimed_by = p_incarnation,
+            wide_to = CASE WHEN due.way = 'id' THEN c.wide_to ELSE due.way END,
+            wide_at = CASE WHEN due.way = 'id' THEN c.wide_at ELSE ledger.clock() END,
+            wide_tries = CASE WHEN due.way = 'id' THEN c.wide_tries ELSE c.futile_tries END
         FROM due WHERE c.account_id = due.account_id AND c.order_id = due.order_id
-        RETURNING c.account_id, c.order_id, c.tries, c.reason, c.futile_tries)
+        RETURNING c.account_id, c.order_id, c.tries, c.reason, due.way)
     SELECT coalesce(jsonb_agg(jsonb_build_object('account', a.name, 'order_id', k.order_id,
         'venue_order_id', o.venue_order_id, 'state', o.state, 'tries', k.tries, 'reason', k.reason, 'condition_id', m.condition_id,
-        'futile_tries', k.futile_tries) ORDER BY k.order_id), '[]') INTO v_out
+        'way', k.way) ORDER BY k.order_id), '[]') INTO v_out
     FROM claimed k JOIN ledger.account a USING (account_id)
     JOIN ledger.orders o ON o.account_id = k.account_id AND o.order_id = k.order_id
     JOIN ledger.market m ON m.market_id = o.market_id
@@ -2366,7 +2396,7 @@ BEGIN
     v_locked := ledger._lock_lanes(ledger._ids(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
         o := ledger._order(ledger._whole(x -> 'order_id'), v_locked);
-        IF o.order_id IS NULL OR coalesce(x ->> 'answer', '') NOT IN ('accepted', 'refused', 'not_sent', 'unknown') THEN
+        IF o.order_id IS NULL OR coalesce(x ->> 'answer', '') NOT IN ('accepted', 'refused', 'not_sent', 'not_listed', 'unknown') THEN
             v_answers := v_answers || ledger._refusal(i, 'BAD_REQUEST', 'unknown order or answer');
             i := i + 1;
             CONTINUE;
@@ -2378,6 +2408,9 @@ BEGIN
         UPDATE ledger.cancel_request SET last_answer = v_answer,
             answered_at = CASE WHEN v_told THEN v_now ELSE answered_at END,
             futile_tries = futile_tries + CASE WHEN x ->> 'answer' = 'unknown' OR (x -> 'refused') = 'true' THEN 1 ELSE 0 END,
+            -- What only put off a wide one has cancelled nothing: its pause has not begun.
+            wide_at = CASE WHEN x ->> 'answer' = 'not_sent' AND (x -> 'wide') = 'true' AND (x -> 'refused') IS DISTINCT FROM 'true'
+                THEN NULL ELSE wide_at END,
             -- At the time the venue states. Where it states none, soon, and then not so soon: a key or an address that
             -- hammers is shut out, and then no cancel arrives at all.
             next_at = ledger.clock() + make_interval(secs => CASE WHEN x ->> 'answer' = 'not_sent'
@@ -2406,8 +2439,8 @@ BEGIN
     RETURN v_answers;
 END $$;
 COMMENT ON FUNCTION ledger.record_cancel_answers(jsonb) IS
-    'Items {order_id, incarnation, answer (accepted, refused, not_sent, unknown), refused (the request itself), '
-    'retry_after_ms, took_ms, raw}. '
+    'Items {order_id, incarnation, answer (accepted, refused, not_sent, not_listed, unknown), refused (the request itself), '
+    'wide (the whole market, or everything), retry_after_ms, took_ms, raw}. not_listed: a wide one was carried out and names it nowhere. '
     'No answer ends an order: a read does. Until then the cancel is repeated.';
 
 CREATE OR REPLACE FUNCTION ledger.cancels_unseen(p_order_ids bigint[]) RETURNS integer
@@ -2420,20 +2453,24 @@ BEGIN
     WITH unseen AS (
         -- A copy that may yet appear is met as soon as it does.
         SELECT c.account_id, c.order_id, o.state = 'SENDING' OR o.state = 'UNKNOWN'
-            AND ledger.clock() <= o.last_deadline + make_interval(secs => a.quarantine_ms / 1000.0) AS may_appear
+            AND ledger.clock() <= o.last_deadline + make_interval(secs => a.quarantine_ms / 1000.0)
+            -- While the venue holds it back, a look-up by id may not show it.
+            OR o.state = 'DELAYED' AND ledger.clock() <= o.state_at + interval '1 minute' AS may_appear,
+            split_part(c.last_answer, ':', 1) IN ('accepted', 'refused', 'not_listed') AS answered
         FROM ledger.cancel_request c
         JOIN ledger.account a USING (account_id) JOIN ledger.orders o USING (account_id, order_id)
         WHERE c.order_id = ANY (p_order_ids) AND c.status = 'due' FOR UPDATE OF c SKIP LOCKED)
     UPDATE ledger.cancel_request c SET futile_tries = 0,
-        absent_reads = c.absent_reads + CASE WHEN u.may_appear THEN 0 ELSE 1 END,
-        next_at = CASE WHEN NOT u.may_appear AND c.absent_reads >= 4 THEN greatest(c.next_at, ledger.clock() + interval '30 seconds') ELSE c.next_at END
+        absent_reads = c.absent_reads + CASE WHEN u.answered AND NOT u.may_appear THEN 1 ELSE 0 END,
+        next_at = CASE WHEN u.answered AND NOT u.may_appear AND c.absent_reads >= 4 THEN greatest(c.next_at, ledger.clock() + interval '30 seconds') ELSE c.next_at END
     FROM unseen u WHERE c.account_id = u.account_id AND c.order_id = u.order_id;
     GET DIAGNOSTICS v_count = ROW_COUNT;
     RETURN v_count;
 END $$;
 COMMENT ON FUNCTION ledger.cancels_unseen(bigint[]) IS
-    'Their DELETE was answered, and the look-up behind it was clean and showed nothing: no try in vain. From the fifth time in '
-    'a row on the DELETE goes each 30 s, unless a copy may yet appear; whatever shows the order makes it due at once (_hasten_cancel).';
+    'The look-up behind their DELETE was clean and showed nothing: whatever the answer was, no try was in vain, and no wider cancel '
+    'would end more. From the fifth answered one in a row on the DELETE goes each 30 s, unless it may yet appear; whatever shows the '
+    'order makes it due at once (_hasten_cancel).';
 
 CREATE OR REPLACE FUNCTION ledger.cancels_futile(p_order_ids bigint[]) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
@@ -2507,9 +2544,9 @@ BEGIN
     ELSIF EXISTS (SELECT FROM ledger.replacement q WHERE q.account_id = o.account_id
                   AND q.old_order_id = o.order_id AND q.state = 'waiting') THEN
         RETURN ledger._refusal(0, 'BUSY', 'a replacement of this order is already waiting; nothing was changed');
-    ELSIF r.mutex_term IS NOT NULL AND (r.mutex_term <> e.mutex_term OR e.mutex_holder IS NULL OR e.mutex_until <= v_now) THEN
+    ELSIF r.mutex_term IS NOT NULL AND (r.mutex_term <> e.mutex_term OR NOT ledger._mutex_held(e)) THEN
         RETURN ledger._refusal(0, 'MUTEX_LOST', 'the evaluation lost its market; nothing was changed');
-    ELSIF r.mutex_term IS NULL AND e.mutex_holder IS NOT NULL AND e.mutex_until > v_now THEN
+    ELSIF r.mutex_term IS NULL AND ledger._mutex_held(e) THEN
         RETURN ledger._refusal(0, 'LOCKED', 'another evaluation of this market is under way');
     END IF;
     -- Judged now, while refusing costs nothing: once the old order is gone it is too late.
@@ -2896,7 +2933,7 @@ DECLARE
     v_out jsonb;
 BEGIN
     PERFORM ledger._enter();
-    INSERT INTO ledger.holding_seen (account_id, asset, theirs, ours, unsettled, seen_at)
+    INSERT INTO ledger.holding_seen (account_id, asset, theirs, ours, unsettled, seen_at, agreed_at)
     SELECT v_account_id, t.asset, t.theirs, coalesce(b.available + b.locked, 0),
         CASE WHEN t.asset = 'collateral' THEN
             -- Buys were taken off at once and sells are added when final: the venue may have moved either, or not yet.
@@ -2912,13 +2949,17 @@ BEGIN
                         AND (f.settlement = 'provisional' OR greatest(f.matched_at, f.settled_at) > v_now - v_lag)), 0)
             + coalesce((SELECT sum(r.awaiting_micros + r.shares_micros) FROM ledger.reservation r JOIN ledger.orders o USING (account_id, order_id)
                         WHERE r.account_id = v_account_id AND r.phase <> 'released' AND o.token_id = t.asset), 0) END,
-        v_now
+        v_now,
+        -- Whatever is on its way: that may hide a difference, and end none. Fees of collateral are computed, not told.
+        CASE WHEN CASE WHEN t.asset = 'collateral' THEN coalesce(b.available + b.locked, 0) - t.theirs <= 1000000
+                       ELSE t.theirs = coalesce(b.available + b.locked, 0) END THEN v_now END
     FROM (SELECT 'collateral'::text AS asset, p_collateral AS theirs
           UNION ALL SELECT k, ledger._whole(v) FROM jsonb_each(p_tokens) q (k, v)) t
     LEFT JOIN ledger.balance b ON b.account_id = v_account_id AND b.asset = t.asset
     WHERE t.theirs IS NOT NULL ORDER BY t.asset
     ON CONFLICT (account_id, asset) DO UPDATE SET theirs = excluded.theirs, ours = excluded.ours,
-        unsettled = excluded.unsettled, seen_at = excluded.seen_at;
+        unsettled = excluded.unsettled, seen_at = excluded.seen_at,
+        agreed_at = coalesce(excluded.agreed_at, holding_seen.agreed_at);
     SELECT coalesce(jsonb_agg(jsonb_build_object('asset', h.asset, 'ours', h.ours, 'theirs', h.theirs, 'unsettled', h.unsettled)
                               ORDER BY h.asset), '[]') INTO v_out
     FROM ledger.holding_seen h WHERE h.account_id = v_account_id AND h.seen_at = v_now;
@@ -3062,6 +3103,15 @@ COMMENT ON FUNCTION ledger.allocate_reward(text, text, text, bigint) IS
 --          outbox_passing, outbox_released, outbox_looks, outbox_claimed.
 -- fence:   a claim is (claimed_by, claim_no, claimed_until); prepare and open_attempt check all three.
 
+CREATE OR REPLACE FUNCTION ledger._claim_end(p_lease_ms integer) RETURNS timestamptz
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    -- Never longer: a claim further ahead than that is known to be of a time before the clock went back.
+    RETURN ledger.clock() + make_interval(secs => least(p_lease_ms, 120000) / 1000.0);
+END $$;
+COMMENT ON FUNCTION ledger._claim_end(integer) IS 'Until when a claim made or renewed now holds: two minutes at most.';
+
 CREATE OR REPLACE FUNCTION ledger.claim_placements(p_incarnation uuid, p_accounts text[], p_lease_ms integer, p_limit integer)
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
@@ -3112,7 +3162,7 @@ BEGIN
             ORDER BY b.outbox_id LIMIT least(p_limit, 100) FOR UPDATE SKIP LOCKED
         ), claimed AS (
             UPDATE ledger.outbox b SET status = 'claimed', claimed_by = p_incarnation, claim_no = b.claim_no + 1,
-                claimed_until = ledger.clock() + make_interval(secs => p_lease_ms / 1000.0)
+                claimed_until = ledger._claim_end(p_lease_ms)
             FROM locked k WHERE b.account_id = k.account_id AND b.outbox_id = k.outbox_id
             RETURNING b.account_id, b.outbox_id, b.order_id, b.claim_no)
         SELECT coalesce(jsonb_agg(ledger._work(v_account.name, o, c.claim_no) ORDER BY c.outbox_id), '[]') INTO v_some
@@ -3160,12 +3210,15 @@ BEGIN
           AND (b.not_before <= ledger.clock() OR b.not_before > ledger.clock() + interval '5 minutes')
           AND EXISTS (SELECT FROM ledger.orders o WHERE o.account_id = b.account_id AND o.order_id = b.order_id
                       AND o.state = 'UNKNOWN')
-          AND (b.claimed_until IS NULL OR b.claimed_until <= ledger.clock())
+          -- A claim of before that, too. Should its holder live, its look-up is a second one, and by its claim's number it
+          -- sends nothing.
+          AND (b.claimed_until IS NULL OR b.claimed_until <= ledger.clock()
+               OR b.claimed_until > ledger.clock() + interval '121 seconds')
           AND b.account_id IN (SELECT a.account_id FROM ledger.account a WHERE a.name = ANY (p_accounts))
         ORDER BY b.not_before LIMIT least(p_limit, 100) FOR UPDATE SKIP LOCKED
     ), claimed AS (
         UPDATE ledger.outbox b SET claimed_by = p_incarnation, claim_no = b.claim_no + 1,
-            claimed_until = ledger.clock() + make_interval(secs => p_lease_ms / 1000.0),
+            claimed_until = ledger._claim_end(p_lease_ms),
             not_before = ledger.clock() + interval '1 second'
         FROM due WHERE b.account_id = due.account_id AND b.outbox_id = due.outbox_id
         RETURNING b.account_id, b.order_id, b.claim_no)
@@ -3190,7 +3243,7 @@ BEGIN
         SELECT b.account_id, b.outbox_id FROM ledger.outbox b
         WHERE b.status = 'claimed' AND b.claimed_by = p_incarnation AND b.claimed_until > ledger.clock()
           AND b.order_id = ANY (p_order_ids) FOR UPDATE SKIP LOCKED)
-    UPDATE ledger.outbox b SET claimed_until = ledger.clock() + make_interval(secs => p_lease_ms / 1000.0)
+    UPDATE ledger.outbox b SET claimed_until = ledger._claim_end(p_lease_ms)
     FROM held h WHERE b.account_id = h.account_id AND b.outbox_id = h.outbox_id;
     GET DIAGNOSTICS v_count = ROW_COUNT;
     RETURN v_count;
@@ -3223,6 +3276,22 @@ END $$;
 COMMENT ON FUNCTION ledger.drop_claims(jsonb) IS
     'Items {order_id, incarnation, claim_no, after_ms}: gives back claims of orders that are not being sent.';
 
+CREATE OR REPLACE FUNCTION ledger._note_claims_ahead() RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_now timestamptz := ledger.clock();
+    v_last timestamptz := (SELECT max(c.claimed_until) FROM ledger.outbox c WHERE c.status = 'claimed');
+BEGIN
+    IF v_last > v_now + interval '121 seconds' THEN
+        -- By nobody's beat: the nil incarnation.
+        PERFORM ledger._note_clock_step('00000000-0000-0000-0000-000000000000', v_last - v_now - interval '120 seconds', v_now);
+    END IF;
+END $$;
+COMMENT ON FUNCTION ledger._note_claims_ahead() IS
+    'A claim further ahead than any lease was made before the clock went back. What it was sending is not sent again, '
+    'whatever becomes of the claim: the step is noted in the commit that cuts it.';
+
 CREATE OR REPLACE FUNCTION ledger.sweep_lapsed() RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
@@ -3232,12 +3301,16 @@ DECLARE
     b ledger.outbox;
     v_ids bigint[];
     v_now timestamptz;
+    v_lapsed boolean;
     v_lost bigint[] := '{}';
     v_taken_back bigint[] := '{}';
 BEGIN
     PERFORM ledger._enter();
+    -- Before any lane is locked: two sweeps that find the same step wait for each other here.
+    PERFORM ledger._note_claims_ahead();
     SELECT array_agg(q.order_id) INTO v_ids FROM (
-        (SELECT c.order_id FROM ledger.outbox c WHERE c.status = 'claimed' AND c.claimed_until <= ledger.clock() LIMIT 200)
+        (SELECT c.order_id FROM ledger.outbox c WHERE c.status = 'claimed'
+         AND (c.claimed_until <= ledger.clock() OR c.claimed_until > ledger.clock() + interval '121 seconds') LIMIT 200)
         UNION
         -- Evidence was faster than the sender, who then died: its attempt would stand open for ever.
         (SELECT t.order_id FROM ledger.attempt t JOIN ledger.orders n USING (account_id, order_id)
@@ -3247,13 +3320,20 @@ BEGIN
         FOR o IN SELECT * FROM ledger.orders q WHERE q.order_id = ANY (v_ids) ORDER BY q.order_id LOOP
             SELECT * INTO b FROM ledger.outbox c WHERE c.account_id = o.account_id AND c.order_id = o.order_id FOR UPDATE;
             v_now := ledger._lane_time(o.account_id, o.market_id);
+            -- By the clock that claims go by: the market's time may be ahead of it, and a claim renewed meanwhile is alive.
+            v_lapsed := b.status = 'claimed' AND b.claimed_until <= ledger.clock();
             UPDATE ledger.attempt SET outcome = 'lapsed', ended_at = v_now
             WHERE account_id = o.account_id AND order_id = o.order_id AND outcome = 'open'
-              AND (b.status = 'claimed' AND b.claimed_until <= v_now OR o.state <> 'SENDING' AND deadline <= v_now);
+              AND (v_lapsed OR o.state <> 'SENDING' AND deadline <= v_now);
             IF FOUND AND o.state <> 'SENDING' THEN
                 PERFORM ledger._journal(o.account_id, o.market_id, v_now, 'ATTEMPT_ENDED', o.order_id, o.attempts, o.state, o.state);
             END IF;
-            CONTINUE WHEN b.status <> 'claimed' OR b.claimed_until > v_now;
+            IF b.status = 'claimed' AND b.claimed_until > ledger.clock() + interval '121 seconds' THEN
+                -- Whoever lives renews each fifth of a lease, in 24 s at the latest, and loses nothing. Of the dead it lapses.
+                UPDATE ledger.outbox SET claimed_until = ledger.clock() + interval '30 seconds'
+                WHERE account_id = o.account_id AND order_id = o.order_id;
+            END IF;
+            CONTINUE WHEN NOT v_lapsed;
             IF o.state = 'SENDING' THEN
                 o.fate_open := true;
                 PERFORM ledger._settle(o, 'LOSE', 'LEASE_LAPSED', v_now, p_attempt => o.attempts);
@@ -3268,7 +3348,8 @@ BEGIN
     RETURN jsonb_build_object('lost', to_jsonb(v_lost), 'taken_back', to_jsonb(v_taken_back));
 END $$;
 COMMENT ON FUNCTION ledger.sweep_lapsed() IS
-    'Claims whose lease ran out: what was being sent becomes UNKNOWN, the rest is ready again. Live claims are left alone.';
+    'Claims whose lease ran out: what was being sent becomes UNKNOWN, the rest is ready again. Live claims are left alone; '
+    'those further ahead than any lease are of a time before the clock went back, and end in half a minute unless renewed.';
 
 CREATE OR REPLACE FUNCTION ledger.sweep_expired() RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
@@ -3399,6 +3480,21 @@ COMMENT ON FUNCTION ledger.release_lane(text, text, text, text) IS
 -- index:   primary keys.
 -- fence:   the term: whoever lost the lease holds an old one and is refused by reserve_pending.
 
+CREATE OR REPLACE FUNCTION ledger._mutex_held(e ledger.exposure) RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    -- Not the market's time, which may be ahead of the clock: whoever asks by another time than the holder renews by, takes
+    -- what is held.
+    v_clock timestamptz := ledger.clock();
+BEGIN
+    RETURN coalesce(e.mutex_holder IS NOT NULL AND e.mutex_until > v_clock
+        -- Further ahead than it is ever held, it was taken before the clock went back. A second for small corrections.
+        AND e.mutex_until <= v_clock + interval '61 seconds', false);
+END $$;
+COMMENT ON FUNCTION ledger._mutex_held(ledger.exposure) IS
+    'Whether somebody holds the market: one judgement for who takes, renews, and reserves with or without a term.';
+
 CREATE OR REPLACE FUNCTION ledger.take_mutex(p_account text, p_market text, p_holder uuid, p_ttl_ms integer, p_remember boolean DEFAULT false)
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
@@ -3407,7 +3503,6 @@ DECLARE
     v_account_id bigint;
     v_market_id bigint := ledger._market_id(p_market);
     e ledger.exposure;
-    v_now timestamptz;
 BEGIN
     PERFORM ledger._enter();
     SELECT a.account_id INTO v_account_id FROM ledger.account a WHERE a.name = p_account;
@@ -3421,15 +3516,14 @@ BEGIN
     INSERT INTO ledger.exposure (account_id, market_id, clock_at) VALUES (v_account_id, v_market_id, ledger.clock())
     ON CONFLICT DO NOTHING;
     SELECT * INTO e FROM ledger.exposure x WHERE x.account_id = v_account_id AND x.market_id = v_market_id FOR UPDATE;
-    v_now := ledger._lane_time(v_account_id, v_market_id);
-    IF e.mutex_holder IS NOT NULL AND e.mutex_until > v_now THEN
+    IF ledger._mutex_held(e) THEN
         IF p_remember AND NOT e.mutex_again THEN
             UPDATE ledger.exposure SET mutex_again = true WHERE account_id = v_account_id AND market_id = v_market_id;
         END IF;
         RETURN ledger._refusal(0, 'LOCKED', format('held until %s', e.mutex_until));
     END IF;
     UPDATE ledger.exposure SET mutex_holder = p_holder, mutex_term = e.mutex_term + 1, mutex_again = false,
-        mutex_until = v_now + make_interval(secs => p_ttl_ms / 1000.0)
+        mutex_until = ledger.clock() + make_interval(secs => p_ttl_ms / 1000.0)
     WHERE account_id = v_account_id AND market_id = v_market_id;
     RETURN jsonb_build_object('item', 0, 'status', 'ok', 'term', e.mutex_term + 1);
 END $$;
@@ -3450,7 +3544,7 @@ BEGIN
     FROM ledger.account a
     WHERE a.name = p_account AND e.account_id = a.account_id AND e.market_id = ledger._market_id(p_market)
       AND ledger._may_act_for(a.account_id)
-      AND e.mutex_term = p_term AND e.mutex_holder IS NOT NULL AND e.mutex_until > ledger.clock();
+      AND e.mutex_term = p_term AND ledger._mutex_held(e);
     RETURN FOUND;
 END $$;
 
@@ -3480,17 +3574,23 @@ DECLARE
     v_term bigint;
 BEGIN
     PERFORM ledger._enter();
-    INSERT INTO ledger.lease AS l (name, holder, term, until)
-    VALUES (p_name, p_holder, 1, ledger.clock() + make_interval(secs => p_ttl_ms / 1000.0))
+    INSERT INTO ledger.lease AS l (name, holder, term, until, ttl_ms)
+    VALUES (p_name, p_holder, 1, ledger.clock() + make_interval(secs => p_ttl_ms / 1000.0), p_ttl_ms)
     ON CONFLICT (name) DO UPDATE SET
         term = CASE WHEN l.holder = p_holder AND l.until > ledger.clock() THEN l.term ELSE l.term + 1 END,
-        holder = p_holder, until = ledger.clock() + make_interval(secs => p_ttl_ms / 1000.0)
+        holder = p_holder, until = ledger.clock() + make_interval(secs => p_ttl_ms / 1000.0), ttl_ms = p_ttl_ms
     WHERE l.holder IS NULL OR l.holder = p_holder OR l.until <= ledger.clock()
     RETURNING l.term INTO v_term;
+    IF v_term IS NULL THEN
+        -- Further ahead than it was taken for: the clock went back. It is cut and not taken, so a holder that lives renews
+        -- it and nobody else holds it meanwhile, and one that died stands in the way for one lease, not for the step.
+        UPDATE ledger.lease l SET until = ledger.clock() + make_interval(secs => coalesce(l.ttl_ms, p_ttl_ms) / 1000.0)
+        WHERE l.name = p_name AND l.until > ledger.clock() + make_interval(secs => coalesce(l.ttl_ms, p_ttl_ms) / 1000.0);
+    END IF;
     RETURN v_term;
 END $$;
 COMMENT ON FUNCTION ledger.take_lease(text, uuid, integer) IS
-    'Takes or renews. Returns the term, or NULL while another holds it.';
+    'Takes or renews. Returns the term, or NULL while another holds it: for one lease from now on at most, whatever the clock did.';
 
 CREATE OR REPLACE FUNCTION ledger.drop_leases(p_holder uuid) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
@@ -3596,6 +3696,16 @@ END $$;
 COMMENT ON FUNCTION ledger.worker_stopped(uuid, text[]) IS
     'A graceful end. What the worker leaves of its accounts to whoever runs next is kept in its row, and returned.';
 
+CREATE OR REPLACE FUNCTION ledger._end_session(p_pid integer) RETURNS integer
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    RETURN pg_terminate_backend(p_pid)::integer;
+EXCEPTION WHEN insufficient_privilege THEN
+    -- A superuser's session is a person's to end; the others are ended all the same.
+    RETURN 0;
+END $$;
+
 CREATE OR REPLACE FUNCTION ledger.end_lock_holders(p_longer_than_ms integer DEFAULT 500) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
@@ -3619,12 +3729,7 @@ BEGIN
                   WHERE k.pid = s.pid AND n.nspname = 'ledger' AND k.granted
                     AND k.mode IN ('RowShareLock', 'RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'))
     LOOP
-        BEGIN
-            v_count := v_count + pg_terminate_backend(v_pid)::integer;
-        EXCEPTION WHEN insufficient_privilege THEN
-            -- A superuser's session is a person's to end; the others are ended all the same.
-            CONTINUE;
-        END;
+        v_count := v_count + ledger._end_session(v_pid);
     END LOOP;
     RETURN v_count;
 END $$;
@@ -3679,12 +3784,7 @@ BEGIN
       AND EXISTS (SELECT FROM unnest(ARRAY['${role_worker}', '${role_trader}', '${role_risk}', '${role_auditor}']) r (name)
                   WHERE pg_has_role(s.usesysid, r.name, 'MEMBER'))
     LOOP
-        BEGIN
-            v_count := v_count + pg_terminate_backend(v_pid)::integer;
-        EXCEPTION WHEN insufficient_privilege THEN
-            -- A superuser's session is a person's to end; the others are ended all the same.
-            CONTINUE;
-        END;
+        v_count := v_count + ledger._end_session(v_pid);
     END LOOP;
     RETURN v_count;
 END $$;

@@ -68,8 +68,8 @@ def test_without_a_command_the_help_is_shown_and_nothing_was_done(cli: Cli) -> N
 
 def test_the_version_needs_no_database(cli: Cli) -> None:
     done = cli.process("version", "--json", LEDGER_DATABASE_URL="nonsense")
-    assert done.value == {"version": "0.1.0"}
-    assert cli.process("--version").out == "ledger-worker 0.1.0\n"
+    assert done.value == {"version": "0.2.0"}
+    assert cli.process("--version").out == "ledger-worker 0.2.0\n"
 
 
 def test_a_database_that_does_not_answer_is_named_without_its_password(cli: Cli) -> None:

@@ -17,10 +17,7 @@ TESTED_ELSEWHERE = ("make ",)
 
 
 def shown_in(shown: str, printed: str) -> bool:
-    """Whether an example's output is what was printed, or a part of it. A line ``...`` leaves lines
-    out; how many checks there are grows with the audit.
-    """
-    shown, printed = (re.sub(r"\d+ checks", "N checks", text) for text in (shown, printed))
+    """Whether an example's output is what was printed, or a part of it. A line ``...`` leaves lines out."""
     position = 0
     for part in shown.split("\n...\n"):
         found = printed.find(part, position)
@@ -32,9 +29,9 @@ def shown_in(shown: str, printed: str) -> bool:
 
 def test_what_is_shown_is_compared_with_what_was_printed() -> None:
     printed = "a\nb 1\nc\n27 checks, all clean\n"
-    for right in ("", "a\nb 1", "a\n...\nc", "9 checks, all clean", "a\n...\nc\n27 checks"):
+    for right in ("", "a\nb 1", "a\n...\nc", "27 checks, all clean", "a\n...\nc\n27 checks"):
         assert shown_in(right, printed), right
-    for wrong in ("a\nc", "c\n...\nb 1", "b 2", "9 checks, 1 red"):
+    for wrong in ("a\nc", "c\n...\nb 1", "b 2", "27 checks, 1 red", "42 checks, all clean"):
         assert not shown_in(wrong, printed), wrong
 
 

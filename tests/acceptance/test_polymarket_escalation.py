@@ -82,7 +82,7 @@ async def test_after_ten_tries_in_vain_everything_of_the_account_is_cancelled(
         await pm.until_settled()
     asked = await requests(pm)
     assert asked[:5] == ["/order"] * 5
-    assert asked[5:10] == ["/cancel-market-orders"] * 5
+    assert asked[5:10] == ["/cancel-market-orders", *["/order"] * 4]
     assert asked[10] == "/cancel-all"
     await pm.check_against_venue()
 
@@ -128,18 +128,51 @@ async def test_what_only_puts_a_cancel_off_never_escalates_it(pm: PolymarketRig)
     await pm.check_against_venue()
 
 
-def test_each_try_goes_the_way_that_its_tries_in_vain_tell() -> None:
-    def request(order_id: int, tries: int, market: str) -> dict[str, Any]:
-        return {"order_id": order_id, "futile_tries": tries, "condition_id": market}
+@pytest.mark.parametrize("look_ups", ["show nothing", "fail as well"])
+async def test_the_cancel_of_an_order_that_never_arrived_comes_down_again_and_spares_all_others(
+    pm: PolymarketRig, look_ups: str
+) -> None:
+    """Five DELETEs fail, then the venue is well: its wide answers name no order that is not there."""
+    async with pm.inside():
+        await pm.new_market("m2")
+        await pm.trading()
+        innocent = await pm.reserve("m2", cents=5)
+        await pm.until_state(innocent, "LIVE")
+        lost = pm.simulator.fault("drop_before", endpoint="POST /order*", times=0)
+        failing = pm.simulator.fault("http_error", endpoint=BY_ID, times=5, status=502)
+        blind = None
+        if look_ups == "fail as well":
+            blind = pm.simulator.fault("http_error", endpoint="GET /data/order/*", times=0)
+        stuck = await pm.reserve("m1", cents=5, valid_for_ms=1_000)
+        await pm.until_state(stuck, "UNKNOWN")
+        await pm.cancel(stuck)
+        await pm.until_struck(failing, 5)
+        pm.simulator.do("no_fault", number=lost)
+        if blind is not None:
+            await pm.until("SELECT wide_at IS NOT NULL FROM ledger.cancel_request", within_s=20)
+            pm.simulator.do("no_fault", number=blind)
+        await pm.until_state(stuck, "NOT_PLACED", within_s=30)
+        await pm.until_settled()
+        assert (await pm.order(innocent))["state"] == "LIVE"
+    asked = await requests(pm)
+    assert "/cancel-all" not in asked
+    assert asked.count("/cancel-market-orders") == (blind is not None)
+    assert asked[-1] == "/order"
+    await pm.check_against_venue()
+
+
+def test_each_try_goes_the_way_that_the_ledger_tells() -> None:
+    def request(order_id: int, way: str, market: str) -> dict[str, Any]:
+        return {"order_id": order_id, "way": way, "condition_id": market}
 
     found = cancels._ways(
         [
-            request(1, 0, "a"),
-            request(2, 4, "a"),
-            request(3, 5, "a"),
-            request(4, 9, "b"),
-            request(5, 10, "b"),
-            request(6, 99, "a"),
+            request(1, "id", "a"),
+            request(2, "id", "a"),
+            request(3, "market", "a"),
+            request(4, "market", "b"),
+            request(5, "all", "b"),
+            request(6, "all", "a"),
         ]
     )
     ways = {way: [one["order_id"] for one in some] for way, some in found.items()}

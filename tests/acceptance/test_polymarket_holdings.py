@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 from unittest.mock import patch
 
 import pytest
@@ -37,10 +37,12 @@ async def opened(pm: PolymarketRig, **settings: Any) -> AsyncIterator[Context]:
         yield context
 
 
-async def compare(pm: PolymarketRig, **settings: Any) -> ReconcileReport:
+async def compare(
+    pm: PolymarketRig, kind: Literal["start", "reconnect"] = "start", **settings: Any
+) -> ReconcileReport:
     """One comparison as a start makes it, without a worker."""
     async with opened(pm, **settings) as context:
-        return await Reconciler(context, "main").run("start", second_look=False)
+        return await Reconciler(context, "main").run(kind, second_look=False)
 
 
 async def halts(pm: PolymarketRig) -> list[str]:
@@ -100,6 +102,46 @@ async def test_a_holding_that_differs_says_which_halt_stands_for_it(pm: Polymark
     ]
     assert {row["drift_class"] for row in rows} == {"halt"}
     assert [json.loads(row["evidence"]) for row in rows] == [{"halt": version}] * 3
+
+
+async def test_the_same_numbers_again_after_both_sides_agreed_halt_again(
+    pm: PolymarketRig,
+) -> None:
+    """Who resumed knew of what was there then. A second credit of the same size is somebody else's."""
+
+    def credit(size: int) -> None:
+        pm.simulator.do(
+            "credit",
+            wallet=SIGNER.address,
+            collateral="0",
+            tokens={pm.market.no: str(size)},
+            seen=True,
+        )
+
+    credit(500)
+    assert (await compare(pm)).result == "drift"
+    version = await pm.owner.fetchval("SELECT halt_id FROM ledger.halt")
+    await pm.owner.fetchval(
+        "SELECT ledger.clear_halt('account', 'main', $1, 'sold by hand', 'ann')", version
+    )
+    assert (await compare(pm)).drift[0].action.startswith("nothing: a person resumed version")
+    credit(-500)  # the list of positions shows it no more, so it is asked for because it differed
+    assert (await compare(pm)).result == "clean"
+    credit(500)
+    [one] = (await compare(pm)).drift
+    assert one.action == f"the account was halted, version {version + 1}"
+    assert await pm.owner.fetchval("SELECT count(*) FROM ledger.halt WHERE cleared_at IS NULL") == 1
+
+
+async def test_a_comparison_behind_a_connection_reads_orders_and_trades_and_no_balance(
+    pm: PolymarketRig,
+) -> None:
+    """A request for each token held would close placing for as long as that takes, at each new connection."""
+    for endpoint in ("GET /balance-allowance", "GET /data-api/v2/positions"):
+        pm.simulator.fault("http_error", endpoint=endpoint, times=0)
+    report = await compare(pm, "reconnect")
+    assert (report.result, report.reason) == ("clean", "")
+    assert (await compare(pm)).result == "incomplete"
 
 
 async def test_tokens_that_our_rows_hold_and_the_venue_does_not_halt(pm: PolymarketRig) -> None:

@@ -28,6 +28,8 @@ async def oldest(conn: asyncpg.Connection) -> dict[str, Any] | None:
     return dict(row) if row else None
 
 
+# the roles belong to the server and get their passwords with the template
+@pytest.mark.usefixtures("template_database")
 @pytest.mark.parametrize("revision", ["head", "0001"])
 async def test_every_role_has_its_time_outs_after_a_migration(
     blank_database: TestDatabase, revision: str
@@ -47,6 +49,7 @@ async def test_every_role_has_its_time_outs_after_a_migration(
     downgrade(blank_database.url, prefix=prefix)
 
 
+@pytest.mark.usefixtures("template_database")
 async def test_a_session_of_a_role_that_sits_in_a_transaction_is_ended_by_the_server(
     blank_database: TestDatabase,
 ) -> None:

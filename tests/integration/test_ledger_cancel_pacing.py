@@ -81,6 +81,15 @@ async def test_while_a_copy_may_still_appear_no_cancel_is_slow(life: Life) -> No
     assert await tries(life, order_id, "refused", 120, absent=True) == 120
 
 
+async def test_what_the_venue_holds_back_is_cancelled_each_second_for_a_minute(life: Life) -> None:
+    """A look-up may not show it meanwhile, and nobody says when it comes to rest."""
+    order_id = await life.sending()
+    await life.complete("acknowledge_delayed", order_id)
+    await life.cancel(order_id)
+    assert await tries(life, order_id, "refused", 60, absent=True) == 60
+    assert await tries(life, order_id, "refused", 306, absent=True) <= 16
+
+
 async def test_another_answer_is_told(life: Life) -> None:
     order_id = await life.live()
     await life.cancel(order_id)

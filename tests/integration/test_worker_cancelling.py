@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
 
+from app.venue.interface import CancelRefused
 from tests.support.life import call
 from tests.support.worker import Rig, rig_fixture, until  # noqa: F401
+from workers.worker.cancels import READS_AT_ONCE
 
 
 async def hold_mutex(rig: Rig) -> None:
@@ -116,6 +119,51 @@ async def test_a_cancel_waits_neither_for_the_request_nor_for_the_read_of_anothe
         finally:
             answered.set()
         await rig.until_state(mine, "CANCELLED")
+    await rig.check_sound()
+
+
+async def test_where_look_ups_hang_each_order_has_one_and_its_delete_leaves_all_the_same(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each second adds one more to the connections that the comparison reads with, too."""
+    order_ids = [await rig.reserve() for _ in range(12)]
+    running: list[str] = []
+    twice: list[str] = []
+    most = 0
+    answered = asyncio.Event()
+    async with rig.inside() as context:
+        for order_id in order_ids:
+            await rig.until_state(order_id, "LIVE")
+        ask, deleted = context.venue.order, Counter[str]()
+
+        async def slowly(account: str, venue_order_id: str, **more: Any) -> Any:
+            nonlocal most
+            twice.extend(one for one in running if one == venue_order_id)
+            running.append(venue_order_id)
+            most = max(most, len(running))
+            await answered.wait()
+            running.remove(venue_order_id)
+            return await ask(account, venue_order_id, **more)
+
+        async def missed(account: str, ids: Sequence[str]) -> list[CancelRefused]:
+            deleted.update(ids)
+            return [CancelRefused("not found", "") for _ in ids]
+
+        with monkeypatch.context() as patched:
+            patched.setattr(context.venue, "order", slowly)
+            patched.setattr(context.venue, "cancel", missed)
+            try:
+                await rig.cancel(*order_ids)
+                await until(
+                    lambda: len(deleted) == len(order_ids) and min(deleted.values()) >= 3,
+                    "each DELETE has left three times",
+                )
+                assert twice == []
+                assert most == len(running) == READS_AT_ONCE
+            finally:
+                answered.set()
+        for order_id in order_ids:
+            await rig.until_state(order_id, "CANCELLED")
     await rig.check_sound()
 
 

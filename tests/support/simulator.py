@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import ssl
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ import httpx
 import pytest
 
 from app.venue.polymarket.auth import ApiCredentials
-from tests.support.cli import ROOT, command
+from tests.support.forking import Child, starter
 from tests.support.waiting import wait_until
 
 USUAL = {"mine_after_ms": 50, "confirm_after_ms": 50, "post_only_ms": 0}
@@ -37,7 +36,7 @@ class Simulator:
     tls: bool = False
     at_ms: int | None = None
     ready: dict[str, Any] = field(default_factory=dict)
-    process: subprocess.Popen[str] | None = None
+    process: Child | None = None
     _http: httpx.Client | None = None
 
     # --- the process ---------------------------------------------------------------------------
@@ -55,15 +54,10 @@ class Simulator:
             text = str(value).lower() if isinstance(value, bool) else str(value)
             arguments += ["--set", f"{name}={text}"]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("LEDGER_")}
-        with (self.folder / "simulator.log").open("a") as log:
-            self.process = subprocess.Popen(
-                [*command(), *arguments],
-                cwd=self.folder,
-                env={**environment, "PYTHONPATH": str(ROOT)},
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
+        log = self.folder / "simulator.log"
+        self.process = starter().start(
+            "command", arguments, env=environment, cwd=self.folder, log=log, piped=True
+        )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, f"no ready line:\n{self.log()}"
@@ -86,11 +80,11 @@ class Simulator:
         """Another process on the same store and ports."""
         return self.start()
 
-    def _running(self) -> subprocess.Popen[str]:
+    def _running(self) -> Child:
         assert self.process is not None, "the simulator is not running"
         return self.process
 
-    def _ended(self, process: subprocess.Popen[str]) -> int:
+    def _ended(self, process: Child) -> int:
         code = process.wait(timeout=30)
         assert process.stdout is not None
         process.stdout.close()

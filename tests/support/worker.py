@@ -11,7 +11,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from app.venue.matching import Level
 from app.venue.paper import PaperVenue, order_hasher
 from app.venue.paper.faults import Fault
 from tests.support.database import TestDatabase
+from tests.support.forking import Child, starter
 from tests.support.life import SHARE, call, market_row, token
 from workers.worker import main, points
 from workers.worker.context import Context
@@ -67,11 +67,20 @@ STATE: Final = {
 """What a start without anything to do must leave as it is."""
 
 
+def stopped(pid: int) -> bool:
+    """Whether a process stands still after a SIGSTOP."""
+    stat = Path(f"/proc/{pid}/stat")
+    if stat.exists():
+        return stat.read_text().rpartition(")")[2].split()[0] in "Tt"
+    asked = ["ps", "-o", "stat=", "-p", str(pid)]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout[:1] == "T"
+
+
 @dataclass
 class WorkerProcess:
     """One worker in a process of its own."""
 
-    process: subprocess.Popen[bytes]
+    process: Child
     log: Path
 
     @property
@@ -116,9 +125,8 @@ class WorkerProcess:
         """It stands still at its point."""
 
         def look() -> bool:
-            pid, status = os.waitpid(self.pid, os.WUNTRACED | os.WNOHANG)
-            assert pid == 0 or os.WIFSTOPPED(status), f"it ended:\n{self.said()}"
-            return pid != 0
+            assert self.process.poll() is None, f"it ended:\n{self.said()}"
+            return stopped(self.pid)
 
         await until(look, f"worker {self.pid} is paused", within_s=within_s)
 
@@ -271,14 +279,7 @@ class Rig:
             name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")
         }
         log = self.folder / f"worker-{len(self._workers)}.log"
-        with log.open("wb") as out:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.worker_process"],
-                env=kept | given | {"PYTHONPATH": str(ROOT)},
-                cwd=self.folder,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-            )
+        process = starter().start("worker", (), env=kept | given, cwd=self.folder, log=log)
         worker = WorkerProcess(process, log)
         self._workers.append(worker)
         return worker

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from typing import Any, Final
 
 from app.config import load_settings
@@ -66,9 +65,10 @@ def die_after(step: int) -> None:
     counted(Transport, "request")
 
 
-if __name__ == "__main__":
+def run() -> int:
+    """The product's own start, under what the environment asks for."""
     if "TEST_DIE_AFTER_STEP" in os.environ:
         die_after(int(os.environ["TEST_DIE_AFTER_STEP"]))
     if "TEST_PAUSE_AT" in os.environ:
         points.from_environment = lambda: paused_at(os.environ["TEST_PAUSE_AT"])
-    sys.exit(main.run(load_settings()))
+    return main.run(load_settings())

@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from app.errors import BadInput
-from app.venue.interface import CancelAccepted, CancelNotSent, CancelRefused, CancelUnknown
+from app.venue.interface import (
+    CancelAccepted,
+    CancelNotListed,
+    CancelNotSent,
+    CancelRefused,
+    CancelUnknown,
+)
 from app.venue.polymarket.answers import Unreadable, cancel_lists, cancel_outcomes
 from app.venue.polymarket.wire import Endpoint, Exchange, Phase
 from tests.support.answers import OURS, SECOND, STRANGER, THIRD, exchange
@@ -33,8 +39,20 @@ def test_each_id_is_read_by_itself(endpoint: Endpoint) -> None:
     assert isinstance(first, CancelAccepted)
     assert isinstance(second, CancelRefused)
     assert second.reason == "order already matched"
-    assert isinstance(third, CancelUnknown)
-    assert third.reason == "UNCONFIRMED"
+    assert not isinstance(third, CancelAccepted | CancelRefused)
+
+
+@every_delete
+def test_an_id_in_neither_list_was_processed_where_nobody_asked_for_it_by_name(
+    endpoint: Endpoint,
+) -> None:
+    """A wide cancel names what it found at rest; one by id must say something of each id."""
+    (found,) = cancel_outcomes(exchange(endpoint, 200, {"canceled": [SECOND]}), [OURS])
+    if endpoint in (Endpoint.DELETE_ALL, Endpoint.DELETE_MARKET):
+        assert isinstance(found, CancelNotListed)
+    else:
+        assert isinstance(found, CancelUnknown)
+        assert found.reason == "UNCONFIRMED"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from app.venue.interface import Found, Unread
 from app.venue.polymarket.answers.reading import FIRST_CURSOR, Page
-from app.venue.polymarket.paging import read_all
+from app.venue.polymarket.paging import read_all, read_all_rows
 
 
 class Listing:
@@ -81,3 +81,19 @@ async def test_a_cursor_that_leads_in_a_circle_is_unread() -> None:
         return Page(("a",), FIRST_CURSOR)
 
     assert isinstance(await read_all(fetch, same), Unread)
+
+
+# --- rows without an identity ---------------------------------------------------------------------
+
+
+async def test_rows_that_are_equal_are_several() -> None:
+    assert await read_all_rows(Listing("aab").fetch) == Found(list("aab"))
+    assert await read_all_rows(Listing("aabacab").fetch) == Found(list("aabacab"))
+
+
+async def test_a_list_in_which_only_the_number_of_equal_rows_moves_is_not_believed() -> None:
+    def grow(served: int) -> None:
+        listing.items.append("a")
+
+    listing = Listing("aaaa", grow)
+    assert isinstance(await read_all_rows(listing.fetch), Unread)

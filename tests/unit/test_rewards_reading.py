@@ -94,6 +94,13 @@ async def test_several_rows_of_a_market_are_one_reward() -> None:
     assert one.amount_micros == 337_519
 
 
+async def test_rows_of_one_market_that_are_equal_all_count() -> None:
+    half = EARNED | {"earnings": 0.5}
+    seen = await reading(page(half, half), rebates=[REBATE, REBATE])
+    assert isinstance(seen, Found)
+    assert [one.amount_micros for one in seen.value] == [1_000_000, 3_000_000]
+
+
 @pytest.mark.parametrize(
     "change",
     [

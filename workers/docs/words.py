@@ -32,7 +32,7 @@ LOGS: Final[dict[str, str]] = {
         "What the venue said to a cancel. Not yet a cancel: the read that follows decides."
     ),
     "CANCEL_ESCALATED": (
-        "Cancels by id had no answer again and again: the whole market, or everything, is "
+        "Cancels by id came to nothing again and again: the whole market, or everything, is "
         "cancelled."
     ),
     "CANCEL_NOT_RECORDED": (

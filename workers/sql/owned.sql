@@ -1,6 +1,6 @@
 -- purpose: what our rows say an account owns of these assets, what of it is on its way, and whether it was opened before.
 -- locks:   none.
--- index:   balance by primary key; fill_unsettled; balance_entry_moved; outcome by token.
+-- index:   balance by primary key; fill_unsettled; reservation_standing; balance_entry_moved; outcome by token.
 -- fence:   none; a snapshot.
 
 SELECT t.asset, m.condition_id AS market, m.slug, c.label AS outcome, t.asset = 'collateral' OR c.token_id IS NOT NULL AS known,
@@ -9,7 +9,8 @@ SELECT t.asset, m.condition_id AS market, m.slug, c.label AS outcome, t.asset = 
                 WHERE f.account_id = a.account_id AND f.settlement = 'provisional'
                   AND (t.asset = 'collateral' OR o.token_id = t.asset))
         OR EXISTS (SELECT FROM ledger.reservation r JOIN ledger.orders o USING (account_id, order_id)
-                   WHERE r.account_id = a.account_id AND r.phase <> 'released' AND r.awaiting_micros > 0
+                   -- What stands may have filled unseen.
+                   WHERE r.account_id = a.account_id AND r.phase <> 'released'
                      AND (t.asset = 'collateral' OR o.token_id = t.asset))) AS on_its_way,
        EXISTS (SELECT FROM ledger.balance_entry e WHERE e.account_id = a.account_id AND e.asset = t.asset
                AND e.order_id IS NULL AND e.cause = 'opening') AS opened

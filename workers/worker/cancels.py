@@ -2,11 +2,12 @@
 
 No request waits for another: each account's requests, and the reads that follow, run by themselves.
 "Cancel accepted" is not "cancelled": each answer is followed by a read of the order, and only that read
-ends it. Until it ends, the ledger keeps the cancel due and this task sends it again.
+ends it. Until it ends, the ledger keeps the cancel due and this task sends it again, the way that the ledger says.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Final
@@ -15,6 +16,7 @@ from app.errors import DatabaseProblem
 from app.ledger.calls import Item, storable
 from app.venue.interface import (
     CancelAccepted,
+    CancelNotListed,
     CancelNotSent,
     CancelOutcome,
     CancelRefused,
@@ -27,12 +29,12 @@ from workers.worker.reading import read_orders
 BATCH: Final = 100
 """Within the smallest tier's cancel burst of 120 (docs/venue.md 9.4)."""
 
-MARKET_AFTER: Final = 5
-ALL_AFTER: Final = 10
-"""Tries in vain before the whole market, and then everything of the account, is cancelled: an order that
-cannot be cancelled by its id is worth more worry than what rests beside it.
+READS_AT_ONCE: Final = 8
+"""Of an account. Look-ups share one pool of connections with the comparison, so that a venue which does not answer
+them must not fill it with those of cancels.
 """
 
+_ANSWERED: Final = frozenset({"accepted", "refused", "not_listed"})
 
 BY_ID: Final = "by id"
 EVERYTHING: Final = "everything"
@@ -42,6 +44,11 @@ class Cancels:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._background = Background(context)
+        self._reading: set[tuple[str, str]] = set()
+        """Account and venue's id of what is being looked up: the next DELETE of it does not wait, nor look twice."""
+        self._at_once: dict[str, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(READS_AT_ONCE)
+        )
         self._log = context.named("canceller")
 
     async def one_pass(self) -> bool:
@@ -88,7 +95,7 @@ class Cancels:
         context.reached("cancel.send.after")
         took_ms = context.elapsed_ms(started_ns)
         items = [
-            self._as_record(request, outcome, took_ms)
+            self._as_record(request, outcome, took_ms) | {"wide": way != BY_ID}
             for request, outcome in zip(requests, outcomes, strict=True)
         ]
         await context.calls.items("record_cancel_answers", items)
@@ -102,18 +109,43 @@ class Cancels:
                 tries=request["tries"],
                 latency_ms=took_ms,
             )
-        read = await read_orders(
-            context, account, [request["venue_order_id"] for request in requests]
+        await self._look(
+            account,
+            {
+                request["venue_order_id"]: (request["order_id"], item["answer"] in _ANSWERED)
+                for request, item in zip(requests, items, strict=True)
+            },
         )
-        answered = [
-            (request["order_id"], request["venue_order_id"])
-            for request, item in zip(requests, items, strict=True)
-            if item["answer"] in ("accepted", "refused")
-        ]
-        if unseen := [one for one, venue_id in answered if venue_id in read.absent]:
-            await context.calls.value("cancels_unseen", tuple(unseen))
-        if seen := [one for one, venue_id in answered if venue_id not in read.absent + read.unread]:
-            await context.calls.value("cancels_futile", tuple(seen))
+
+    async def _look(self, account: str, orders: dict[str, tuple[int, bool]]) -> None:
+        """Read each, some at a time; ``orders``: by the venue's id ours, and whether its DELETE was answered."""
+        ours = [one for one in orders if (account, one) not in self._reading]
+        lanes = [ours[n::READS_AT_ONCE] for n in range(min(READS_AT_ONCE, len(ours)))]
+        self._reading.update((account, one) for one in ours)
+        try:
+            ended = await asyncio.gather(
+                *(self._read(account, {one: orders[one] for one in lane}) for lane in lanes),
+                return_exceptions=True,
+            )
+        finally:
+            self._reading.difference_update((account, one) for one in ours)
+        for problem in ended:
+            if problem is not None:
+                raise problem
+
+    async def _read(self, account: str, orders: dict[str, tuple[int, bool]]) -> None:
+        """What the look-ups behind a DELETE showed, booked and counted."""
+        calls = self._context.calls
+        async with self._at_once[account]:
+            read = await read_orders(self._context, account, list(orders))
+        if unseen := [order for one, (order, _) in orders.items() if one in read.absent]:
+            # Also where the DELETE had no answer: a wider one would end other orders, and not this one.
+            await calls.value("cancels_unseen", tuple(unseen))
+        seen = orders.keys() - {*read.absent, *read.unread}
+        if futile := [
+            order for one, (order, answered) in orders.items() if answered and one in seen
+        ]:
+            await calls.value("cancels_futile", tuple(futile))
 
     async def _send(self, account: str, way: str, ids: list[str]) -> Sequence[CancelOutcome]:
         venue = self._context.venue
@@ -139,6 +171,8 @@ class Cancels:
             case CancelNotSent():
                 put_off = {"retry_after_ms": outcome.retry_after_ms, "refused": outcome.refused}
                 return item | {"answer": "not_sent"} | put_off
+            case CancelNotListed():
+                return item | {"answer": "not_listed"}
             case CancelUnknown():
                 return item | {"answer": "unknown"}
 
@@ -147,7 +181,6 @@ def _ways(requests: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]
     """How each is sent: by id, with its market (then the condition id is the way), or with everything."""
     ways: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for request in requests:
-        tries = request["futile_tries"]
-        way = BY_ID if tries < MARKET_AFTER else request["condition_id"]
-        ways[way if tries < ALL_AFTER else EVERYTHING].append(request)
+        names = {"id": BY_ID, "market": request["condition_id"], "all": EVERYTHING}
+        ways[names[request["way"]]].append(request)
     return ways

@@ -146,11 +146,7 @@ class Serving:
             # One worker is enough; the lease outlives the run and lapses before the next is due. After an
             # episode each worker that saw its end compares: a second comparison does no harm.
             if self._wanted_soon(account):
-                report = await reconciler.run("episode", second_look=True)
-                if report.result == "incomplete":
-                    await pause(context, context.jitter_ms(LOOK_FOR_EPISODES_MS))
-                else:
-                    context.shared.compare_soon.discard(account)
+                await self._compare_soon(account, reconciler)
             elif (
                 await context.calls.value(
                     "take_lease", f"reconcile:{account}", context.incarnation, every_ms // 2
@@ -162,6 +158,18 @@ class Serving:
             self._log.warning(
                 "RECONCILE_PAUSED", account=account, code=problem.code, problem=problem.wrong
             )
+            await pause(context, context.jitter_ms(LOOK_FOR_EPISODES_MS))
+
+    async def _compare_soon(self, account: str, reconciler: Reconciler) -> None:
+        """What is asked for while it runs is another one: it may have read already."""
+        context, done = self._context, False
+        context.shared.compare_soon.discard(account)
+        try:
+            done = (await reconciler.run("episode", second_look=True)).result != "incomplete"
+        finally:
+            if not done:
+                context.shared.compare_soon.add(account)
+        if not done:
             await pause(context, context.jitter_ms(LOOK_FOR_EPISODES_MS))
 
     async def stop(self) -> None:

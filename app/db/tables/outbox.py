@@ -128,8 +128,8 @@ cancel_request = Table(
         server_default=text("0"),
         comment=(
             "Tries that came to nothing: no answer that could be understood, the request refused, "
-            "or the order still at rest behind the answer. What only puts off does not count. From "
-            "five on the cancel escalates."
+            "or the order still at rest behind the answer. What only puts off does not count, and "
+            "what a clean look-up does not show begins anew. From five on the cancel escalates."
         ),
     ),
     Column(
@@ -142,10 +142,31 @@ cancel_request = Table(
             "From five on it is sent each 30 s."
         ),
     ),
+    Column(
+        "wide_to",
+        Text,
+        comment="What was cancelled last with it: its whole market, or all of the account.",
+    ),
+    Column(
+        "wide_at",
+        DateTime(timezone=True),
+        comment=(
+            "When that was sent, unless it was put off. The next of the same is at least 30 s "
+            "later."
+        ),
+    ),
+    Column(
+        "wide_tries",
+        Integer,
+        nullable=False,
+        server_default=text("0"),
+        comment="What futile_tries was then: the higher, the longer the pause.",
+    ),
     ForeignKeyConstraint(
         ["account_id", "order_id"], ["ledger.orders.account_id", "ledger.orders.order_id"]
     ),
     Index("cancel_due", "account_id", "next_at", postgresql_where=text("(status = 'due'::text)")),
+    Index("cancel_wide", "account_id", "wide_at", postgresql_where=text("(wide_at IS NOT NULL)")),
 )
 
 venue_event = Table(

@@ -297,6 +297,14 @@ lease = Table(
     Column("holder", Uuid),
     Column("term", BigInteger, nullable=False, server_default=text("0")),
     Column("until", DateTime(timezone=True), nullable=False),
+    Column(
+        "ttl_ms",
+        Integer,
+        comment=(
+            "For how long it was taken or renewed last: further ahead than that, it is of a time "
+            "before the clock went back. NULL: taken before release 0.2.0."
+        ),
+    ),
     comment=(
         "One holder per name; the term grows with each change of holder, so a late "
         "holder can be refused."

@@ -125,6 +125,14 @@ holding_seen = Table(
     Column("ours", BigInteger, nullable=False),
     Column("unsettled", BigInteger, nullable=False),
     Column("seen_at", DateTime(timezone=True), nullable=False),
+    Column(
+        "agreed_at",
+        DateTime(timezone=True),
+        comment=(
+            "When both last said the same (collateral: when none of ours was missing). What differs "
+            "after that is a new finding."
+        ),
+    ),
     comment=(
         "The latest comparison per asset. unsettled: what our rows say is on its way, which the "
         "venue may or may not count yet."

@@ -7,6 +7,7 @@ when two whole readings in a row hold the same ids; anything else is unread. A l
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
@@ -28,31 +29,48 @@ async def read_all(
     """All items of a list, or why they cannot be known."""
     before: set[str] | None = None
     for _ in range(READINGS):
-        reading = await _read_once(fetch, identity)
+        reading = await _read_once(fetch)
         if isinstance(reading, Unread):
             return reading
-        items, pages = reading
-        ids = {identity(item) for item in items}
-        if pages == 1 or ids == before:
-            return Found(items)
-        before = ids
+        rows, pages = reading
+        # The later page is the later look: a row that moved keeps its newest shape.
+        items = {identity(row): row for row in rows}
+        if pages == 1 or items.keys() == before:
+            return Found(list(items.values()))
+        before = set(items)
+    return _moved()
+
+
+async def read_all_rows(fetch: FetchPage[T]) -> Found[Sequence[T]] | Unread:
+    """All rows of a list whose rows have no identity: equal ones are several, and are counted."""
+    before: Counter[T] | None = None
+    for _ in range(READINGS):
+        reading = await _read_once(fetch)
+        if isinstance(reading, Unread):
+            return reading
+        rows, pages = reading
+        counted = Counter(rows)
+        if pages == 1 or counted == before:
+            return Found(rows)
+        before = counted
+    return _moved()
+
+
+def _moved() -> Unread:
     return Unread(f"the list moved while it was read, {READINGS} times in a row")
 
 
-async def _read_once(
-    fetch: FetchPage[T], identity: Callable[[T], str]
-) -> tuple[list[T], int] | Unread:
-    found: dict[str, T] = {}
+async def _read_once(fetch: FetchPage[T]) -> tuple[list[T], int] | Unread:
+    rows: list[T] = []
     cursor, seen = FIRST_CURSOR, set[str]()
     for page_no in range(1, MOST_PAGES + 1):
         page = await fetch(cursor)
         if isinstance(page, Unread):
             return Unread(f"page {page_no}: {page.reason}")
-        # The later page is the later look: a row that moved keeps its newest shape.
-        found |= {identity(item): item for item in page.rows}
+        rows += page.rows
         seen.add(cursor)
         if page.next_cursor is None:
-            return list(found.values()), page_no
+            return rows, page_no
         if page.next_cursor in seen:
             return Unread(f"page {page_no} leads back to {page.next_cursor!r}")
         cursor = page.next_cursor

@@ -16,7 +16,7 @@ from app.money import MICROS
 from app.venue.interface import Found, Unread
 from app.venue.polymarket.answers import Page, Unreadable, read_rewards_page
 from app.venue.polymarket.answers.border import Fields, document
-from app.venue.polymarket.paging import read_all
+from app.venue.polymarket.paging import read_all_rows
 from app.venue.polymarket.wire import Endpoint, Exchange
 
 Ask = Callable[[Endpoint, Mapping[str, str]], Awaitable[Exchange]]
@@ -75,7 +75,7 @@ async def read_rewards(
         exchange = await ask(Endpoint.GET_REWARDS, query)
         return read_rewards_page(exchange, lambda value: _row(value, day, "earnings"))
 
-    earned = await read_all(page, lambda row: f"{row.condition_id}/{row.asset}/{row.told}")
+    earned = await read_all_rows(page)
     if isinstance(earned, Unread):
         return Unread(f"rewards of {day}: {earned.reason}")
     exchange = await ask(Endpoint.GET_REBATES, {"date": day, "maker_address": maker})

@@ -1,6 +1,6 @@
 -- purpose: the cancel path: ask, claim, record the answer, sweep by standing condition.
 -- locks:   request and record: exposure, account_state, orders (_lock_lanes), then cancel_request. claim: cancel_request only.
--- index:   cancel_due, orders_not_ended.
+-- index:   cancel_due, cancel_wide, orders_not_ended.
 -- fence:   none needed: a cancel may be repeated freely. Nothing of ours delays one: no mutex, halt, pause or lane is asked.
 
 CREATE FUNCTION ledger._cancel_one(o ledger.orders, p_reason text, p_now timestamptz) RETURNS text
@@ -43,7 +43,7 @@ BEGIN
         IF o.order_id IS NULL THEN
             v_answer := ledger._no_order(i, ledger._whole(x -> 'order_id'));
         ELSIF x ? 'mutex_term' AND (ledger._whole(x -> 'mutex_term') IS DISTINCT FROM e.mutex_term
-              OR e.mutex_holder IS NULL OR e.mutex_until <= ledger.clock()) THEN
+              OR NOT ledger._mutex_held(e)) THEN
             -- Only a cancel that belongs to an evaluation names a term; a protective one never does.
             v_answer := ledger._refusal(i, 'MUTEX_LOST', 'the evaluation lost its market; nothing was cancelled');
         ELSE
@@ -119,6 +119,33 @@ BEGIN
     RETURN v_count;
 END $$;
 
+CREATE FUNCTION ledger._cancel_way(c ledger.cancel_request) RETURNS text
+LANGUAGE plpgsql STABLE
+AS $$
+DECLARE
+    v_now timestamptz := ledger.clock();
+    v_way text := CASE WHEN c.futile_tries < 5 THEN 'id' WHEN c.futile_tries < 10 OR c.wide_to IS NULL THEN 'market' ELSE 'all' END;
+    v_pause interval := make_interval(secs => least(greatest(least(c.wide_tries, c.futile_tries), 30), 600));
+BEGIN
+    IF v_way = 'id' THEN
+        RETURN v_way;
+    ELSIF c.wide_at <= v_now AND (c.futile_tries = c.wide_tries OR c.wide_at > v_now - interval '3 seconds') THEN
+        -- After a wide one the tries by id say whether another is needed.
+        RETURN 'id';
+    ELSIF EXISTS (
+        SELECT FROM ledger.cancel_request w WHERE w.account_id = c.account_id
+          -- Later than now, it was sent before the clock went back.
+          AND w.wide_at > v_now - v_pause AND w.wide_at <= v_now
+          AND (w.wide_to = 'all' OR v_way = 'market' AND w.market_id = c.market_id)) THEN
+        RETURN 'id';
+    END IF;
+    RETURN v_way;
+END $$;
+COMMENT ON FUNCTION ledger._cancel_way(ledger.cancel_request) IS
+    'How it is sent now: by id; or, after five tries in vain, with its market; after ten with everything of the account. Each of the '
+    'two ends orders that nobody wants cancelled, so after the first at most each 30 s, more and more seldom (600 s), and by id between. '
+    'STABLE: all of one claim are judged alike, so that they leave in one request.';
+
 CREATE FUNCTION ledger.claim_cancels(p_incarnation uuid, p_accounts text[], p_limit integer) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
@@ -127,7 +154,7 @@ DECLARE
 BEGIN
     PERFORM ledger._enter();
     WITH due AS (
-        SELECT c.account_id, c.order_id FROM ledger.cancel_request c
+        SELECT c.account_id, c.order_id, ledger._cancel_way(c) AS way FROM ledger.cancel_request c
         WHERE c.status = 'due'
           -- Further ahead than any pause reaches, it was set before the clock went back.
           AND (c.next_at <= ledger.clock() OR c.next_at > ledger.clock() + interval '5 minutes')
@@ -135,12 +162,15 @@ BEGIN
         ORDER BY c.next_at LIMIT least(p_limit, 100) FOR UPDATE SKIP LOCKED
     ), claimed AS (
         UPDATE ledger.cancel_request c SET next_at = ledger.clock() + interval '3 seconds', tries = c.tries + 1,
-                                           claimed_by = p_incarnation
+            claimed_by = p_incarnation,
+            wide_to = CASE WHEN due.way = 'id' THEN c.wide_to ELSE due.way END,
+            wide_at = CASE WHEN due.way = 'id' THEN c.wide_at ELSE ledger.clock() END,
+            wide_tries = CASE WHEN due.way = 'id' THEN c.wide_tries ELSE c.futile_tries END
         FROM due WHERE c.account_id = due.account_id AND c.order_id = due.order_id
-        RETURNING c.account_id, c.order_id, c.tries, c.reason, c.futile_tries)
+        RETURNING c.account_id, c.order_id, c.tries, c.reason, due.way)
     SELECT coalesce(jsonb_agg(jsonb_build_object('account', a.name, 'order_id', k.order_id,
         'venue_order_id', o.venue_order_id, 'state', o.state, 'tries', k.tries, 'reason', k.reason, 'condition_id', m.condition_id,
-        'futile_tries', k.futile_tries) ORDER BY k.order_id), '[]') INTO v_out
+        'way', k.way) ORDER BY k.order_id), '[]') INTO v_out
     FROM claimed k JOIN ledger.account a USING (account_id)
     JOIN ledger.orders o ON o.account_id = k.account_id AND o.order_id = k.order_id
     JOIN ledger.market m ON m.market_id = o.market_id
@@ -184,7 +214,7 @@ BEGIN
     v_locked := ledger._lock_lanes(ledger._ids(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
         o := ledger._order(ledger._whole(x -> 'order_id'), v_locked);
-        IF o.order_id IS NULL OR coalesce(x ->> 'answer', '') NOT IN ('accepted', 'refused', 'not_sent', 'unknown') THEN
+        IF o.order_id IS NULL OR coalesce(x ->> 'answer', '') NOT IN ('accepted', 'refused', 'not_sent', 'not_listed', 'unknown') THEN
             v_answers := v_answers || ledger._refusal(i, 'BAD_REQUEST', 'unknown order or answer');
             i := i + 1;
             CONTINUE;
@@ -197,6 +227,9 @@ BEGIN
         UPDATE ledger.cancel_request SET last_answer = v_answer,
             answered_at = CASE WHEN v_told THEN v_now ELSE answered_at END,
             futile_tries = futile_tries + CASE WHEN x ->> 'answer' = 'unknown' OR (x -> 'refused') = 'true' THEN 1 ELSE 0 END,
+            -- What only put off a wide one has cancelled nothing: its pause has not begun.
+            wide_at = CASE WHEN x ->> 'answer' = 'not_sent' AND (x -> 'wide') = 'true' AND (x -> 'refused') IS DISTINCT FROM 'true'
+                THEN NULL ELSE wide_at END,
             -- At the time the venue states. Where it states none, soon, and then not so soon: a key or an address that
             -- hammers is shut out, and then no cancel arrives at all.
             next_at = ledger.clock() + make_interval(secs => CASE WHEN x ->> 'answer' = 'not_sent'
@@ -225,8 +258,8 @@ BEGIN
     RETURN v_answers;
 END $$;
 COMMENT ON FUNCTION ledger.record_cancel_answers(jsonb) IS
-    'Items {order_id, incarnation, answer (accepted, refused, not_sent, unknown), refused (the request itself), '
-    'retry_after_ms, took_ms, raw}. '
+    'Items {order_id, incarnation, answer (accepted, refused, not_sent, not_listed, unknown), refused (the request itself), '
+    'wide (the whole market, or everything), retry_after_ms, took_ms, raw}. not_listed: a wide one was carried out and names it nowhere. '
     'No answer ends an order: a read does. Until then the cancel is repeated.';
 
 CREATE FUNCTION ledger.cancels_unseen(p_order_ids bigint[]) RETURNS integer
@@ -239,20 +272,24 @@ BEGIN
     WITH unseen AS (
         -- A copy that may yet appear is met as soon as it does.
         SELECT c.account_id, c.order_id, o.state = 'SENDING' OR o.state = 'UNKNOWN'
-            AND ledger.clock() <= o.last_deadline + make_interval(secs => a.quarantine_ms / 1000.0) AS may_appear
+            AND ledger.clock() <= o.last_deadline + make_interval(secs => a.quarantine_ms / 1000.0)
+            -- While the venue holds it back, a look-up by id may not show it.
+            OR o.state = 'DELAYED' AND ledger.clock() <= o.state_at + interval '1 minute' AS may_appear,
+            split_part(c.last_answer, ':', 1) IN ('accepted', 'refused', 'not_listed') AS answered
         FROM ledger.cancel_request c
         JOIN ledger.account a USING (account_id) JOIN ledger.orders o USING (account_id, order_id)
         WHERE c.order_id = ANY (p_order_ids) AND c.status = 'due' FOR UPDATE OF c SKIP LOCKED)
     UPDATE ledger.cancel_request c SET futile_tries = 0,
-        absent_reads = c.absent_reads + CASE WHEN u.may_appear THEN 0 ELSE 1 END,
-        next_at = CASE WHEN NOT u.may_appear AND c.absent_reads >= 4 THEN greatest(c.next_at, ledger.clock() + interval '30 seconds') ELSE c.next_at END
+        absent_reads = c.absent_reads + CASE WHEN u.answered AND NOT u.may_appear THEN 1 ELSE 0 END,
+        next_at = CASE WHEN u.answered AND NOT u.may_appear AND c.absent_reads >= 4 THEN greatest(c.next_at, ledger.clock() + interval '30 seconds') ELSE c.next_at END
     FROM unseen u WHERE c.account_id = u.account_id AND c.order_id = u.order_id;
     GET DIAGNOSTICS v_count = ROW_COUNT;
     RETURN v_count;
 END $$;
 COMMENT ON FUNCTION ledger.cancels_unseen(bigint[]) IS
-    'Their DELETE was answered, and the look-up behind it was clean and showed nothing: no try in vain. From the fifth time in '
-    'a row on the DELETE goes each 30 s, unless a copy may yet appear; whatever shows the order makes it due at once (_hasten_cancel).';
+    'The look-up behind their DELETE was clean and showed nothing: whatever the answer was, no try was in vain, and no wider cancel '
+    'would end more. From the fifth answered one in a row on the DELETE goes each 30 s, unless it may yet appear; whatever shows the '
+    'order makes it due at once (_hasten_cancel).';
 
 CREATE FUNCTION ledger.cancels_futile(p_order_ids bigint[]) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp

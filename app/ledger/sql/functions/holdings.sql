@@ -14,7 +14,7 @@ DECLARE
     v_out jsonb;
 BEGIN
     PERFORM ledger._enter();
-    INSERT INTO ledger.holding_seen (account_id, asset, theirs, ours, unsettled, seen_at)
+    INSERT INTO ledger.holding_seen (account_id, asset, theirs, ours, unsettled, seen_at, agreed_at)
     SELECT v_account_id, t.asset, t.theirs, coalesce(b.available + b.locked, 0),
         CASE WHEN t.asset = 'collateral' THEN
             -- Buys were taken off at once and sells are added when final: the venue may have moved either, or not yet.
@@ -34,13 +34,17 @@ BEGIN
                         AND (f.settlement = 'provisional' OR greatest(f.matched_at, f.settled_at) > v_now - v_lag)), 0)
             + coalesce((SELECT sum(r.awaiting_micros + r.shares_micros) FROM ledger.reservation r JOIN ledger.orders o USING (account_id, order_id)
                         WHERE r.account_id = v_account_id AND r.phase <> 'released' AND o.token_id = t.asset), 0) END,
-        v_now
+        v_now,
+        -- Whatever is on its way: that may hide a difference, and end none. Fees of collateral are computed, not told.
+        CASE WHEN CASE WHEN t.asset = 'collateral' THEN coalesce(b.available + b.locked, 0) - t.theirs <= 1000000
+                       ELSE t.theirs = coalesce(b.available + b.locked, 0) END THEN v_now END
     FROM (SELECT 'collateral'::text AS asset, p_collateral AS theirs
           UNION ALL SELECT k, ledger._whole(v) FROM jsonb_each(p_tokens) q (k, v)) t
     LEFT JOIN ledger.balance b ON b.account_id = v_account_id AND b.asset = t.asset
     WHERE t.theirs IS NOT NULL ORDER BY t.asset
     ON CONFLICT (account_id, asset) DO UPDATE SET theirs = excluded.theirs, ours = excluded.ours,
-        unsettled = excluded.unsettled, seen_at = excluded.seen_at;
+        unsettled = excluded.unsettled, seen_at = excluded.seen_at,
+        agreed_at = coalesce(excluded.agreed_at, holding_seen.agreed_at);
     SELECT coalesce(jsonb_agg(jsonb_build_object('asset', h.asset, 'ours', h.ours, 'theirs', h.theirs, 'unsettled', h.unsettled)
                               ORDER BY h.asset), '[]') INTO v_out
     FROM ledger.holding_seen h WHERE h.account_id = v_account_id AND h.seen_at = v_now;

@@ -3,6 +3,21 @@
 -- index:   primary keys.
 -- fence:   the term: whoever lost the lease holds an old one and is refused by reserve_pending.
 
+CREATE FUNCTION ledger._mutex_held(e ledger.exposure) RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    -- Not the market's time, which may be ahead of the clock: whoever asks by another time than the holder renews by, takes
+    -- what is held.
+    v_clock timestamptz := ledger.clock();
+BEGIN
+    RETURN coalesce(e.mutex_holder IS NOT NULL AND e.mutex_until > v_clock
+        -- Further ahead than it is ever held, it was taken before the clock went back. A second for small corrections.
+        AND e.mutex_until <= v_clock + interval '61 seconds', false);
+END $$;
+COMMENT ON FUNCTION ledger._mutex_held(ledger.exposure) IS
+    'Whether somebody holds the market: one judgement for who takes, renews, and reserves with or without a term.';
+
 CREATE FUNCTION ledger.take_mutex(p_account text, p_market text, p_holder uuid, p_ttl_ms integer, p_remember boolean DEFAULT false)
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
@@ -11,7 +26,6 @@ DECLARE
     v_account_id bigint;
     v_market_id bigint := ledger._market_id(p_market);
     e ledger.exposure;
-    v_now timestamptz;
 BEGIN
     PERFORM ledger._enter();
     SELECT a.account_id INTO v_account_id FROM ledger.account a WHERE a.name = p_account;
@@ -25,15 +39,14 @@ BEGIN
     INSERT INTO ledger.exposure (account_id, market_id, clock_at) VALUES (v_account_id, v_market_id, ledger.clock())
     ON CONFLICT DO NOTHING;
     SELECT * INTO e FROM ledger.exposure x WHERE x.account_id = v_account_id AND x.market_id = v_market_id FOR UPDATE;
-    v_now := ledger._lane_time(v_account_id, v_market_id);
-    IF e.mutex_holder IS NOT NULL AND e.mutex_until > v_now THEN
+    IF ledger._mutex_held(e) THEN
         IF p_remember AND NOT e.mutex_again THEN
             UPDATE ledger.exposure SET mutex_again = true WHERE account_id = v_account_id AND market_id = v_market_id;
         END IF;
         RETURN ledger._refusal(0, 'LOCKED', format('held until %s', e.mutex_until));
     END IF;
     UPDATE ledger.exposure SET mutex_holder = p_holder, mutex_term = e.mutex_term + 1, mutex_again = false,
-        mutex_until = v_now + make_interval(secs => p_ttl_ms / 1000.0)
+        mutex_until = ledger.clock() + make_interval(secs => p_ttl_ms / 1000.0)
     WHERE account_id = v_account_id AND market_id = v_market_id;
     RETURN jsonb_build_object('item', 0, 'status', 'ok', 'term', e.mutex_term + 1);
 END $$;
@@ -54,7 +67,7 @@ BEGIN
     FROM ledger.account a
     WHERE a.name = p_account AND e.account_id = a.account_id AND e.market_id = ledger._market_id(p_market)
       AND ledger._may_act_for(a.account_id)
-      AND e.mutex_term = p_term AND e.mutex_holder IS NOT NULL AND e.mutex_until > ledger.clock();
+      AND e.mutex_term = p_term AND ledger._mutex_held(e);
     RETURN FOUND;
 END $$;
 
@@ -84,17 +97,23 @@ DECLARE
     v_term bigint;
 BEGIN
     PERFORM ledger._enter();
-    INSERT INTO ledger.lease AS l (name, holder, term, until)
-    VALUES (p_name, p_holder, 1, ledger.clock() + make_interval(secs => p_ttl_ms / 1000.0))
+    INSERT INTO ledger.lease AS l (name, holder, term, until, ttl_ms)
+    VALUES (p_name, p_holder, 1, ledger.clock() + make_interval(secs => p_ttl_ms / 1000.0), p_ttl_ms)
     ON CONFLICT (name) DO UPDATE SET
         term = CASE WHEN l.holder = p_holder AND l.until > ledger.clock() THEN l.term ELSE l.term + 1 END,
-        holder = p_holder, until = ledger.clock() + make_interval(secs => p_ttl_ms / 1000.0)
+        holder = p_holder, until = ledger.clock() + make_interval(secs => p_ttl_ms / 1000.0), ttl_ms = p_ttl_ms
     WHERE l.holder IS NULL OR l.holder = p_holder OR l.until <= ledger.clock()
     RETURNING l.term INTO v_term;
+    IF v_term IS NULL THEN
+        -- Further ahead than it was taken for: the clock went back. It is cut and not taken, so a holder that lives renews
+        -- it and nobody else holds it meanwhile, and one that died stands in the way for one lease, not for the step.
+        UPDATE ledger.lease l SET until = ledger.clock() + make_interval(secs => coalesce(l.ttl_ms, p_ttl_ms) / 1000.0)
+        WHERE l.name = p_name AND l.until > ledger.clock() + make_interval(secs => coalesce(l.ttl_ms, p_ttl_ms) / 1000.0);
+    END IF;
     RETURN v_term;
 END $$;
 COMMENT ON FUNCTION ledger.take_lease(text, uuid, integer) IS
-    'Takes or renews. Returns the term, or NULL while another holds it.';
+    'Takes or renews. Returns the term, or NULL while another holds it: for one lease from now on at most, whatever the clock did.';
 
 CREATE FUNCTION ledger.drop_leases(p_holder uuid) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
@@ -200,6 +219,16 @@ END $$;
 COMMENT ON FUNCTION ledger.worker_stopped(uuid, text[]) IS
     'A graceful end. What the worker leaves of its accounts to whoever runs next is kept in its row, and returned.';
 
+CREATE FUNCTION ledger._end_session(p_pid integer) RETURNS integer
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    RETURN pg_terminate_backend(p_pid)::integer;
+EXCEPTION WHEN insufficient_privilege THEN
+    -- A superuser's session is a person's to end; the others are ended all the same.
+    RETURN 0;
+END $$;
+
 CREATE FUNCTION ledger.end_lock_holders(p_longer_than_ms integer DEFAULT 500) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
@@ -223,12 +252,7 @@ BEGIN
                   WHERE k.pid = s.pid AND n.nspname = 'ledger' AND k.granted
                     AND k.mode IN ('RowShareLock', 'RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'))
     LOOP
-        BEGIN
-            v_count := v_count + pg_terminate_backend(v_pid)::integer;
-        EXCEPTION WHEN insufficient_privilege THEN
-            -- A superuser's session is a person's to end; the others are ended all the same.
-            CONTINUE;
-        END;
+        v_count := v_count + ledger._end_session(v_pid);
     END LOOP;
     RETURN v_count;
 END $$;

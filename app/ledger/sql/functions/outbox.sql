@@ -4,6 +4,15 @@
 --          outbox_passing, outbox_released, outbox_looks, outbox_claimed.
 -- fence:   a claim is (claimed_by, claim_no, claimed_until); prepare and open_attempt check all three.
 
+CREATE FUNCTION ledger._claim_end(p_lease_ms integer) RETURNS timestamptz
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    -- Never longer: a claim further ahead than that is known to be of a time before the clock went back.
+    RETURN ledger.clock() + make_interval(secs => least(p_lease_ms, 120000) / 1000.0);
+END $$;
+COMMENT ON FUNCTION ledger._claim_end(integer) IS 'Until when a claim made or renewed now holds: two minutes at most.';
+
 CREATE FUNCTION ledger.claim_placements(p_incarnation uuid, p_accounts text[], p_lease_ms integer, p_limit integer)
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
@@ -54,7 +63,7 @@ BEGIN
             ORDER BY b.outbox_id LIMIT least(p_limit, 100) FOR UPDATE SKIP LOCKED
         ), claimed AS (
             UPDATE ledger.outbox b SET status = 'claimed', claimed_by = p_incarnation, claim_no = b.claim_no + 1,
-                claimed_until = ledger.clock() + make_interval(secs => p_lease_ms / 1000.0)
+                claimed_until = ledger._claim_end(p_lease_ms)
             FROM locked k WHERE b.account_id = k.account_id AND b.outbox_id = k.outbox_id
             RETURNING b.account_id, b.outbox_id, b.order_id, b.claim_no)
         SELECT coalesce(jsonb_agg(ledger._work(v_account.name, o, c.claim_no) ORDER BY c.outbox_id), '[]') INTO v_some
@@ -102,12 +111,15 @@ BEGIN
           AND (b.not_before <= ledger.clock() OR b.not_before > ledger.clock() + interval '5 minutes')
           AND EXISTS (SELECT FROM ledger.orders o WHERE o.account_id = b.account_id AND o.order_id = b.order_id
                       AND o.state = 'UNKNOWN')
-          AND (b.claimed_until IS NULL OR b.claimed_until <= ledger.clock())
+          -- A claim of before that, too. Should its holder live, its look-up is a second one, and by its claim's number it
+          -- sends nothing.
+          AND (b.claimed_until IS NULL OR b.claimed_until <= ledger.clock()
+               OR b.claimed_until > ledger.clock() + interval '121 seconds')
           AND b.account_id IN (SELECT a.account_id FROM ledger.account a WHERE a.name = ANY (p_accounts))
         ORDER BY b.not_before LIMIT least(p_limit, 100) FOR UPDATE SKIP LOCKED
     ), claimed AS (
         UPDATE ledger.outbox b SET claimed_by = p_incarnation, claim_no = b.claim_no + 1,
-            claimed_until = ledger.clock() + make_interval(secs => p_lease_ms / 1000.0),
+            claimed_until = ledger._claim_end(p_lease_ms),
             not_before = ledger.clock() + interval '1 second'
         FROM due WHERE b.account_id = due.account_id AND b.outbox_id = due.outbox_id
         RETURNING b.account_id, b.order_id, b.claim_no)
@@ -132,7 +144,7 @@ BEGIN
         SELECT b.account_id, b.outbox_id FROM ledger.outbox b
         WHERE b.status = 'claimed' AND b.claimed_by = p_incarnation AND b.claimed_until > ledger.clock()
           AND b.order_id = ANY (p_order_ids) FOR UPDATE SKIP LOCKED)
-    UPDATE ledger.outbox b SET claimed_until = ledger.clock() + make_interval(secs => p_lease_ms / 1000.0)
+    UPDATE ledger.outbox b SET claimed_until = ledger._claim_end(p_lease_ms)
     FROM held h WHERE b.account_id = h.account_id AND b.outbox_id = h.outbox_id;
     GET DIAGNOSTICS v_count = ROW_COUNT;
     RETURN v_count;
@@ -165,6 +177,22 @@ END $$;
 COMMENT ON FUNCTION ledger.drop_claims(jsonb) IS
     'Items {order_id, incarnation, claim_no, after_ms}: gives back claims of orders that are not being sent.';
 
+CREATE FUNCTION ledger._note_claims_ahead() RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_now timestamptz := ledger.clock();
+    v_last timestamptz := (SELECT max(c.claimed_until) FROM ledger.outbox c WHERE c.status = 'claimed');
+BEGIN
+    IF v_last > v_now + interval '121 seconds' THEN
+        -- By nobody's beat: the nil incarnation.
+        PERFORM ledger._note_clock_step('00000000-0000-0000-0000-000000000000', v_last - v_now - interval '120 seconds', v_now);
+    END IF;
+END $$;
+COMMENT ON FUNCTION ledger._note_claims_ahead() IS
+    'A claim further ahead than any lease was made before the clock went back. What it was sending is not sent again, '
+    'whatever becomes of the claim: the step is noted in the commit that cuts it.';
+
 CREATE FUNCTION ledger.sweep_lapsed() RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
@@ -174,12 +202,16 @@ DECLARE
     b ledger.outbox;
     v_ids bigint[];
     v_now timestamptz;
+    v_lapsed boolean;
     v_lost bigint[] := '{}';
     v_taken_back bigint[] := '{}';
 BEGIN
     PERFORM ledger._enter();
+    -- Before any lane is locked: two sweeps that find the same step wait for each other here.
+    PERFORM ledger._note_claims_ahead();
     SELECT array_agg(q.order_id) INTO v_ids FROM (
-        (SELECT c.order_id FROM ledger.outbox c WHERE c.status = 'claimed' AND c.claimed_until <= ledger.clock() LIMIT 200)
+        (SELECT c.order_id FROM ledger.outbox c WHERE c.status = 'claimed'
+         AND (c.claimed_until <= ledger.clock() OR c.claimed_until > ledger.clock() + interval '121 seconds') LIMIT 200)
         UNION
         -- Evidence was faster than the sender, who then died: its attempt would stand open for ever.
         (SELECT t.order_id FROM ledger.attempt t JOIN ledger.orders n USING (account_id, order_id)
@@ -189,13 +221,20 @@ BEGIN
         FOR o IN SELECT * FROM ledger.orders q WHERE q.order_id = ANY (v_ids) ORDER BY q.order_id LOOP
             SELECT * INTO b FROM ledger.outbox c WHERE c.account_id = o.account_id AND c.order_id = o.order_id FOR UPDATE;
             v_now := ledger._lane_time(o.account_id, o.market_id);
+            -- By the clock that claims go by: the market's time may be ahead of it, and a claim renewed meanwhile is alive.
+            v_lapsed := b.status = 'claimed' AND b.claimed_until <= ledger.clock();
             UPDATE ledger.attempt SET outcome = 'lapsed', ended_at = v_now
             WHERE account_id = o.account_id AND order_id = o.order_id AND outcome = 'open'
-              AND (b.status = 'claimed' AND b.claimed_until <= v_now OR o.state <> 'SENDING' AND deadline <= v_now);
+              AND (v_lapsed OR o.state <> 'SENDING' AND deadline <= v_now);
             IF FOUND AND o.state <> 'SENDING' THEN
                 PERFORM ledger._journal(o.account_id, o.market_id, v_now, 'ATTEMPT_ENDED', o.order_id, o.attempts, o.state, o.state);
             END IF;
-            CONTINUE WHEN b.status <> 'claimed' OR b.claimed_until > v_now;
+            IF b.status = 'claimed' AND b.claimed_until > ledger.clock() + interval '121 seconds' THEN
+                -- Whoever lives renews each fifth of a lease, in 24 s at the latest, and loses nothing. Of the dead it lapses.
+                UPDATE ledger.outbox SET claimed_until = ledger.clock() + interval '30 seconds'
+                WHERE account_id = o.account_id AND order_id = o.order_id;
+            END IF;
+            CONTINUE WHEN NOT v_lapsed;
             IF o.state = 'SENDING' THEN
                 o.fate_open := true;
                 PERFORM ledger._settle(o, 'LOSE', 'LEASE_LAPSED', v_now, p_attempt => o.attempts);
@@ -210,7 +249,8 @@ BEGIN
     RETURN jsonb_build_object('lost', to_jsonb(v_lost), 'taken_back', to_jsonb(v_taken_back));
 END $$;
 COMMENT ON FUNCTION ledger.sweep_lapsed() IS
-    'Claims whose lease ran out: what was being sent becomes UNKNOWN, the rest is ready again. Live claims are left alone.';
+    'Claims whose lease ran out: what was being sent becomes UNKNOWN, the rest is ready again. Live claims are left alone; '
+    'those further ahead than any lease are of a time before the clock went back, and end in half a minute unless renewed.';
 
 CREATE FUNCTION ledger.sweep_expired() RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp

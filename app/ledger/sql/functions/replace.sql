@@ -37,9 +37,9 @@ BEGIN
     ELSIF EXISTS (SELECT FROM ledger.replacement q WHERE q.account_id = o.account_id
                   AND q.old_order_id = o.order_id AND q.state = 'waiting') THEN
         RETURN ledger._refusal(0, 'BUSY', 'a replacement of this order is already waiting; nothing was changed');
-    ELSIF r.mutex_term IS NOT NULL AND (r.mutex_term <> e.mutex_term OR e.mutex_holder IS NULL OR e.mutex_until <= v_now) THEN
+    ELSIF r.mutex_term IS NOT NULL AND (r.mutex_term <> e.mutex_term OR NOT ledger._mutex_held(e)) THEN
         RETURN ledger._refusal(0, 'MUTEX_LOST', 'the evaluation lost its market; nothing was changed');
-    ELSIF r.mutex_term IS NULL AND e.mutex_holder IS NOT NULL AND e.mutex_until > v_now THEN
+    ELSIF r.mutex_term IS NULL AND ledger._mutex_held(e) THEN
         RETURN ledger._refusal(0, 'LOCKED', 'another evaluation of this market is under way');
     END IF;
     -- Judged now, while refusing costs nothing: once the old order is gone it is too late.

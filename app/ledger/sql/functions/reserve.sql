@@ -257,9 +257,9 @@ BEGIN
         coalesce(l.max_market_micros - ledger._effective(e, 1) - ledger._effective(e, 2), r.size_micros)) END;
 
     IF r.replaces_order_id IS NULL AND r.mutex_term IS NOT NULL
-       AND (r.mutex_term <> e.mutex_term OR e.mutex_holder IS NULL OR e.mutex_until <= p_now) THEN
+       AND (r.mutex_term <> e.mutex_term OR NOT ledger._mutex_held(e)) THEN
         v_code := 'MUTEX_LOST'; v_detail := 'the market mutex ran out or was taken over; nothing was reserved';
-    ELSIF r.replaces_order_id IS NULL AND r.mutex_term IS NULL AND e.mutex_holder IS NOT NULL AND e.mutex_until > p_now THEN
+    ELSIF r.replaces_order_id IS NULL AND r.mutex_term IS NULL AND ledger._mutex_held(e) THEN
         v_code := 'LOCKED'; v_detail := 'another evaluation of this market is under way';
     ELSIF v_halt IS NOT NULL THEN
         v_code := 'HALTED'; v_detail := 'halted: ' || v_halt;

@@ -46,12 +46,7 @@ BEGIN
       AND EXISTS (SELECT FROM unnest(ARRAY['${role_worker}', '${role_trader}', '${role_risk}', '${role_auditor}']) r (name)
                   WHERE pg_has_role(s.usesysid, r.name, 'MEMBER'))
     LOOP
-        BEGIN
-            v_count := v_count + pg_terminate_backend(v_pid)::integer;
-        EXCEPTION WHEN insufficient_privilege THEN
-            -- A superuser's session is a person's to end; the others are ended all the same.
-            CONTINUE;
-        END;
+        v_count := v_count + ledger._end_session(v_pid);
     END LOOP;
     RETURN v_count;
 END $$;

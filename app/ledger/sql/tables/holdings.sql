@@ -10,10 +10,13 @@ CREATE TABLE ledger.holding_seen (
     ours            bigint NOT NULL,
     unsettled       bigint NOT NULL,
     seen_at         timestamptz NOT NULL,
+    agreed_at       timestamptz,
     PRIMARY KEY (account_id, asset)
 );
 COMMENT ON TABLE ledger.holding_seen IS
     'The latest comparison per asset. unsettled: what our rows say is on its way, which the venue may or may not count yet.';
+COMMENT ON COLUMN ledger.holding_seen.agreed_at IS
+    'When both last said the same (collateral: when none of ours was missing). What differs after that is a new finding.';
 
 CREATE TABLE ledger.reward (
     account_id      bigint NOT NULL REFERENCES ledger.account,

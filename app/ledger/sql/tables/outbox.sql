@@ -51,15 +51,26 @@ CREATE TABLE ledger.cancel_request (
     claimed_by      uuid,
     futile_tries    integer NOT NULL DEFAULT 0,
     absent_reads    integer NOT NULL DEFAULT 0,
+    wide_to         text COLLATE "C" CHECK (wide_to IN ('market', 'all')),
+    wide_at         timestamptz,
+    wide_tries      integer NOT NULL DEFAULT 0,
     PRIMARY KEY (account_id, order_id),
     FOREIGN KEY (account_id, order_id) REFERENCES ledger.orders
 ) WITH (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 2000);
 CREATE INDEX cancel_due ON ledger.cancel_request (account_id, next_at) WHERE status = 'due';
+CREATE INDEX cancel_wide ON ledger.cancel_request (account_id, wide_at) WHERE wide_at IS NOT NULL;
 COMMENT ON COLUMN ledger.cancel_request.futile_tries IS
     'Tries that came to nothing: no answer that could be understood, the request refused, or the order still at rest behind '
-    'the answer. What only puts off does not count. From five on the cancel escalates.';
+    'the answer. What only puts off does not count, and what a clean look-up does not show begins anew. From five on the cancel '
+    'escalates.';
 COMMENT ON COLUMN ledger.cancel_request.absent_reads IS
     'Tries in a row that were answered, and behind which a clean look-up showed nothing. From five on it is sent each 30 s.';
+COMMENT ON COLUMN ledger.cancel_request.wide_to IS
+    'What was cancelled last with it: its whole market, or all of the account.';
+COMMENT ON COLUMN ledger.cancel_request.wide_at IS
+    'When that was sent, unless it was put off. The next of the same is at least 30 s later.';
+COMMENT ON COLUMN ledger.cancel_request.wide_tries IS
+    'What futile_tries was then: the higher, the longer the pause.';
 COMMENT ON COLUMN ledger.cancel_request.next_at IS
     'When it is sent (again). Claiming pushes it ahead, so a dead claimer delays a cancel by seconds, never for ever.';
 

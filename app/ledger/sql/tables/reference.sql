@@ -203,7 +203,11 @@ CREATE TABLE ledger.lease (
     name            text COLLATE "C" PRIMARY KEY,
     holder          uuid,
     term            bigint NOT NULL DEFAULT 0,
-    until           timestamptz NOT NULL
+    until           timestamptz NOT NULL,
+    ttl_ms          integer
 );
 COMMENT ON TABLE ledger.lease IS
     'One holder per name; the term grows with each change of holder, so a late holder can be refused.';
+COMMENT ON COLUMN ledger.lease.ttl_ms IS
+    'For how long it was taken or renewed last: further ahead than that, it is of a time before the clock went back. NULL: '
+    'taken before release 0.2.0.';

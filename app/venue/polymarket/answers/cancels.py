@@ -14,6 +14,7 @@ from typing import Final
 from app.errors import BadInput, Code
 from app.venue.interface import (
     CancelAccepted,
+    CancelNotListed,
     CancelNotSent,
     CancelOutcome,
     CancelRefused,
@@ -28,6 +29,9 @@ from app.venue.polymarket.wire import Endpoint, Exchange, Phase
 DELETES: Final = frozenset(
     {Endpoint.DELETE_ORDER, Endpoint.DELETE_ORDERS, Endpoint.DELETE_ALL, Endpoint.DELETE_MARKET}
 )
+
+_WIDE: Final = frozenset({Endpoint.DELETE_ALL, Endpoint.DELETE_MARKET})
+"""They name what they cancelled, not what they were asked for: an id that rests nowhere stands in neither list."""
 
 _NOT_PROCESSED: Final = {
     "invalid orderid": "INVALID_ORDER_ID",
@@ -59,7 +63,8 @@ def cancel_outcomes(exchange: Exchange, venue_order_ids: Sequence[str]) -> list[
             lists = cancel_lists(exchange)
         except Unreadable:
             return [CancelUnknown("UNREADABLE", raw)] * len(venue_order_ids)
-        return [_listed(one.lower(), lists, raw) for one in venue_order_ids]
+        wide = exchange.endpoint in _WIDE
+        return [_listed(one.lower(), lists, raw, wide=wide) for one in venue_order_ids]
     return [_refused(exchange, raw)] * len(venue_order_ids)
 
 
@@ -93,13 +98,15 @@ def _reason(why: object) -> str:
     return kept(why if isinstance(why, str) else json.dumps(why), 300)
 
 
-def _listed(ours: str, lists: CancelLists, raw: str) -> CancelOutcome:
+def _listed(ours: str, lists: CancelLists, raw: str, *, wide: bool) -> CancelOutcome:
     canceled, reason = ours in lists.canceled, lists.not_canceled.get(ours)
     if canceled and reason is None:
         return CancelAccepted(raw)
     if canceled:
         return CancelUnknown("CONTRADICTION", raw)
-    return CancelUnknown("UNCONFIRMED", raw) if reason is None else CancelRefused(reason, raw)
+    if reason is not None:
+        return CancelRefused(reason, raw)
+    return CancelNotListed(raw) if wide else CancelUnknown("UNCONFIRMED", raw)
 
 
 def _refused(exchange: Exchange, raw: str) -> CancelOutcome:
