@@ -12,7 +12,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 ARGS   ?=
 # Most tests wait for processes, sockets and leases, and not for the processor.
-AT_ONCE = $(shell "$(PYTHON)" -c 'import os; print(2 * (os.cpu_count() or 1))')
+AT_ONCE = $(shell "$(PYTHON)" -c 'import os; print(1 + (os.cpu_count() or 1))')
 CODE   := $(wildcard app workers migrations tests)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -41,7 +41,7 @@ $(STAMP): requirements-dev.lock pyproject.toml
 demo: $(STAMP) ## The whole life of some hundred orders, with kills, on a throw-away database
 	@$(BIN)/ledger-worker demo $(ARGS)
 
-test: $(STAMP) ## All tests but campaigns, two processes per core, each with a server of its own
+test: $(STAMP) ## All tests but campaigns, one process per core and one more, each with a server of its own
 	$(BIN)/python -m pytest $(or $(ARGS),-n $(or $(JOBS),$(AT_ONCE)) --dist loadfile --no-loadscope-reorder -m "not campaign" tests/)
 
 campaign: $(STAMP) ## The tests that take minutes each: the demo under all faults, a start killed at every step
