@@ -17,7 +17,7 @@ CODE   := $(wildcard app workers migrations tests)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test check run bench prove fmt docs lock clean
+.PHONY: help setup demo test campaign check run bench prove fmt docs lock clean
 
 help: ## List what there is
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,8 +41,11 @@ $(STAMP): requirements-dev.lock pyproject.toml
 demo: $(STAMP) ## The whole life of some hundred orders, with kills, on a throw-away database
 	@$(BIN)/ledger-worker demo $(ARGS)
 
-test: $(STAMP) ## All tests, one process per core and one more, each with a server of its own
-	$(BIN)/python -m pytest $(or $(ARGS),-n $(or $(JOBS),$(AT_ONCE)) --dist loadfile --no-loadscope-reorder tests/)
+test: $(STAMP) ## All tests but campaigns, one process per core and one more, each with a server of its own
+	$(BIN)/python -m pytest $(or $(ARGS),-n $(or $(JOBS),$(AT_ONCE)) --dist loadfile --no-loadscope-reorder -m "not campaign" tests/)
+
+campaign: $(STAMP) ## The tests that take minutes each: the demo under all faults, a start killed at every step
+	$(BIN)/python -m pytest -m campaign --durations=0 $(or $(ARGS),tests/)
 
 check: $(STAMP) ## Lint, format, types, contracts, generated documents
 	$(BIN)/ruff check .

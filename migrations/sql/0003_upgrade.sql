@@ -463,16 +463,16 @@ BEGIN
         WHERE c.relnamespace = 'audit'::regnamespace AND c.relkind = 'v') LOOP
         EXECUTE 'DROP VIEW IF EXISTS ' || v_name || ' CASCADE';
     END LOOP;
-    FOR v_name IN SELECT p.oid::regprocedure::text FROM pg_proc p
-        WHERE p.pronamespace IN ('audit'::regnamespace, 'ledger'::regnamespace) LOOP
+    FOREACH v_name IN ARRAY array(SELECT p.oid::regprocedure::text FROM pg_proc p
+        WHERE p.pronamespace IN ('audit'::regnamespace, 'ledger'::regnamespace)) LOOP
         BEGIN
             EXECUTE 'DROP FUNCTION IF EXISTS ' || v_name;
         EXCEPTION WHEN dependent_objects_still_exist THEN
             NULL; -- a trigger's or a default's: replaced in place below
         END;
     END LOOP;
-    FOR v_name IN SELECT c.oid::regclass::text FROM pg_class c
-        WHERE c.relnamespace = 'ledger'::regnamespace AND c.relkind = 'c' LOOP
+    FOREACH v_name IN ARRAY array(SELECT c.oid::regclass::text FROM pg_class c
+        WHERE c.relnamespace = 'ledger'::regnamespace AND c.relkind = 'c') LOOP
         EXECUTE 'DROP TYPE ' || v_name;
     END LOOP;
 END $$;

@@ -174,6 +174,7 @@ async def test_no_secret_is_in_any_log_row_error_or_file(pm: PolymarketRig) -> N
     assert await life.command("keys", "derive", "--to", "derived.env", keys=right) == 2
     await life.command("keys", "derive", "--to", "none.env", keys=no_key)
     derived = pm.folder / "commands/derived.env"
+    assert derived.exists(), [said for ran, said in life.said.items() if "derive" in ran]
     assert derived.stat().st_mode & 0o777 == 0o600
 
     # Nothing of it was left anywhere.

@@ -126,6 +126,7 @@ def test_a_worker_that_is_told_to_stop_ends_in_order_with_zero(
         done = interrupted(process, how)
     assert done.code == 0
     events = [json.loads(line)["event"] for line in (done.out + done.err).splitlines()]
-    assert events[-1] == "STOPPED"
+    # what a cut connection's driver leaves behind may be told after it
+    assert [event for event in events if event != "LEFT_OVER_FAILED"][-1] == "STOPPED"
     (worker,) = cli.fetch("SELECT stopped_at IS NOT NULL AS stopped FROM ledger.worker")
     assert worker["stopped"]

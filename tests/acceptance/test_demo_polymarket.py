@@ -22,7 +22,7 @@ def _open_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("demo")
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_under_all_faults_and_kills_nothing_is_lost_doubled_or_over_a_cap(
     open_folder: Path,
 ) -> None:

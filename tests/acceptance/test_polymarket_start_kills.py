@@ -24,7 +24,7 @@ MOST_STEPS = 60
 # --- killed at every step -------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 async def test_a_start_killed_after_each_of_its_steps_loses_and_doubles_nothing(
     pm: PolymarketRig,
 ) -> None:

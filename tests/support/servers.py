@@ -83,7 +83,8 @@ def find_server() -> Iterator[TestServer]:
             yield TestServer(parse(address), "container", credentials)
             return
         # the data ends with the session, so waiting for the disk would only make the tests slow
-        yield of_embedded(stack.enter_context(embedded.throwaway(fsync=False)), credentials)
+        server = embedded.throwaway(fsync=False, under=memory())
+        yield of_embedded(stack.enter_context(server), credentials)
 
 
 @contextmanager
@@ -98,9 +99,24 @@ def debian_server() -> Iterator[TestServer | None]:
     folder, major = found
     with (
         tempfile.TemporaryDirectory(prefix="ledger-test-") as kept,
-        embedded.throwaway(fsync=False, binaries=folder, major=major) as server,
+        embedded.throwaway(fsync=False, binaries=folder, major=major, under=memory()) as server,
     ):
         yield of_embedded(server, Credentials(Path(kept) / "credentials.json"))
+
+
+def memory() -> Path | None:
+    """A file system in memory with room for the servers of all test processes, if there is one: a database is made
+    for nearly every test, and on a disk that is most of what a test costs.
+    """
+    folder, information = Path("/dev/shm"), Path("/proc/meminfo")
+    if not (os.access(folder, os.W_OK) and information.exists()):
+        return None
+    [available] = [
+        int(line.split()[1]) * 1024
+        for line in information.read_text().splitlines()
+        if line.startswith("MemAvailable:")
+    ]
+    return folder if min(available, shutil.disk_usage(folder).free) > 8 * 2**30 else None
 
 
 def of_embedded(server: embedded.Server, credentials: Credentials) -> TestServer:

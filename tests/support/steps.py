@@ -403,6 +403,8 @@ class AnswerCancel(OnOrder):
             order.cancel_at = model.now + (500 if self.answer == "not_sent" else 1_000)
         if self.answer in ("accepted", "refused"):
             order.evidence.append(("delete_answered", model.now))
+        if self.answer == "accepted":
+            order.seen = True  # it can list only what it knows
         expect(answer == order.state, self, answer, order.state)
 
 

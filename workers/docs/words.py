@@ -160,6 +160,7 @@ LOGS: Final[dict[str, str]] = {
         "Another API key is used from now on. The one before is kept for orders sent under it."
     ),
     "SENDING_SAME_BYTES": "An order of unknown fate was not found; its stored bytes go again.",
+    "LEFT_OVER_FAILED": "A task nobody waits for any more failed, as a driver's does behind a cut line. Harmless.",
     "SENDS_LEFT": (
         "The worker stopped while outcomes of sends could not be recorded. Their leases lapse, "
         "and whoever runs then finds out."

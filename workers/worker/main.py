@@ -101,6 +101,7 @@ def run(settings: Settings) -> int:
 
 async def _run(settings: Settings, ports: Ports, url: str, told: Told) -> None:
     shared = Shared()
+    asyncio.get_running_loop().set_exception_handler(_left_over)
     told.tell(shared.stopping)
     async with AsyncExitStack() as stack:
         opened = open_context(
@@ -111,6 +112,16 @@ async def _run(settings: Settings, ports: Ports, url: str, told: Told) -> None:
             if (refresh := keys_of(context.host)) is not None:
                 asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, refresh)
             await serve(context, url)
+
+
+def _left_over(_loop: asyncio.AbstractEventLoop, said: dict[str, Any]) -> None:
+    """A task that nobody waited for any more has failed: a driver's, behind a connection that was cut. By class
+    only: nobody knows what such an error quotes.
+    """
+    error = said.get("exception")
+    logs.get_logger("worker").warning(
+        "LEFT_OVER_FAILED", what=str(said.get("message"))[:100], problem=type(error).__name__
+    )
 
 
 async def _unless_told(ports: Ports, shared: Shared, work: Coroutine[Any, Any, Any]) -> Any:

@@ -22,13 +22,17 @@ from app.errors import DatabaseProblem
 
 @contextmanager
 def throwaway(
-    *, fsync: bool = True, binaries: Path | None = None, major: int | None = None
+    *,
+    fsync: bool = True,
+    binaries: Path | None = None,
+    major: int | None = None,
+    under: Path | None = None,
 ) -> Iterator[Server]:
-    """A server of one's own in a temporary folder, ended and removed afterwards, also when this
-    process is killed.
+    """A server of one's own in a temporary folder (``under`` one, else where temporary files go), ended and
+    removed afterwards, also when this process is killed.
     """
     config = EmbeddedConfig(
-        home=_temporary_home(), shared_buffers_mb=64, fsync=fsync, binaries=binaries
+        home=_temporary_home(under), shared_buffers_mb=64, fsync=fsync, binaries=binaries
     )
     if major is not None:
         config = replace(config, major=major)
@@ -45,11 +49,11 @@ def throwaway(
         guard.wait()
 
 
-def _temporary_home() -> Path:
+def _temporary_home(under: Path | None) -> Path:
     """A new folder that the run user can reach: TMPDIR may lie below a closed folder, which then
     stays closed.
     """
-    for base in (Path(tempfile.gettempdir()), Path("/tmp")):  # noqa: S108 - mkdtemp names it
+    for base in (under or Path(tempfile.gettempdir()), Path("/tmp")):  # noqa: S108 - mkdtemp names it
         if os.geteuid() != 0 or all(p.stat().st_mode & 0o001 for p in (base, *base.parents)):
             break
     home = Path(tempfile.mkdtemp(prefix="ledger-throwaway-", dir=base))
