@@ -61,8 +61,10 @@ run: $(STAMP) ## The worker in the foreground
 bench: ## Benchmarks (come with a later release)
 	@echo "There are no benchmarks in this release; nothing was measured. See CHANGELOG.md for what it holds." >&2; exit 2
 
-prove: ## Campaigns that try to break it (come with a later release)
-	@echo "There are no campaigns in this release; nothing was proved. 'make demo' and 'make test' show what this one holds." >&2; exit 2
+prove: $(STAMP) ## Campaigns that try to break it: SHORT=1, PART=name, SEED=n, ONLY=name, SECONDS=n, REPORT=1
+	@$(BIN)/python -m proof $(addprefix --part ,$(PART)) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only '$(ONLY)') \
+	  $(if $(SECONDS),--seconds $(SECONDS)) $(if $(PROCESSES),--processes $(PROCESSES)) $(if $(SHORT),--short) \
+	  $(if $(REPORT),--report) $(ARGS)
 
 fmt: $(STAMP) ## Format, and mend what can be mended by machine
 	$(BIN)/ruff check --fix-only .

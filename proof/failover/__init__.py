@@ -1,0 +1,1 @@
+"""Failover under load: three Postgres nodes under Patroni whose primary is killed, frozen and cut off repeatedly."""

@@ -1,0 +1,1 @@
+"""Isolation: histories of real concurrent sessions, and whether any order of them is a legal one."""

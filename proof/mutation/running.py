@@ -1,0 +1,221 @@
+"""Chooses mutants, hands them to processes of pytest that hold them against tests, and keeps the verdicts.
+
+python -m proof.mutation.running [--only NAME] [--named | --generated] [--sample N] [--seed N] [--seconds S]
+                                 [--processes N] [--again | --survivors]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from proof.mutation.coverage import Coverage, touched
+from proof.mutation.mutants import Mutant, named_mutants
+from proof.mutation.python_rules import python_mutants
+from proof.mutation.results import Results, Verdict, digest_of, digest_of_tests
+from proof.mutation.sql_rules import sql_mutants
+from proof.mutation.targets import HERE, ROOT, python_files, sql_files
+
+Job: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long and with how many tests a mutant is held at most. One that outlives it counts as alive, though not every
+    test was run; a `THOROUGH` one is then made of the survivors.
+    """
+
+    seconds: float
+    tests: int
+
+
+QUICK: Final = Effort(90.0, 250)
+THOROUGH: Final = Effort(1_200.0, 100_000)
+
+
+def everything() -> list[Mutant]:
+    """Named mutants, and the generated ones of all files."""
+    found = named_mutants()
+    for file in sql_files():
+        found += sql_mutants(file)
+    for file in python_files():
+        found += python_mutants(file)
+    return found
+
+
+def chosen(mutants: Sequence[Mutant], seed: int, only: str | None = None) -> list[Mutant]:
+    """Named ones first, then the generated in the seed's order."""
+    if only is not None:
+        exact = [one for one in mutants if one.name == only]
+        return exact or [one for one in mutants if only in one.name or only in one.file]
+    named = [one for one in mutants if one.named]
+    generated = [one for one in mutants if not one.named]
+    random.Random(seed).shuffle(generated)
+    return named + generated
+
+
+def hold(
+    mutants: Sequence[Mutant],
+    coverage: Coverage,
+    *,
+    seconds: float,
+    processes: int,
+    effort: Effort,
+    report: Callable[[str], None],
+    verdicts: Path = HERE,
+) -> None:
+    """Hold each against its tests, in ``seconds`` at most; verdicts are left as pending files in a folder."""
+    with tempfile.TemporaryDirectory(prefix="proof-mutation-") as folder:
+        shares = [list(mutants[n::processes]) for n in range(processes)]
+        running = [
+            _start(
+                [job_of(one, coverage, effort) for one in share],
+                Path(folder),
+                verdicts / f"pending-{os.getpid()}-{n}.jsonl",
+                seconds,
+            )
+            for n, share in enumerate(shares)
+            if share
+        ]
+        with contextlib.ExitStack() as stack:
+            for process in running:
+                stack.callback(_end, process)
+            for process in running:
+                process.wait()
+        for n, process in enumerate(running):
+            if process.returncode not in (0, 1, 5):
+                log = _log(Path(folder) / f"jobs-pending-{os.getpid()}-{n}").read_text("utf-8")
+                report(f"process {n} ended with {process.returncode}:\n{log[-2000:]}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Also where this run is interrupted: the verdicts that are there stay."""
+    if process.poll() is None:
+        process.terminate()
+        process.wait()
+
+
+def _start(
+    jobs: Sequence[Job], folder: Path, verdicts: Path, seconds: float
+) -> subprocess.Popen[bytes]:
+    files = sorted({test.partition("::")[0] for job in jobs for test in job["tests"]})
+    given = folder / f"jobs-{verdicts.stem}"
+    given.write_text(json.dumps(jobs), "utf-8")
+    environment = {
+        **os.environ,
+        "PROOF_JOBS": str(given),
+        "PROOF_VERDICTS": str(verdicts),
+        "PROOF_SECONDS": str(seconds),
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "proof.mutation.killing",
+        "-p",
+        "no:cacheprovider",
+    ]
+    with _log(given).open("wb") as log:
+        return subprocess.Popen(
+            ["nice", "-n", "10", *command, *files],
+            cwd=ROOT,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def _log(jobs: Path) -> Path:
+    return jobs.with_suffix(".log")
+
+
+def job_of(mutant: Mutant, coverage: Coverage, effort: Effort) -> Job:
+    """What a process of pytest needs to know of a mutant."""
+    judging = coverage.judging(mutant)
+    tests = judging[: effort.tests]
+    return {
+        "name": mutant.name,
+        "file": mutant.file,
+        "why": mutant.why,
+        "named": mutant.named,
+        "edits": [list(asdict(edit).values()) for edit in mutant.edits],
+        "digest": digest_of(mutant),
+        "function": min(touched(mutant), default=""),
+        "tests": tests,
+        "judging": len(judging),
+        "basis": digest_of_tests(judging),
+        "seconds": {test: coverage.seconds[test] for test in tests},
+        "budget": effort.seconds,
+    }
+
+
+def line_of(verdict: Verdict) -> str:
+    """A verdict for a person."""
+    ran = f"{verdict.get('ran', 0)}/{verdict['of']}"
+    by = verdict.get("by", "").rpartition("/")[2]
+    how = verdict.get("how", "")[:80]
+    return f"{verdict['verdict']:9} {verdict['seconds']:7.1f} s {ran:>9}  {verdict['name']}  {by} {how}"
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only")
+    parser.add_argument("--named", action="store_true")
+    parser.add_argument("--generated", action="store_true")
+    parser.add_argument("--sample", type=int)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=1e9)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--survivors", action="store_true", help="those alive, against every test")
+    parser.add_argument("--again", action="store_true", help="also those whose verdict holds")
+    asked = parser.parse_args()
+    coverage = Coverage.load()
+    mutants = everything()
+    results = Results(coverage)
+    results.take_pending(mutants)
+    todo = chosen(mutants, asked.seed, asked.only)
+    todo = [
+        one
+        for one in todo
+        if (one.named or not asked.named) and not (one.named and asked.generated)
+    ]
+    if asked.survivors:
+        todo = [one for one in todo if (results.of(one) or {}).get("verdict") == "alive"]
+    elif not asked.again:
+        todo = [one for one in todo if results.of(one) is None]
+    if asked.sample is not None:
+        todo = todo[: asked.sample]
+    effort = THOROUGH if asked.survivors else QUICK
+    hold(
+        todo,
+        coverage,
+        seconds=asked.seconds,
+        processes=asked.processes,
+        effort=effort,
+        report=_say,
+    )
+    results.take_pending(mutants)
+    for one in todo:
+        verdict = results.of(one)
+        if verdict is not None:
+            sys.stdout.write(line_of(verdict) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""From the kept shares to ``proof/report.json`` and the figures in ``docs/proof.md``.
+
+The page's words are written by people and stay; only what stands between the two marks is made from the figures.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from proof.keeping import Shelf, Sum
+from proof.machine import ROOT, machine
+
+REPORT = ROOT / "proof" / "report.json"
+PAGE = ROOT / "docs" / "proof.md"
+BUGS = ROOT / "proof" / "bugs.toml"
+BEGIN, END = "<!-- figures: made by make prove -->", "<!-- end of figures -->"
+
+
+def compose(shelf: Shelf, commit: str) -> dict[str, Any]:
+    """The report of one commit. A part that never ran stands with zero: silence is not success."""
+    sums = {part: shelf.sum(part) for part in shelf.parts()}
+    points = _crash_points(sums.get("simulation"))
+    killed, alive, explained = _mutants(sums.get("mutation"))
+    return {
+        "commit": commit,
+        "machine": machine(),
+        "duration_s": round(sum(s.seconds for s in sums.values())),
+        "crash_points": points,
+        "scenarios": _scenarios(sums.get("simulation")),
+        "schedules": sum(s.distinct for s in sums.values()),
+        "schedules_on_real_sql": sums["simulation"].distinct if "simulation" in sums else 0,
+        "simulated_hours": round(
+            sum(s.figures["simulated_ms"] for s in sums.values()) / 3_600_000, 1
+        ),
+        "kills": sum(s.figures["kills"] for s in sums.values()),
+        "failovers": sum(s.figures["failovers"] for s in sums.values()),
+        "mutation_score": _score(killed, alive - explained),
+        "mutants": {
+            "killed": len(killed),
+            "alive": len(alive),
+            "explained": len(alive & explained),
+        },
+        "fuzz_inputs": sums["fuzzing"].figures["inputs"] if "fuzzing" in sums else 0,
+        "violations": [asdict(v) for s in sums.values() for v in s.violations],
+        "bugs": bugs(),
+        "parts": {name: _part(total) for name, total in sums.items()},
+    }
+
+
+def bugs() -> list[dict[str, Any]]:
+    """What the campaign found and what was mended, each with its seed and the test that keeps it."""
+    return list(tomllib.loads(BUGS.read_text())["bug"]) if BUGS.exists() else []
+
+
+def write(report: Mapping[str, Any]) -> None:
+    """The committed figures. Only a long run may come here."""
+    REPORT.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
+    page = PAGE.read_text()
+    head, rest = page.split(BEGIN, 1)
+    PAGE.write_text(head + BEGIN + "\n\n" + figures(report) + "\n\n" + END + rest.split(END, 1)[1])
+
+
+def figures(report: Mapping[str, Any]) -> str:
+    """The tables of the page, from the report alone: a test compares the page with the committed report."""
+    points, mutants, seen = report["crash_points"], report["mutants"], report["machine"]
+    lines = [
+        f"Commit `{report['commit'][:12]}`, {_machine(seen)}; {report['duration_s'] / 60:,.0f} minutes of campaign.",
+        "",
+        "| what | figure |",
+        "|---|---|",
+        f"| crash points taken, of those that exist | {points['taken']:,} of {points['existing']:,} |",
+        f"| scenarios | {', '.join(report['scenarios']) or 'none'} |",
+        f"| distinct schedules | {report['schedules']:,} |",
+        f"| of them on the real SQL | {report['schedules_on_real_sql']:,} |",
+        f"| simulated hours | {report['simulated_hours']:,} |",
+        f"| real kills | {report['kills']:,} |",
+        f"| failovers | {report['failovers']:,} |",
+        f"| mutants killed | {mutants['killed']:,} |",
+        f"| mutants alive (of them explained) | {mutants['alive']:,} ({mutants['explained']:,}) |",
+        f"| mutation score | {report['mutation_score']:.3f} |",
+        f"| fuzz inputs | {report['fuzz_inputs']:,} |",
+        f"| violations open | {len(report['violations']):,} |",
+        f"| bugs found on the way | {len(report['bugs']):,} |",
+    ]
+    for name, part in sorted(report["parts"].items()):
+        lines += ["", f"### {name}", "", *_details(part)]
+    if report["bugs"]:
+        lines += ["", "### Bugs found on the way, all mended", "", *_rows(report["bugs"])]
+    return "\n".join(lines)
+
+
+def _machine(seen: Mapping[str, Any]) -> str:
+    return f"{seen['cores']} cores, {seen['memory_gib']} GiB, {seen['system']}, Python {seen['python']}"
+
+
+def _details(part: Mapping[str, Any]) -> list[str]:
+    counted = ", ".join(
+        f"{name.replace('_', ' ')} {value:,}" for name, value in sorted(part["figures"].items())
+    )
+    return [counted or "No figures.", *(["", *_rows(part["rows"])] if part["rows"] else [])]
+
+
+def _rows(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    columns = list(dict.fromkeys(name for row in rows for name in row if name != "key"))
+    out = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    out += ["| " + " | ".join(_cell(row.get(c, "")) for c in columns) + " |" for row in rows]
+    return out
+
+
+def _cell(value: Any) -> str:
+    return (
+        (f"{value:,}" if isinstance(value, int) else str(value))
+        .replace("|", "\\|")
+        .replace("\n", " ")
+    )
+
+
+def _part(total: Sum) -> dict[str, Any]:
+    return {
+        "runs": total.runs,
+        "seconds": round(total.seconds),
+        "figures": dict(total.figures) | ({"distinct": total.distinct} if total.distinct else {}),
+        "rows": [total.rows[key] for key in sorted(total.rows)],
+    }
+
+
+def _crash_points(total: Sum | None) -> dict[str, int]:
+    existing = total.sets.get("crash_points_existing", set()) if total else set()
+    taken = total.sets.get("crash_points_taken", set()) if total else set()
+    return {"existing": len(existing), "taken": len(taken & existing)}
+
+
+def _scenarios(total: Sum | None) -> list[str]:
+    return sorted(total.sets.get("scenarios", set())) if total else []
+
+
+def _mutants(total: Sum | None) -> tuple[set[str], set[str], set[str]]:
+    """Killed wins over alive: a mutant that a later, better test kills is killed."""
+    if total is None:
+        return set(), set(), set()
+    killed = total.sets.get("killed", set())
+    return killed, total.sets.get("alive", set()) - killed, total.sets.get("explained", set())
+
+
+def _score(killed: set[str], alive: set[str]) -> float:
+    counted = len(killed) + len(alive)
+    return round(len(killed) / counted, 4) if counted else 0.0
