@@ -13,7 +13,7 @@ STAMP  := $(VENV)/.installed
 ARGS   ?=
 # Most tests wait for processes, sockets and leases, and not for the processor.
 AT_ONCE = $(shell "$(PYTHON)" -c 'import os; print(1 + (os.cpu_count() or 1))')
-CODE   := $(wildcard app workers migrations tests)
+CODE   := $(wildcard app workers migrations tests bench proof)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 

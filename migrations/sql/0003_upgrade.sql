@@ -2461,6 +2461,7 @@ BEGIN
     FROM jsonb_array_elements(p_items) x JOIN ledger.outcome o ON o.token_id = x ->> 'token_id'
     WHERE ledger._whole(x -> 'age_ms') BETWEEN 0 AND 86400000
       AND ledger._levels(x -> 'bids', false) IS NOT NULL AND ledger._levels(x -> 'asks', true) IS NOT NULL
+      AND coalesce(ledger._whole(x -> 'bids' -> 0 -> 0) < ledger._whole(x -> 'asks' -> 0 -> 0), true)
     ORDER BY o.market_id, o.outcome, ledger._whole(x -> 'age_ms')
     -- One from the future was stored before the clock went back.
     ON CONFLICT (market_id, outcome) DO UPDATE SET bids = excluded.bids, asks = excluded.asks, at = excluded.at
@@ -4288,10 +4289,13 @@ DECLARE
     v_now timestamptz;
     v_answers jsonb := '[]';
     v_answer jsonb;
+    v_protective boolean;
     i integer := 0;
 BEGIN
     v_locked := ledger._lock_lanes(ledger._ids(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
+        -- A worker's own cancel uses up no budget of whoever trades; a trader cannot call its own one protective.
+        v_protective := x -> 'protective' = 'true' AND pg_has_role(session_user, '${role_worker}', 'MEMBER');
         o := ledger._order(ledger._whole(x -> 'order_id'), v_locked);
         SELECT * INTO e FROM ledger.exposure q WHERE q.account_id = o.account_id AND q.market_id = o.market_id;
         IF o.order_id IS NULL THEN
@@ -4302,7 +4306,7 @@ BEGIN
             v_answer := ledger._refusal(i, 'MUTEX_LOST', 'the evaluation lost its market; nothing was cancelled');
         ELSE
             v_now := ledger._lane_time(o.account_id, o.market_id);
-            IF NOT ledger._ended(o.state) AND o.cancel_asked_at IS NULL THEN
+            IF NOT ledger._ended(o.state) AND o.cancel_asked_at IS NULL AND NOT v_protective THEN
                 PERFORM ledger._count_change(o.account_id, o.market_id, ledger._effective_limits(o.account_id, o.market_id),
                                              ledger._totals('account', o.account_id::text), v_now);
             END IF;
@@ -4314,7 +4318,7 @@ BEGIN
     RETURN v_answers;
 END $$;
 COMMENT ON FUNCTION ledger.request_cancel(jsonb) IS
-    'Items {order_id, reason, mutex_term (only inside an evaluation)}. What was never sent ends at once; the rest is queued.';
+    'Items {order_id, reason, mutex_term (only inside an evaluation), protective (a worker''s own: no change is counted)}. What was never sent ends at once; the rest is queued.';
 
 CREATE OR REPLACE FUNCTION ledger.request_cancel_all(p_account text, p_market text, p_reason text) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
@@ -4332,7 +4336,7 @@ BEGIN
         RAISE EXCEPTION 'UNKNOWN_MARKET: %; nothing was cancelled', p_market USING ERRCODE = 'LG004';
     END IF;
     RETURN ledger.request_cancel((
-        SELECT coalesce(jsonb_agg(jsonb_build_object('order_id', q.order_id, 'reason', p_reason)), '[]')
+        SELECT coalesce(jsonb_agg(jsonb_build_object('order_id', q.order_id, 'reason', p_reason, 'protective', true)), '[]')
         FROM (SELECT o.order_id FROM ledger.orders o
               WHERE o.account_id = v_account_id AND (v_market_id IS NULL OR o.market_id = v_market_id)
                 AND o.state NOT IN ('FILLED', 'CANCELLED', 'EXPIRED', 'REJECTED', 'NOT_PLACED')
@@ -9127,6 +9131,60 @@ AS $$
 $$;
 COMMENT ON FUNCTION audit._notice_open_breakers(bigint) IS 'Breakers that are open or wait for a probe.';
 
+-- file: ledger/sql/views/checks_withdrawals.sql
+-- purpose: recompute withdrawals: what was asked, how far each is, what was booked for it, and that it was given back on proof alone.
+-- locks:   none; one STABLE function, so it sees one snapshot.
+-- index:   withdrawal and its children by primary key; journal by account; balance_entry by account and key.
+-- fence:   as checks_orders.sql.
+
+CREATE OR REPLACE FUNCTION audit._check_withdrawals(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH j AS MATERIALIZED (
+        SELECT (q.detail ->> 'withdrawal')::bigint AS id, q.seq, q.at, q.event, q.to_state, q.detail FROM ledger.journal q
+        WHERE q.account_id = p_account_id AND q.event IN ('WITHDRAWAL_ASKED', 'WITHDRAWAL_MOVED')),
+    asked AS (SELECT * FROM j WHERE j.event = 'WITHDRAWAL_ASKED'),
+    last AS (SELECT DISTINCT ON (j.id) j.id, j.to_state, j.at FROM j ORDER BY j.id, j.seq DESC),
+    w AS MATERIALIZED (
+        SELECT q.*, q.state IN ('DEBITED', 'SENDING', 'UNKNOWN', 'FAILED', 'DONE') AS is_out, b.hash,
+            (SELECT coalesce(sum(e.available_delta), 0) FROM ledger.balance_entry e WHERE e.account_id = q.account_id
+               AND e.order_id IS NULL AND e.entry_key LIKE format('movement:withdrawal:%s:%%', q.withdrawal_id)) AS booked,
+            (SELECT count(*) FROM ledger.withdrawal_attempt t
+             WHERE t.account_id = q.account_id AND t.withdrawal_id = q.withdrawal_id) AS tried,
+            EXISTS (SELECT FROM ledger.withdrawal_attempt t WHERE t.account_id = q.account_id AND t.withdrawal_id = q.withdrawal_id
+                      AND t.outcome = 'done') AS seen_done,
+            EXISTS (SELECT FROM ledger.withdrawal_attempt t WHERE t.account_id = q.account_id AND t.withdrawal_id = q.withdrawal_id
+                      AND t.outcome NOT IN ('refused', 'not_sent')) AS in_doubt,
+            EXISTS (SELECT FROM ledger.withdrawal_evidence v WHERE v.account_id = q.account_id AND v.withdrawal_id = q.withdrawal_id
+                      AND v.kind IN ('failed', 'absent', 'operator')) AS proved
+        FROM ledger.withdrawal q
+        LEFT JOIN ledger.withdrawal_transfer b ON b.account_id = q.account_id AND b.withdrawal_id = q.withdrawal_id
+        WHERE q.account_id = p_account_id)
+    SELECT format('withdrawal %s, %s', x.id, x.what), x.expected, x.found FROM (
+        SELECT coalesce(w.withdrawal_id, a.id) AS id, v.what, v.expected, v.found
+        FROM w FULL JOIN asked a ON a.id = w.withdrawal_id LEFT JOIN last l ON l.id = coalesce(w.withdrawal_id, a.id)
+        CROSS JOIN LATERAL (VALUES
+            ('amount', a.detail ->> 'amount', w.amount_micros::text), ('destination', a.detail ->> 'destination', w.destination),
+            ('key', a.detail ->> 'key', w.key), ('why', a.detail ->> 'why', w.why), ('asked at', a.at::text, w.asked_at::text),
+            ('state', l.to_state, w.state)) v (what, expected, found)
+        WHERE v.expected IS DISTINCT FROM v.found AND NOT (v.expected IS NULL AND audit._archived_between(w.asked_at, NULL))
+        UNION ALL
+        SELECT w.withdrawal_id, 'booked', v.amount::text, w.booked::text
+        FROM w CROSS JOIN LATERAL (SELECT CASE WHEN w.is_out THEN -w.amount_micros ELSE 0 END AS amount) v WHERE v.amount <> w.booked
+        UNION ALL
+        SELECT w.withdrawal_id, 'bytes of its transfer', 'stored with the debit', 'none' FROM w WHERE w.is_out AND w.hash IS NULL
+        UNION ALL
+        SELECT w.withdrawal_id, 'attempts', w.tried::text, w.attempts::text FROM w WHERE w.tried <> w.attempts
+        UNION ALL
+        SELECT w.withdrawal_id, 'state', 'DONE, for an attempt was answered so', w.state FROM w WHERE w.seen_done AND w.state <> 'DONE'
+        UNION ALL
+        SELECT w.withdrawal_id, 'proof that nothing moved', 'before it was given back', 'none'
+        FROM w WHERE w.state IN ('FAILED', 'COMPENSATED') AND w.in_doubt AND NOT w.proved) x
+$$;
+COMMENT ON FUNCTION audit._check_withdrawals(bigint) IS
+    'Each withdrawal is what was asked and where its last move left it; its money left once, and came back only on proof.';
+
 -- file: ledger/sql/views/checks.sql
 -- purpose: run the checks: market by market, account by account, and once for the ledger; notices of what needs a look.
 -- locks:   none.
@@ -9286,6 +9344,7 @@ AS $$
     UNION ALL SELECT 'risk_totals', c.* FROM audit._check_risk_totals(p_account_id) c
     UNION ALL SELECT 'contra', c.* FROM audit._check_contra(p_account_id) c
     UNION ALL SELECT 'breakers', c.* FROM audit._check_breakers(p_account_id) c
+    UNION ALL SELECT 'withdrawals', c.* FROM audit._check_withdrawals(p_account_id) c
     UNION ALL SELECT 'unresolved', c.* FROM audit._notice_unresolved(p_account_id) c
     UNION ALL SELECT 'waiting', c.* FROM audit._notice_waiting(p_account_id) c
     UNION ALL SELECT 'times', c.* FROM audit._notice_times(p_account_id) c

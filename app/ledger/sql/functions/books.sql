@@ -19,6 +19,7 @@ BEGIN
     FROM jsonb_array_elements(p_items) x JOIN ledger.outcome o ON o.token_id = x ->> 'token_id'
     WHERE ledger._whole(x -> 'age_ms') BETWEEN 0 AND 86400000
       AND ledger._levels(x -> 'bids', false) IS NOT NULL AND ledger._levels(x -> 'asks', true) IS NOT NULL
+      AND coalesce(ledger._whole(x -> 'bids' -> 0 -> 0) < ledger._whole(x -> 'asks' -> 0 -> 0), true)
     ORDER BY o.market_id, o.outcome, ledger._whole(x -> 'age_ms')
     -- One from the future was stored before the clock went back.
     ON CONFLICT (market_id, outcome) DO UPDATE SET bids = excluded.bids, asks = excluded.asks, at = excluded.at
