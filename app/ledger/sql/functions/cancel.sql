@@ -40,7 +40,7 @@ BEGIN
     v_locked := ledger._lock_lanes(ledger._ids(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
         -- A worker's own cancel uses up no budget of whoever trades; a trader cannot call its own one protective.
-        v_protective := x -> 'protective' = 'true' AND pg_has_role(session_user, '${role_worker}', 'MEMBER');
+        v_protective := coalesce(x -> 'protective' = 'true', false) AND pg_has_role(session_user, '${role_worker}', 'MEMBER');
         o := ledger._order(ledger._whole(x -> 'order_id'), v_locked);
         SELECT * INTO e FROM ledger.exposure q WHERE q.account_id = o.account_id AND q.market_id = o.market_id;
         IF o.order_id IS NULL THEN

@@ -15,7 +15,9 @@ AS $$
     w AS MATERIALIZED (
         SELECT q.*, q.state IN ('DEBITED', 'SENDING', 'UNKNOWN', 'FAILED', 'DONE') AS is_out, b.hash,
             (SELECT coalesce(sum(e.available_delta), 0) FROM ledger.balance_entry e WHERE e.account_id = q.account_id
-               AND e.order_id IS NULL AND e.entry_key LIKE format('movement:withdrawal:%s:%%', q.withdrawal_id)) AS booked,
+               AND e.order_id IS NULL AND e.entry_key LIKE format('withdrawal:%s:%%', q.withdrawal_id)) AS booked,
+            (SELECT count(*) FROM ledger.balance_entry e WHERE e.account_id = q.account_id
+               AND e.order_id IS NULL AND e.entry_key LIKE format('withdrawal:%s:%%', q.withdrawal_id)) AS entries,
             (SELECT count(*) FROM ledger.withdrawal_attempt t
              WHERE t.account_id = q.account_id AND t.withdrawal_id = q.withdrawal_id) AS tried,
             EXISTS (SELECT FROM ledger.withdrawal_attempt t WHERE t.account_id = q.account_id AND t.withdrawal_id = q.withdrawal_id
@@ -39,7 +41,7 @@ AS $$
         SELECT w.withdrawal_id, 'booked', v.amount::text, w.booked::text
         FROM w CROSS JOIN LATERAL (SELECT CASE WHEN w.is_out THEN -w.amount_micros ELSE 0 END AS amount) v WHERE v.amount <> w.booked
         UNION ALL
-        SELECT w.withdrawal_id, 'bytes of its transfer', 'stored with the debit', 'none' FROM w WHERE w.is_out AND w.hash IS NULL
+        SELECT w.withdrawal_id, 'bytes of its transfer', 'stored with the debit', 'none' FROM w WHERE w.entries > 0 AND w.hash IS NULL
         UNION ALL
         SELECT w.withdrawal_id, 'attempts', w.tried::text, w.attempts::text FROM w WHERE w.tried <> w.attempts
         UNION ALL
