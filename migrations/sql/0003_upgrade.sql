@@ -4729,8 +4729,8 @@ BEGIN
     WITH due AS (
         SELECT c.account_id, c.order_id, ledger._cancel_way(c) AS way FROM ledger.cancel_request c
         WHERE c.status = 'due'
-          -- Further ahead than any pause reaches, it was set before the clock went back.
-          AND (c.next_at <= ledger.clock() OR c.next_at > ledger.clock() + interval '5 minutes')
+          -- A first try waits for no time. Of the others: further ahead than any pause reaches, it was set before the clock went back.
+          AND (c.tries = 0 OR c.next_at <= ledger.clock() OR c.next_at > ledger.clock() + interval '5 minutes')
           AND c.account_id IN (SELECT a.account_id FROM ledger.account a WHERE a.name = ANY (p_accounts))
         ORDER BY c.next_at LIMIT least(p_limit, 100) FOR UPDATE SKIP LOCKED
     ), claimed AS (

@@ -143,6 +143,9 @@ async def test_a_database_killed_under_a_worker_comes_back_with_every_limit(tmp_
                 await rig.account()
                 await rig.no_burst_limits()
                 await bring_into_force(rig)
+                # No answer counts as slow, and this order's will not come for a while.
+                for name in ("slow_ms", "stop_ms"):
+                    await call(rig.owner, "set_limit", None, FREE, name, "60000", "test")
                 before = await rows(rig)
                 worker = await rig.started()
                 await rig.fault("place", "delay", times=100, before_ms=150, after_ms=150)
