@@ -11,9 +11,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 ARGS   ?=
-# Most tests wait for processes, sockets and leases, and not for the processor.
-AT_ONCE = $(shell "$(PYTHON)" -c 'import os; print(1 + (os.cpu_count() or 1))')
-CODE   := $(wildcard app workers migrations tests)
+# What runs whole processes waits for them more than for the processor; the rest fills it.
+CORES   = $(shell "$(PYTHON)" -c 'import os; print(os.cpu_count() or 1)')
+PATIENT = $(shell echo $$((2 * $(CORES) + 1)))
+BUSY    = $(shell echo $$(($(CORES) + 1)))
+CODE   := $(wildcard app workers migrations tests bench proof)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -41,8 +43,15 @@ $(STAMP): requirements-dev.lock pyproject.toml
 demo: $(STAMP) ## The whole life of some hundred orders, with kills, on a throw-away database
 	@$(BIN)/ledger-worker demo $(ARGS)
 
-test: $(STAMP) ## All tests but campaigns, one process per core and one more, each with a server of its own
-	$(BIN)/python -m pytest $(or $(ARGS),-n $(or $(JOBS),$(AT_ONCE)) --dist loadfile --no-loadscope-reorder -m "not campaign" tests/)
+test: $(STAMP) ## All tests but campaigns, in several processes, each with a server of its own
+ifneq ($(ARGS),)
+	$(BIN)/python -m pytest $(ARGS)
+else
+	@status=0; run() { echo "pytest $$*"; $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder -m "not campaign" "$$@" || status=1; }; \
+	run -n $(or $(JOBS),$(PATIENT)) tests/acceptance; \
+	run -n $(or $(JOBS),$(BUSY)) tests/integration tests/unit; \
+	exit $$status
+endif
 
 campaign: $(STAMP) ## The tests that take minutes each: the demo under all faults, a start killed at every step
 	$(BIN)/python -m pytest -m campaign --durations=0 $(or $(ARGS),tests/)

@@ -1,3 +1,3 @@
 """A durable order ledger for trading on Polymarket."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

@@ -72,6 +72,7 @@ FILES: Final[tuple[str, ...]] = (
     "ledger/sql/views/checks_history.sql",
     "ledger/sql/views/checks_rules.sql",
     "ledger/sql/views/checks_risk.sql",
+    "ledger/sql/views/checks_withdrawals.sql",
     "ledger/sql/views/checks.sql",
     "db/sql/grants.sql",
     "venue/paper/sql/grants.sql",

@@ -120,6 +120,8 @@ def parse(text: str, *, setting: str = "LEDGER_DATABASE_URL") -> DatabaseUrl:
         raise _bad(setting, "is empty; unset it for the embedded server")
     if any(ord(char) < 32 for char in text):
         raise _bad(setting, "holds control characters")
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise _bad(setting, "is not UTF-8 text")
     scheme, separator, _ = text.partition("://")
     if not separator or scheme.lower() not in _SCHEMES:
         raise _bad(setting, f"does not begin with one of {', '.join(s + '://' for s in _SCHEMES)}")
@@ -134,6 +136,11 @@ def parse(text: str, *, setting: str = "LEDGER_DATABASE_URL") -> DatabaseUrl:
         raise _bad(setting, "holds a '#'; inside a password write it as %23")
     if parts.netloc.count("@") > 1:
         raise _bad(setting, "holds more than one '@'; inside a password write it as %40")
+    if "@" in parts.path or "@" in parts.query:
+        raise _bad(
+            setting,
+            "holds an '@' behind a '/' or '?'; inside a password write these as %2F and %3F",
+        )
     login, _, hosts = parts.netloc.rpartition("@")
     user, colon, password = login.partition(":")
     given = dict(query)
@@ -190,7 +197,7 @@ def _hosts(setting: str, listed: str, given: dict[str, str]) -> tuple[tuple[str,
 def _host_and_port(setting: str, entry: str) -> tuple[str, int | None]:
     if entry.startswith("/"):
         return entry, None
-    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]/\s]+))(?::(\d*))?", entry)
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]/\s?#@\x00-\x1f]+))(?::(\d*))?", entry)
     if match is None:
         raise _bad(setting, "holds a host that cannot be read; write IPv6 addresses in brackets")
     return match[1] or match[2], _port(setting, match[3]) if match[3] else None

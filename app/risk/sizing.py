@@ -47,7 +47,7 @@ class SizingRules:
     ``base_micros``, ``min_size_micros`` and ``step_micros`` are shares. Volatility is the root mean
     square of the changes between recent mids: up to ``calm_micros`` the size stays whole, beyond it
     shrinks in proportion, and from ``wild_micros`` on nothing is bought; with fewer than
-    ``mids_needed`` mids ``unknown_ppm`` holds. Within ``peak_from_minute`` to ``peak_to_minute`` of
+    ``mids_needed`` mids, or than two, ``unknown_ppm`` holds. Within ``peak_from_minute`` to ``peak_to_minute`` of
     the UTC day (which may span midnight; equal: never) ``peak_ppm`` holds, on Saturdays and Sundays
     ``weekend_ppm`` (0 switches the weekend off). The last ``close_from_ms`` before the close shrink
     evenly to nothing at ``close_to_ms``.
@@ -186,7 +186,9 @@ def volatility(mids: tuple[int, ...]) -> int:
 
 def volatility_factor(rules: SizingRules, mids: tuple[int, ...]) -> int:
     """The whole while calm, in proportion beyond, nothing when wild."""
-    if len(mids) < rules.mids_needed:
+    # A change takes two mids: with fewer nothing is known, however few the rules ask for.
+    judged = rules.calm_micros > 0 or rules.wild_micros > 0
+    if len(mids) < max(rules.mids_needed, 2 if judged else 0):
         return rules.unknown_ppm
     moved = volatility(mids)
     if rules.wild_micros and moved >= rules.wild_micros:
@@ -197,7 +199,9 @@ def volatility_factor(rules: SizingRules, mids: tuple[int, ...]) -> int:
 
 
 def shares_for(collateral_micros: int, price_micros: int) -> int:
-    """How many shares a limit in collateral leaves at a price, rounded down."""
+    """How many shares a limit in collateral leaves at a price, rounded down. Raises `BadInput` for a price of 0."""
+    _whole("collateral_micros", collateral_micros, least=-MAX_MICROS)
+    _whole("price_micros", price_micros, least=1, most=MICROS)
     return collateral_micros * MICROS // price_micros
 
 

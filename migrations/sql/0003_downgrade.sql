@@ -34,15 +34,16 @@ DROP TABLE ledger.equity_mark, ledger.breaker, ledger.book, ledger.loan, ledger.
 UPDATE ledger.setting SET value = '0.2.0' WHERE name = 'schema_version';
 DELETE FROM ledger.setting WHERE name = 'keep_equity_minutes_days';
 DROP INDEX ledger.exposure_open_positions;
-ALTER TABLE ledger.fill DROP COLUMN liquidity, DROP COLUMN liquidity_source;
+ALTER TABLE ledger.fill DROP COLUMN liquidity, DROP COLUMN liquidity_source, DROP COLUMN basis_micros;
 ALTER TABLE ledger.orders DROP COLUMN crossed;
 ALTER TABLE ledger.balance_entry DROP CONSTRAINT balance_entry_balances,
-    DROP COLUMN contra, DROP COLUMN contra_delta, DROP COLUMN fee_delta, DROP COLUMN value_micros;
+    DROP COLUMN contra, DROP COLUMN contra_delta, DROP COLUMN fee_delta, DROP COLUMN value_micros,
+    DROP COLUMN basis_micros;
 ALTER TABLE ledger.account_state DROP COLUMN at_risk, DROP COLUMN shares, DROP COLUMN open_orders,
     DROP COLUMN size_factor_ppm, DROP COLUMN change_tokens, DROP COLUMN change_tokens_at, DROP COLUMN traded_net;
 ALTER TABLE ledger.exposure DROP COLUMN bought, DROP COLUMN bought_cost, DROP COLUMN sold, DROP COLUMN sold_cost,
     DROP COLUMN held_cost, DROP COLUMN open_orders, DROP COLUMN at_risk, DROP COLUMN shares, DROP COLUMN group_key,
-    DROP COLUMN changed_at, DROP COLUMN change_tokens, DROP COLUMN change_tokens_at;
+    DROP COLUMN changed_at, DROP COLUMN change_tokens, DROP COLUMN change_tokens_at, DROP COLUMN basis;
 -- A change of a total stands for nothing without its table; the others stay.
 ALTER TABLE ledger.limit_change DISABLE TRIGGER limit_change_append_only;
 DELETE FROM ledger.limit_change WHERE scope <> '' OR name NOT IN

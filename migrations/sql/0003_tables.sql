@@ -41,7 +41,8 @@ ALTER TABLE ledger.exposure
     ADD COLUMN group_key text COLLATE "C",
     ADD COLUMN changed_at timestamptz,
     ADD COLUMN change_tokens bigint,
-    ADD COLUMN change_tokens_at timestamptz;
+    ADD COLUMN change_tokens_at timestamptz,
+    ADD COLUMN basis bigint[] NOT NULL DEFAULT '{0,0}';
 ALTER TABLE ledger.account_state
     ADD COLUMN at_risk bigint NOT NULL DEFAULT 0,
     ADD COLUMN shares bigint NOT NULL DEFAULT 0,
@@ -58,7 +59,8 @@ UPDATE ledger.orders o SET crossed = (j.detail ->> 'crossed')::boolean FROM ledg
 WHERE j.account_id = o.account_id AND j.order_id = o.order_id AND j.event = 'RESERVE' AND j.detail ? 'crossed';
 ALTER TABLE ledger.fill
     ADD COLUMN liquidity text COLLATE "C" CHECK (liquidity IN ('maker', 'taker')),
-    ADD COLUMN liquidity_source text COLLATE "C" CHECK (liquidity_source IN ('post_only', 'crossing', 'venue_flag'));
+    ADD COLUMN liquidity_source text COLLATE "C" CHECK (liquidity_source IN ('post_only', 'crossing', 'venue_flag')),
+    ADD COLUMN basis_micros bigint NOT NULL DEFAULT 0;
 UPDATE ledger.fill f SET
     liquidity_source = CASE WHEN o.post_only THEN 'post_only' WHEN o.order_type IN ('FOK', 'FAK') THEN 'crossing'
         WHEN o.crossed AND (NOT f.is_maker OR CASE o.side WHEN 'BUY' THEN f.price_micros < o.price_micros
@@ -72,6 +74,8 @@ COMMENT ON COLUMN ledger.orders.crossed IS
     'Whether it would have traded at once with the last good book when it was admitted; NULL without one.';
 COMMENT ON COLUMN ledger.fill.liquidity_source IS
     'How liquidity is known: the order was post-only, it crossed the book or could not rest, or the venue said so.';
+COMMENT ON COLUMN ledger.fill.basis_micros IS
+    'Collateral micros it added to what the position cost: a BUY its cost, a SELL, below zero, its part of the average.';
 COMMENT ON COLUMN ledger.account_state.traded_net IS
     'The sum of sold_cost - bought_cost over the account''s exposure rows: profit needs no closed market to be read.';
 
@@ -80,7 +84,10 @@ ALTER TABLE ledger.balance_entry
     ADD COLUMN contra text COLLATE "C" NOT NULL DEFAULT 'venue',
     ADD COLUMN contra_delta bigint NOT NULL DEFAULT 0,
     ADD COLUMN fee_delta bigint NOT NULL DEFAULT 0,
-    ADD COLUMN value_micros bigint;
+    ADD COLUMN value_micros bigint,
+    ADD COLUMN basis_micros bigint;
+COMMENT ON COLUMN ledger.balance_entry.basis_micros IS
+    'What a movement of tokens added to what the position cost (basis of exposure); NULL for everything else.';
 COMMENT ON COLUMN ledger.balance_entry.value_micros IS
     'Of tokens that moved without a trade: what they were worth in collateral micros.';
 CREATE TABLE ledger.contra_balance (
@@ -96,9 +103,11 @@ COMMENT ON COLUMN ledger.exposure.bought IS
 COMMENT ON COLUMN ledger.exposure.bought_cost IS 'Collateral micros they cost, fees included.';
 COMMENT ON COLUMN ledger.exposure.sold IS 'Share micros of confirmed sells and of movements out.';
 COMMENT ON COLUMN ledger.exposure.sold_cost IS 'Collateral micros they brought, after fees.';
+COMMENT ON COLUMN ledger.exposure.basis IS
+    'Collateral micros that what is held cost: the sum of basis_micros over fills and movements. 0 where nothing is held.';
 COMMENT ON COLUMN ledger.exposure.held_cost IS 'Collateral micros locked by the BUY orders of this market.';
 COMMENT ON COLUMN ledger.exposure.at_risk IS
-    'Cost of the position at its average price plus held_cost: what was last added to the totals of account and group.';
+    'basis plus held_cost: what was last added to the totals of account and group.';
 COMMENT ON COLUMN ledger.exposure.shares IS 'Effective shares of both outcomes, as last added to the totals.';
 COMMENT ON COLUMN ledger.exposure.group_key IS 'The group these numbers were added to; follows the market''s.';
 COMMENT ON COLUMN ledger.exposure.changed_at IS
@@ -178,9 +187,45 @@ FROM (
         ON w.account_id = x.account_id AND w.market_id = x.market_id
     GROUP BY x.account_id, x.market_id) q
 WHERE q.account_id = e.account_id AND q.market_id = e.market_id;
-UPDATE ledger.exposure e SET at_risk = e.held_cost
-    + CASE WHEN e.bought[1] <= 0 THEN 0 ELSE ceil(e.bought_cost[1]::numeric * greatest(e.bought[1] - e.sold[1], 0) / e.bought[1])::bigint END
-    + CASE WHEN e.bought[2] <= 0 THEN 0 ELSE ceil(e.bought_cost[2]::numeric * greatest(e.bought[2] - e.sold[2], 0) / e.bought[2])::bigint END;
+-- What is held cost the average of all buys so far: each row takes its part, so that the rows come to it exactly. From now on
+-- each keeps what it added or took when it was booked.
+CREATE TEMPORARY TABLE part ON COMMIT DROP AS
+SELECT w.*, CASE WHEN w.way > 0 THEN w.cost ELSE
+    -floor(q.cost::numeric * sum(w.size) OVER sold / nullif(q.bought, 0))::bigint
+    + floor(q.cost::numeric * (sum(w.size) OVER sold - w.size) / nullif(q.bought, 0))::bigint END AS basis
+FROM (
+    SELECT f.account_id, f.market_id, f.outcome, CASE f.side WHEN 'BUY' THEN 1 ELSE -1 END AS way, f.size_micros AS size,
+        CASE f.side WHEN 'BUY' THEN f.cash_micros + f.fee_micros ELSE 0 END AS cost, f.trade_id, f.order_id, NULL::bigint AS entry_seq
+    FROM ledger.fill f WHERE f.side = 'BUY' AND f.settlement <> 'failed' OR f.side = 'SELL' AND f.settlement = 'confirmed'
+    UNION ALL
+    SELECT b.account_id, c.market_id, c.outcome, sign(b.available_delta)::integer, abs(b.available_delta),
+        CASE WHEN b.available_delta > 0 THEN b.value_micros ELSE 0 END, NULL, NULL, b.entry_seq
+    FROM ledger.balance_entry b JOIN ledger.outcome c ON c.token_id = b.asset WHERE b.order_id IS NULL) w
+CROSS JOIN LATERAL (SELECT e.bought_cost[w.outcome + 1] AS cost, e.bought[w.outcome + 1] AS bought, e.sold[w.outcome + 1] AS sold
+    FROM ledger.exposure e WHERE e.account_id = w.account_id AND e.market_id = w.market_id) q
+WINDOW sold AS (PARTITION BY w.account_id, w.market_id, w.outcome, w.way ORDER BY w.entry_seq, w.order_id, w.trade_id);
+-- More sold than ever came in: nothing is held, and the last row that took something took what was left.
+UPDATE part p SET basis = p.basis - q.left_over
+FROM (SELECT DISTINCT ON (x.account_id, x.market_id, x.outcome) x.account_id, x.market_id, x.outcome, x.entry_seq, x.order_id, x.trade_id,
+          sum(x.basis) OVER (PARTITION BY x.account_id, x.market_id, x.outcome) AS left_over
+      FROM part x ORDER BY x.account_id, x.market_id, x.outcome, x.way, x.entry_seq DESC NULLS LAST, x.order_id DESC, x.trade_id DESC) q
+JOIN ledger.exposure e ON e.account_id = q.account_id AND e.market_id = q.market_id
+WHERE e.bought[q.outcome + 1] <= e.sold[q.outcome + 1] AND q.left_over <> 0
+  AND (p.account_id, p.market_id, p.outcome) = (q.account_id, q.market_id, q.outcome)
+  AND (p.entry_seq, p.order_id, p.trade_id) IS NOT DISTINCT FROM (q.entry_seq, q.order_id, q.trade_id);
+UPDATE ledger.fill f SET basis_micros = p.basis FROM part p
+WHERE f.account_id = p.account_id AND f.trade_id = p.trade_id AND f.order_id = p.order_id;
+ALTER TABLE ledger.balance_entry DISABLE TRIGGER balance_entry_append_only;
+UPDATE ledger.balance_entry b SET basis_micros = p.basis FROM part p
+WHERE b.account_id = p.account_id AND b.entry_seq = p.entry_seq;
+ALTER TABLE ledger.balance_entry ENABLE TRIGGER balance_entry_append_only;
+UPDATE ledger.exposure e SET basis = ARRAY[q.basis_0, q.basis_1], at_risk = e.held_cost + q.basis_0 + q.basis_1
+FROM (SELECT x.account_id, x.market_id, coalesce(sum(p.basis) FILTER (WHERE p.outcome = 0), 0)::bigint AS basis_0,
+          coalesce(sum(p.basis) FILTER (WHERE p.outcome = 1), 0)::bigint AS basis_1
+      FROM ledger.exposure x LEFT JOIN part p ON p.account_id = x.account_id AND p.market_id = x.market_id
+      GROUP BY x.account_id, x.market_id) q
+WHERE q.account_id = e.account_id AND q.market_id = e.market_id;
+DROP TABLE part;
 UPDATE ledger.account_state s SET at_risk = q.at_risk, shares = q.shares, open_orders = q.open_orders, traded_net = q.traded_net
 FROM (SELECT e.account_id, sum(e.sold_cost[1] + e.sold_cost[2] - e.bought_cost[1] - e.bought_cost[2])::bigint AS traded_net, sum(e.at_risk)::bigint AS at_risk, sum(e.shares)::bigint AS shares, sum(e.open_orders)::integer AS open_orders
       FROM ledger.exposure e GROUP BY e.account_id) q

@@ -44,7 +44,8 @@ ALTER TABLE ledger.exposure
     ADD COLUMN group_key text COLLATE "C",
     ADD COLUMN changed_at timestamptz,
     ADD COLUMN change_tokens bigint,
-    ADD COLUMN change_tokens_at timestamptz;
+    ADD COLUMN change_tokens_at timestamptz,
+    ADD COLUMN basis bigint[] NOT NULL DEFAULT '{0,0}';
 ALTER TABLE ledger.account_state
     ADD COLUMN at_risk bigint NOT NULL DEFAULT 0,
     ADD COLUMN shares bigint NOT NULL DEFAULT 0,
@@ -61,7 +62,8 @@ UPDATE ledger.orders o SET crossed = (j.detail ->> 'crossed')::boolean FROM ledg
 WHERE j.account_id = o.account_id AND j.order_id = o.order_id AND j.event = 'RESERVE' AND j.detail ? 'crossed';
 ALTER TABLE ledger.fill
     ADD COLUMN liquidity text COLLATE "C" CHECK (liquidity IN ('maker', 'taker')),
-    ADD COLUMN liquidity_source text COLLATE "C" CHECK (liquidity_source IN ('post_only', 'crossing', 'venue_flag'));
+    ADD COLUMN liquidity_source text COLLATE "C" CHECK (liquidity_source IN ('post_only', 'crossing', 'venue_flag')),
+    ADD COLUMN basis_micros bigint NOT NULL DEFAULT 0;
 UPDATE ledger.fill f SET
     liquidity_source = CASE WHEN o.post_only THEN 'post_only' WHEN o.order_type IN ('FOK', 'FAK') THEN 'crossing'
         WHEN o.crossed AND (NOT f.is_maker OR CASE o.side WHEN 'BUY' THEN f.price_micros < o.price_micros
@@ -75,6 +77,8 @@ COMMENT ON COLUMN ledger.orders.crossed IS
     'Whether it would have traded at once with the last good book when it was admitted; NULL without one.';
 COMMENT ON COLUMN ledger.fill.liquidity_source IS
     'How liquidity is known: the order was post-only, it crossed the book or could not rest, or the venue said so.';
+COMMENT ON COLUMN ledger.fill.basis_micros IS
+    'Collateral micros it added to what the position cost: a BUY its cost, a SELL, below zero, its part of the average.';
 COMMENT ON COLUMN ledger.account_state.traded_net IS
     'The sum of sold_cost - bought_cost over the account''s exposure rows: profit needs no closed market to be read.';
 
@@ -83,7 +87,10 @@ ALTER TABLE ledger.balance_entry
     ADD COLUMN contra text COLLATE "C" NOT NULL DEFAULT 'venue',
     ADD COLUMN contra_delta bigint NOT NULL DEFAULT 0,
     ADD COLUMN fee_delta bigint NOT NULL DEFAULT 0,
-    ADD COLUMN value_micros bigint;
+    ADD COLUMN value_micros bigint,
+    ADD COLUMN basis_micros bigint;
+COMMENT ON COLUMN ledger.balance_entry.basis_micros IS
+    'What a movement of tokens added to what the position cost (basis of exposure); NULL for everything else.';
 COMMENT ON COLUMN ledger.balance_entry.value_micros IS
     'Of tokens that moved without a trade: what they were worth in collateral micros.';
 CREATE TABLE ledger.contra_balance (
@@ -99,9 +106,11 @@ COMMENT ON COLUMN ledger.exposure.bought IS
 COMMENT ON COLUMN ledger.exposure.bought_cost IS 'Collateral micros they cost, fees included.';
 COMMENT ON COLUMN ledger.exposure.sold IS 'Share micros of confirmed sells and of movements out.';
 COMMENT ON COLUMN ledger.exposure.sold_cost IS 'Collateral micros they brought, after fees.';
+COMMENT ON COLUMN ledger.exposure.basis IS
+    'Collateral micros that what is held cost: the sum of basis_micros over fills and movements. 0 where nothing is held.';
 COMMENT ON COLUMN ledger.exposure.held_cost IS 'Collateral micros locked by the BUY orders of this market.';
 COMMENT ON COLUMN ledger.exposure.at_risk IS
-    'Cost of the position at its average price plus held_cost: what was last added to the totals of account and group.';
+    'basis plus held_cost: what was last added to the totals of account and group.';
 COMMENT ON COLUMN ledger.exposure.shares IS 'Effective shares of both outcomes, as last added to the totals.';
 COMMENT ON COLUMN ledger.exposure.group_key IS 'The group these numbers were added to; follows the market''s.';
 COMMENT ON COLUMN ledger.exposure.changed_at IS
@@ -181,9 +190,45 @@ FROM (
         ON w.account_id = x.account_id AND w.market_id = x.market_id
     GROUP BY x.account_id, x.market_id) q
 WHERE q.account_id = e.account_id AND q.market_id = e.market_id;
-UPDATE ledger.exposure e SET at_risk = e.held_cost
-    + CASE WHEN e.bought[1] <= 0 THEN 0 ELSE ceil(e.bought_cost[1]::numeric * greatest(e.bought[1] - e.sold[1], 0) / e.bought[1])::bigint END
-    + CASE WHEN e.bought[2] <= 0 THEN 0 ELSE ceil(e.bought_cost[2]::numeric * greatest(e.bought[2] - e.sold[2], 0) / e.bought[2])::bigint END;
+-- What is held cost the average of all buys so far: each row takes its part, so that the rows come to it exactly. From now on
+-- each keeps what it added or took when it was booked.
+CREATE TEMPORARY TABLE part ON COMMIT DROP AS
+SELECT w.*, CASE WHEN w.way > 0 THEN w.cost ELSE
+    -floor(q.cost::numeric * sum(w.size) OVER sold / nullif(q.bought, 0))::bigint
+    + floor(q.cost::numeric * (sum(w.size) OVER sold - w.size) / nullif(q.bought, 0))::bigint END AS basis
+FROM (
+    SELECT f.account_id, f.market_id, f.outcome, CASE f.side WHEN 'BUY' THEN 1 ELSE -1 END AS way, f.size_micros AS size,
+        CASE f.side WHEN 'BUY' THEN f.cash_micros + f.fee_micros ELSE 0 END AS cost, f.trade_id, f.order_id, NULL::bigint AS entry_seq
+    FROM ledger.fill f WHERE f.side = 'BUY' AND f.settlement <> 'failed' OR f.side = 'SELL' AND f.settlement = 'confirmed'
+    UNION ALL
+    SELECT b.account_id, c.market_id, c.outcome, sign(b.available_delta)::integer, abs(b.available_delta),
+        CASE WHEN b.available_delta > 0 THEN b.value_micros ELSE 0 END, NULL, NULL, b.entry_seq
+    FROM ledger.balance_entry b JOIN ledger.outcome c ON c.token_id = b.asset WHERE b.order_id IS NULL) w
+CROSS JOIN LATERAL (SELECT e.bought_cost[w.outcome + 1] AS cost, e.bought[w.outcome + 1] AS bought, e.sold[w.outcome + 1] AS sold
+    FROM ledger.exposure e WHERE e.account_id = w.account_id AND e.market_id = w.market_id) q
+WINDOW sold AS (PARTITION BY w.account_id, w.market_id, w.outcome, w.way ORDER BY w.entry_seq, w.order_id, w.trade_id);
+-- More sold than ever came in: nothing is held, and the last row that took something took what was left.
+UPDATE part p SET basis = p.basis - q.left_over
+FROM (SELECT DISTINCT ON (x.account_id, x.market_id, x.outcome) x.account_id, x.market_id, x.outcome, x.entry_seq, x.order_id, x.trade_id,
+          sum(x.basis) OVER (PARTITION BY x.account_id, x.market_id, x.outcome) AS left_over
+      FROM part x ORDER BY x.account_id, x.market_id, x.outcome, x.way, x.entry_seq DESC NULLS LAST, x.order_id DESC, x.trade_id DESC) q
+JOIN ledger.exposure e ON e.account_id = q.account_id AND e.market_id = q.market_id
+WHERE e.bought[q.outcome + 1] <= e.sold[q.outcome + 1] AND q.left_over <> 0
+  AND (p.account_id, p.market_id, p.outcome) = (q.account_id, q.market_id, q.outcome)
+  AND (p.entry_seq, p.order_id, p.trade_id) IS NOT DISTINCT FROM (q.entry_seq, q.order_id, q.trade_id);
+UPDATE ledger.fill f SET basis_micros = p.basis FROM part p
+WHERE f.account_id = p.account_id AND f.trade_id = p.trade_id AND f.order_id = p.order_id;
+ALTER TABLE ledger.balance_entry DISABLE TRIGGER balance_entry_append_only;
+UPDATE ledger.balance_entry b SET basis_micros = p.basis FROM part p
+WHERE b.account_id = p.account_id AND b.entry_seq = p.entry_seq;
+ALTER TABLE ledger.balance_entry ENABLE TRIGGER balance_entry_append_only;
+UPDATE ledger.exposure e SET basis = ARRAY[q.basis_0, q.basis_1], at_risk = e.held_cost + q.basis_0 + q.basis_1
+FROM (SELECT x.account_id, x.market_id, coalesce(sum(p.basis) FILTER (WHERE p.outcome = 0), 0)::bigint AS basis_0,
+          coalesce(sum(p.basis) FILTER (WHERE p.outcome = 1), 0)::bigint AS basis_1
+      FROM ledger.exposure x LEFT JOIN part p ON p.account_id = x.account_id AND p.market_id = x.market_id
+      GROUP BY x.account_id, x.market_id) q
+WHERE q.account_id = e.account_id AND q.market_id = e.market_id;
+DROP TABLE part;
 UPDATE ledger.account_state s SET at_risk = q.at_risk, shares = q.shares, open_orders = q.open_orders, traded_net = q.traded_net
 FROM (SELECT e.account_id, sum(e.sold_cost[1] + e.sold_cost[2] - e.bought_cost[1] - e.bought_cost[2])::bigint AS traded_net, sum(e.at_risk)::bigint AS at_risk, sum(e.shares)::bigint AS shares, sum(e.open_orders)::integer AS open_orders
       FROM ledger.exposure e GROUP BY e.account_id) q
@@ -191,8 +236,8 @@ WHERE q.account_id = s.account_id;
 
 -- file: ledger/sql/tables/risk.sql
 -- purpose: what risk remembers: limits on totals and how they are shared out, the last good books, breakers, marks of equity.
--- locks:   group_state and loan of an account follow its account_state row; pool after the own loan; others' loans are only
---          ever taken with SKIP LOCKED while the pool is held. breaker follows the exposure row, or account_state for market 0.
+-- locks:   group_state and loan of an account follow its account_state row; the row of the global pool, for all of them, after the
+--          own loan; others' loans are only ever taken with SKIP LOCKED while that row is held. breaker follows the exposure row, or account_state for market 0.
 -- index:   primary keys; equity_mark by account and time.
 -- fence:   a loan is spent only under its own row lock; what is lent never exceeds the cap but by facts.
 
@@ -255,15 +300,19 @@ CREATE TABLE ledger.book (
     bids            bigint[] NOT NULL,
     asks            bigint[] NOT NULL,
     at              timestamptz NOT NULL,
+    mark_micros     bigint,
     PRIMARY KEY (market_id, outcome)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 1000);
 COMMENT ON TABLE ledger.book IS
     'The last good book of each outcome: price and size in micros alternating, best price first, at most 20 levels a side.';
+COMMENT ON COLUMN ledger.book.mark_micros IS
+    'What a share is taken to be worth: the middle of the last book with both sides; its bid while nobody offers; never more than '
+    'the ask while nobody bids. An empty book says nothing. NULL until something said so.';
 
 CREATE TABLE ledger.breaker (
     account_id      bigint NOT NULL REFERENCES ledger.account,
     market_id       bigint NOT NULL,
-    kind            text COLLATE "C" NOT NULL CHECK (kind IN ('reject', 'cancel', 'latency', 'venue')),
+    kind            text COLLATE "C" NOT NULL CHECK (kind IN ('reject', 'cancel', 'latency', 'venue', 'credentials')),
     count           integer NOT NULL DEFAULT 0 CHECK (count >= 0),
     until           timestamptz,
     slow_until      timestamptz,
@@ -271,7 +320,7 @@ CREATE TABLE ledger.breaker (
     why             text NOT NULL DEFAULT '',
     changed_at      timestamptz NOT NULL,
     PRIMARY KEY (account_id, market_id, kind),
-    CHECK ((market_id = 0) = (kind = 'venue'))
+    CHECK ((market_id = 0) = (kind IN ('venue', 'credentials')))
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 1000);
 COMMENT ON COLUMN ledger.breaker.count IS 'Failures in a row; a success makes it zero.';
 COMMENT ON COLUMN ledger.breaker.until IS
@@ -985,6 +1034,9 @@ BEGIN
     IF k.fingerprint <> r.fingerprint THEN
         RETURN ledger._refusal(r.item, 'KEY_REUSED', 'the key belongs to another request; nothing was reserved');
     END IF;
+    -- What was read may wait for its standby still, and die with this server. An answer is as good as the commit behind it: with
+    -- something written, that one waits for the standby as well, and behind the first.
+    PERFORM pg_logical_emit_message(true, 'ledger', 'replay');
     IF k.kind = 'replacement' THEN
         RETURN jsonb_build_object('item', r.item, 'status', 'asked', 'replay', true, 'replacement_id', k.subject_id);
     END IF;
@@ -1059,7 +1111,11 @@ LANGUAGE plpgsql VOLATILE
 AS $$
 BEGIN
     PERFORM ledger._count_change(r.account_id, r.market_id, l, t, p_now);
-    IF r.side = 'BUY' OR l.burst_counts_sells THEN
+    IF r.side = 'SELL' AND NOT l.burst_counts_sells THEN
+        -- The bursts do not count it; the cooldown has to know its set.
+        UPDATE ledger.exposure e SET last_set_id = r.set_id
+        WHERE e.account_id = r.account_id AND e.market_id = r.market_id AND l.cooldown_ms IS NOT NULL;
+    ELSE
         UPDATE ledger.exposure e SET last_admitted_at = p_now, last_set_id = r.set_id,
             -- Only what the limit can count is remembered: at most 600 a minute, nothing where there is no limit.
             admitted_at = CASE WHEN l.burst_per_minute IS NULL THEN '{}' ELSE array(
@@ -1191,7 +1247,6 @@ BEGIN
         WHERE e.account_id = o.account_id AND e.market_id = o.market_id;
     END IF;
     PERFORM ledger._carry_risk(o.account_id, o.market_id, 1, false);
-    PERFORM ledger._probe(o.account_id, o.market_id, o.order_id);
     IF r.replaces_order_id IS NULL THEN
         PERFORM ledger._count_admission(r, l, t, p_now);
     END IF;
@@ -1420,7 +1475,7 @@ BEGIN
                         WHEN p_to IN ('DEBITED', 'SENDING', 'UNKNOWN') THEN w.alarm_at END,
         needs_person_since = NULL, needs_person_why = NULL, next_at = p_now,
         -- Each step is claimed anew; only a send keeps its claim until it is answered.
-        claimed_until = CASE WHEN p_to = 'SENDING' THEN q.claimed_until END
+        claimed_until = CASE WHEN p_to = 'SENDING' THEN w.claimed_until END
     WHERE q.account_id = w.account_id AND q.withdrawal_id = w.withdrawal_id;
     PERFORM ledger._journal(w.account_id, NULL, p_now, 'WITHDRAWAL_MOVED', NULL, NULL, w.state, p_to,
         p_detail || jsonb_build_object('withdrawal', w.withdrawal_id, 'cause', left(p_cause, 500)));
@@ -1434,12 +1489,13 @@ DECLARE
     v_key text := format('withdrawal:%s:%s', w.withdrawal_id, p_step);
     v_note text := format('withdrawal %s to %s', w.withdrawal_id, w.destination);
 BEGIN
-    PERFORM ledger._book(w.account_id, 'collateral', p_amount, 0, 'withdrawal', 'movement:' || v_key, p_now, NULL, NULL, v_note, 'outside');
+    PERFORM ledger._book(w.account_id, 'collateral', p_amount, 0, 'withdrawal', v_key, p_now, NULL, NULL, v_note, 'outside');
     PERFORM ledger._journal(w.account_id, NULL, p_now, 'MOVEMENT', p_detail => jsonb_build_object('asset', 'collateral',
-        'amount', p_amount, 'cause', 'withdrawal', 'key', v_key, 'note', v_note, 'value', NULL));
+        'amount', p_amount, 'cause', 'withdrawal', 'key', v_key, 'note', v_note, 'value', NULL, 'withdrawal', w.withdrawal_id));
 END $$;
 COMMENT ON FUNCTION ledger._withdrawal_book(ledger.withdrawal, bigint, text, timestamptz) IS
-    'A movement between the account and the outside; its key is of the withdrawal and the step, so that it is booked once.';
+    'A movement between the account and the outside; its key is of the withdrawal and the step, so that it is booked once. '
+    'Nobody else can take that key: book_movement writes under movement: alone.';
 
 CREATE OR REPLACE FUNCTION ledger._drained(p_account_id bigint) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE
@@ -1470,7 +1526,7 @@ BEGIN
         RETURN ledger._refusal(0, 'UNKNOWN_ACCOUNT', 'there is no such account');
     ELSIF p_key IS NULL OR octet_length(p_key) NOT BETWEEN 1 AND 200 THEN
         RETURN ledger._refusal(0, 'BAD_KEY', 'the key must be text of 1 to 200 bytes');
-    ELSIF coalesce(p_amount, 0) <= 0 OR coalesce(p_why, '') = '' THEN
+    ELSIF coalesce(p_amount, 0) <= 0 OR coalesce(p_why, '') !~ '\S' THEN
         RETURN ledger._refusal(0, 'BAD_REQUEST', 'a withdrawal needs an amount above zero and a reason');
     ELSIF coalesce(p_destination, '') !~ '^0x[0-9a-fA-F]{40}$' OR p_destination ~ '^0x0{40}$'
           OR lower(p_destination) = lower(a.maker) THEN
@@ -1520,13 +1576,16 @@ BEGIN
         SELECT q.account_id, q.withdrawal_id FROM ledger.withdrawal q
         WHERE q.state NOT IN ('DONE', 'COMPENSATED', 'CANCELLED')
           -- Further ahead than any of these times reaches, it was set before the clock went back.
-          AND (q.next_at <= v_now OR q.next_at > v_now + interval '5 minutes')
-          AND (q.claimed_until IS NULL OR q.claimed_until <= v_now OR q.claimed_until > v_now + interval '1 hour')
+          AND (q.next_at <= v_now OR q.next_at > v_now + interval '61 seconds')
+          AND (q.claimed_until IS NULL OR q.claimed_until <= v_now OR q.claimed_until > v_now + interval '616 seconds')
           AND q.account_id IN (SELECT a.account_id FROM ledger.account a WHERE a.name = ANY (p_accounts))
         ORDER BY q.next_at LIMIT 16 FOR UPDATE SKIP LOCKED
     ), claimed AS (
         UPDATE ledger.withdrawal q SET claimed_by = p_incarnation, claim_no = q.claim_no + 1,
-            claimed_until = v_now + make_interval(secs => least(greatest(p_lease_ms, 100), 600000) / 1000.0)
+            -- Only a look-up lasts; a send has its claim prolonged when its attempt is opened. Whoever dies at any other
+            -- step holds it up for no longer than this.
+            claimed_until = v_now + make_interval(secs => least(greatest(p_lease_ms, 100),
+                CASE q.state WHEN 'UNKNOWN' THEN 600000 ELSE 3000 END) / 1000.0)
         FROM due WHERE q.account_id = due.account_id AND q.withdrawal_id = due.withdrawal_id
         RETURNING q.*)
     SELECT coalesce(jsonb_agg(jsonb_build_object('withdrawal_id', w.withdrawal_id, 'account', a.name, 'claim_no', w.claim_no,
@@ -1542,7 +1601,8 @@ BEGIN
     RETURN v_out;
 END $$;
 COMMENT ON FUNCTION ledger.claim_withdrawals(uuid, text[], integer) IS
-    'What is due and nobody''s: claimed by a guarded update for p_lease_ms. Each step that is done gives the claim back.';
+    'What is due and nobody''s: claimed by a guarded update, for p_lease_ms where it is to be looked up and for 3 s at '
+    'most elsewhere. Each step that is done gives the claim back.';
 
 CREATE OR REPLACE FUNCTION ledger.stop_for_withdrawal(p_id bigint, p_incarnation uuid, p_claim_no bigint) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
@@ -1682,6 +1742,8 @@ BEGIN
     END IF;
     w.attempts := w.attempts + 1;
     w.last_deadline := greatest(w.last_deadline, v_send_by + make_interval(secs => (p_request_ms + p_valid_ms) / 1000.0));
+    -- The claim outlives the request, so that what is sent under it is recorded under it.
+    w.claimed_until := v_now + make_interval(secs => (p_request_ms + 15000) / 1000.0);
     INSERT INTO ledger.withdrawal_attempt (account_id, withdrawal_id, attempt, incarnation, opened_at, send_by, deadline)
     VALUES (w.account_id, w.withdrawal_id, w.attempts, p_incarnation, v_now, v_send_by, w.last_deadline);
     RETURN ledger._withdrawal_move(w, 'SENDING', '', v_now, jsonb_build_object('attempt', w.attempts, 'deadline', w.last_deadline))
@@ -1843,7 +1905,7 @@ DECLARE
     v_now timestamptz := ledger.clock();
     v_who jsonb := jsonb_build_object('why', left(p_why, 500), 'operator', left(coalesce(p_as, ''), 200));
 BEGIN
-    IF w.withdrawal_id IS NULL OR coalesce(p_why, '') = '' THEN
+    IF w.withdrawal_id IS NULL OR coalesce(p_why, '') !~ '\S' THEN
         RETURN ledger._refusal(0, 'BAD_REQUEST', CASE WHEN w.withdrawal_id IS NULL THEN 'there is no such withdrawal'
             ELSE 'cancelling needs a reason' END || '; nothing was changed');
     ELSIF w.state = 'CANCELLED' THEN
@@ -1856,6 +1918,8 @@ BEGIN
         -- No attempt was opened, or each is known not to have left: that is proof.
         PERFORM ledger._withdrawal_move(w, 'FAILED', 'CANCEL_ASKED', v_now, v_who || '{"proof": "not_sent"}');
         RETURN ledger._compensate(w, v_now);
+    ELSIF w.state = 'FAILED' THEN
+        RETURN ledger._withdrawal_cannot(w);
     END IF;
     RETURN ledger._refusal(0, 'NOT_PROVEN', format('withdrawal %s is %s: its transfer may have left; nothing was changed', p_id, w.state));
 END $$;
@@ -1870,14 +1934,14 @@ DECLARE
     v_now timestamptz := ledger.clock();
     v_who jsonb := jsonb_build_object('as', p_as, 'why', left(p_why, 500), 'operator', left(coalesce(p_operator, ''), 200));
 BEGIN
-    IF w.withdrawal_id IS NULL OR coalesce(p_why, '') = '' OR coalesce(p_as, '') NOT IN ('done', 'failed', 'continue') THEN
+    IF w.withdrawal_id IS NULL OR coalesce(p_why, '') !~ '\S' OR coalesce(p_as, '') NOT IN ('done', 'failed', 'continue') THEN
         RETURN ledger._refusal(0, 'BAD_REQUEST', CASE WHEN w.withdrawal_id IS NULL THEN 'there is no such withdrawal'
             ELSE 'resolve as done, failed or continue, and say why' END || '; nothing was changed');
     ELSIF w.state IN ('DONE', 'COMPENSATED', 'CANCELLED') THEN
         RETURN ledger._refusal(0, 'ALREADY_ENDED', format('withdrawal %s is %s; nothing was changed', p_id, w.state));
-    ELSIF p_as = 'continue' AND w.needs_person_since IS NULL OR p_as <> 'continue' AND w.state NOT IN ('UNKNOWN', 'SENDING') THEN
+    ELSIF p_as = 'continue' AND w.needs_person_since IS NULL OR p_as <> 'continue' AND w.state NOT IN ('UNKNOWN', 'SENDING', 'FAILED') THEN
         RETURN ledger._withdrawal_cannot(w);
-    ELSIF p_as <> 'continue' AND (w.state = 'SENDING' OR p_as = 'failed') AND ledger._may_still_arrive(w, v_now) THEN
+    ELSIF p_as <> 'continue' AND (w.state = 'SENDING' OR w.state = 'UNKNOWN' AND p_as = 'failed') AND ledger._may_still_arrive(w, v_now) THEN
         RETURN ledger._refusal(0, 'NOT_PROVEN', format('a copy may still be carried out until %s; nothing was changed', w.last_deadline));
     END IF;
     PERFORM ledger._transfer_evidence(w, 'operator', format('%s: %s: %s', p_operator, p_as, p_why), v_now);
@@ -1893,13 +1957,15 @@ BEGIN
     WHERE t.account_id = w.account_id AND t.withdrawal_id = w.withdrawal_id AND t.outcome = 'open';
     IF p_as = 'done' THEN
         RETURN ledger._withdrawal_move(w, 'DONE', 'OPERATOR', v_now, v_who);
+    ELSIF w.state = 'FAILED' THEN
+        RETURN ledger._compensate(w, v_now);
     END IF;
     PERFORM ledger._withdrawal_move(w, 'FAILED', 'OPERATOR', v_now, v_who || '{"proof": "operator"}');
     RETURN ledger._compensate(w, v_now);
 END $$;
 COMMENT ON FUNCTION ledger.resolve_withdrawal(bigint, text, text, text) IS
-    'A person who has looked says it is done, or that it failed (only once no copy can be carried out: the money is given back), '
-    'or lets what waits for a person go on with its time anew.';
+    'A person who has looked says it is done, or that it failed (the money is given back: once that is proven, or no copy '
+    'can be carried out any more), or lets what waits for a person go on with its time anew.';
 
 -- file: ledger/sql/functions/risk.sql
 -- purpose: every limit of a reservation beyond caps and bursts: what it costs, when, how often, at which price, against whom.
@@ -1907,15 +1973,23 @@ COMMENT ON FUNCTION ledger.resolve_withdrawal(bigint, text, text, text) IS
 -- index:   orders_not_ended and orders_of_market for the lane's own orders; book, breaker, total_limits by primary key.
 -- fence:   judged under the locks that the admission needs, in the same call.
 
-CREATE OR REPLACE FUNCTION ledger._basis(e ledger.exposure, i integer) RETURNS bigint
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
+CREATE OR REPLACE FUNCTION ledger._basis_after(
+    p_basis bigint, p_held bigint, p_moved bigint, p_cost bigint, p_undone boolean DEFAULT false) RETURNS bigint
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 AS $$
-    SELECT CASE WHEN e.bought[i] <= 0 THEN 0
-        ELSE ceil(e.bought_cost[i]::numeric * greatest(e.bought[i] - e.sold[i], 0) / e.bought[i])::bigint END
-$$;
-COMMENT ON FUNCTION ledger._basis(ledger.exposure, integer) IS
-    'What the position of an outcome cost, at the average price of all its buys: a function of sums, so any order of '
-    'arrival gives the same.';
+DECLARE
+    v_left bigint := p_held + p_moved;
+BEGIN
+    RETURN CASE WHEN v_left <= 0 THEN 0
+        -- What comes in adds what it cost and not a micro more; of what fills a gap below zero only the shares above it.
+        WHEN p_moved > 0 AND p_held < 0 THEN ceil(p_cost::numeric * v_left / p_moved)
+        WHEN p_moved >= 0 OR p_undone THEN greatest(p_basis + p_cost, 0)
+        -- What goes out takes its part of the average.
+        ELSE p_basis - floor(p_basis::numeric * -p_moved / p_held) END::bigint;
+END $$;
+COMMENT ON FUNCTION ledger._basis_after(bigint, bigint, bigint, bigint, boolean) IS
+    'What a position cost, after p_moved shares came (p_cost: theirs) or went. An average over all buys, whenever they were, would '
+    'let a cheap buy after a sale raise what is at risk by more than it cost: beyond a cap that admitted it. p_undone: a buy failed.';
 
 CREATE OR REPLACE FUNCTION ledger._carry_risk(
     p_account_id bigint, p_market_id bigint, p_opened integer DEFAULT 0, p_fact boolean DEFAULT true) RETURNS void
@@ -1927,7 +2001,7 @@ DECLARE
     v_shares bigint;
 BEGIN
     SELECT * INTO e FROM ledger.exposure x WHERE x.account_id = p_account_id AND x.market_id = p_market_id;
-    v_cost := e.held_cost + ledger._basis(e, 1) + ledger._basis(e, 2) - e.at_risk;
+    v_cost := e.held_cost + e.basis[1] + e.basis[2] - e.at_risk;
     v_shares := greatest(ledger._effective(e, 1), 0) + greatest(ledger._effective(e, 2), 0) - e.shares;
     IF v_cost = 0 AND v_shares = 0 AND p_opened = 0 THEN
         RETURN;
@@ -2029,8 +2103,11 @@ CREATE OR REPLACE FUNCTION ledger._tokens_left(p_tokens bigint, p_at timestamptz
 LANGUAGE plpgsql IMMUTABLE
 AS $$
 BEGIN
-    IF p_tokens IS NULL OR p_now < p_at THEN
+    IF p_tokens IS NULL THEN
         RETURN p_per_minute::bigint * 1000000;
+    ELSIF p_now < p_at THEN
+        -- The clock went back: what was used up stays used up until it has passed there again.
+        RETURN least(p_tokens, p_per_minute::bigint * 1000000);
     END IF;
     RETURN least(p_per_minute::bigint * 1000000,
         p_tokens + (extract(epoch FROM least(p_now - p_at, interval '1 minute')) * p_per_minute / 60 * 1000000)::bigint);
@@ -2054,7 +2131,7 @@ AS $$
 BEGIN
     RETURN CASE
         WHEN e.changed_at > p_now - make_interval(secs => coalesce(l.cooldown_ms, 0) / 1000.0)
-             AND NOT (r.set_id IS NOT NULL AND r.set_id = e.last_set_id)
+             AND NOT (r.set_id IS NOT NULL AND r.set_id IS NOT DISTINCT FROM e.last_set_id)
             THEN ledger._refusal(r.item, 'COOLDOWN', format('the market was changed less than %s ms ago', l.cooldown_ms))
         WHEN ledger._tokens_left(e.change_tokens, e.change_tokens_at, ledger._lane_budget(l, t), p_now) < 1000000
             THEN ledger._refusal(r.item, 'CHANGES_MINUTE', format('the market''s budget of %s changes a minute is used up',
@@ -2106,17 +2183,28 @@ COMMENT ON FUNCTION ledger._self_match(ledger.request) IS
 CREATE OR REPLACE FUNCTION ledger._duplicate(r ledger.request, p_window_ms integer, p_now timestamptz) RETURNS bigint
 LANGUAGE plpgsql VOLATILE
 AS $$
+DECLARE
+    q record;
 BEGIN
-    RETURN (SELECT q.order_id FROM (
-            SELECT o.* FROM ledger.orders o WHERE o.account_id = r.account_id AND o.market_id = r.market_id
-            ORDER BY o.order_id DESC LIMIT 20) q
-        WHERE q.created_at > p_now - make_interval(secs => p_window_ms / 1000.0)
-          AND (q.outcome, q.side, q.price_micros, q.size_micros) = (r.outcome, r.side, r.price_micros, r.size_micros)
-          AND q.order_id IS DISTINCT FROM r.replaces_order_id
-        ORDER BY q.order_id DESC LIMIT 1);
+    -- From the latest backwards, as far as the window reaches. By the market's time, which never runs backwards.
+    FOR q IN SELECT o.order_id, o.outcome, o.side, o.price_micros, o.size_micros, v.created_at FROM ledger.orders o
+             JOIN ledger.reservation v ON v.account_id = o.account_id AND v.order_id = o.order_id
+             WHERE o.account_id = r.account_id AND o.market_id = r.market_id ORDER BY o.order_id DESC LOOP
+        EXIT WHEN q.created_at <= p_now - make_interval(secs => p_window_ms / 1000.0);
+        IF (q.outcome, q.side, q.price_micros, q.size_micros) = (r.outcome, r.side, r.price_micros, r.size_micros)
+           AND q.order_id IS DISTINCT FROM r.replaces_order_id THEN
+            RETURN q.order_id;
+        END IF;
+    END LOOP;
+    RETURN NULL;
 END $$;
 COMMENT ON FUNCTION ledger._duplicate(ledger.request, integer, timestamptz) IS
     'The same order under another key a moment ago, or NULL.';
+
+CREATE OR REPLACE FUNCTION ledger._leaving(e ledger.exposure, i integer) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT e.pending_sell[i] + e.open_sell[i] + e.awaiting_sell[i] + e.provisional_sell[i] $$;
+COMMENT ON FUNCTION ledger._leaving(ledger.exposure, integer) IS 'Shares offered or sold that the position still counts.';
 
 CREATE OR REPLACE FUNCTION ledger._size_refusal(
     r ledger.request, e ledger.exposure, s ledger.account_state, l ledger.limits, t ledger.total_limits, p_cost bigint)
@@ -2128,15 +2216,15 @@ DECLARE
     v_lead bigint;
 BEGIN
     IF r.side = 'BUY' AND s.size_factor_ppm < 1000000 THEN
-        v_largest := v_largest * s.size_factor_ppm / 1000000;
+        v_largest := (v_largest::numeric * s.size_factor_ppm / 1000000)::bigint;
         IF s.size_factor_ppm = 0 THEN
             RETURN ledger._refusal(r.item, 'DRAWDOWN', 'the drawdown of the account has reached its end: nothing is opened');
         END IF;
     END IF;
-    -- What this side would lead by: only an order that makes it more is refused.
-    v_lead := CASE r.side WHEN 'BUY' THEN ledger._effective(e, r.outcome + 1) - ledger._effective(e, 2 - r.outcome)
-        ELSE ledger._effective(e, 2 - r.outcome) - ledger._effective(e, r.outcome + 1)
-             + e.pending_sell[r.outcome + 1] + e.open_sell[r.outcome + 1] END + r.size_micros;
+    -- What this order would make one outcome lead by, if all buys of that one and all sells of the other trade.
+    v_lead := r.size_micros + CASE r.side
+        WHEN 'BUY' THEN ledger._effective(e, r.outcome + 1) - ledger._effective(e, 2 - r.outcome) + ledger._leaving(e, 2 - r.outcome)
+        ELSE ledger._effective(e, 2 - r.outcome) - ledger._effective(e, r.outcome + 1) + ledger._leaving(e, r.outcome + 1) END;
     RETURN CASE
         WHEN r.size_micros > v_largest THEN ledger._refusal(r.item, 'ORDER_SIZE', format('at most %s share micros an order', v_largest))
         WHEN p_cost > l.max_order_cost_micros AND r.side = 'BUY'
@@ -2197,8 +2285,10 @@ COMMENT ON FUNCTION ledger._risk_refusal(
 
 -- file: ledger/sql/functions/totals.sql
 -- purpose: limits on totals (account, group, all accounts, all live accounts) and how those of several accounts are lent out.
--- locks:   account_state, then the account's own loan, then the pool, then other loans with SKIP LOCKED.
---          set_total_limit: every account_state (ordered), then pools: nobody reserves while the sums are taken.
+-- locks:   account_state, then the account's own loans, then one lock for all pools (_hold_pools), then others' loans with SKIP
+--          LOCKED. Others' loans are locked under it only, and who has it waits for nothing that anybody else may have: so in
+--          whatever order a batch meets its pools, there is no circle.
+--          set_total_limit: the row of the limit, then that account, or (a first cap over several) all of them, then the pools.
 -- index:   total_limits, pool and loan by primary key; loan_of_pool.
 -- fence:   an account reserves inside its loan, under the loan's row lock; the pool never lends more than the cap.
 
@@ -2244,6 +2334,16 @@ BEGIN
     shares := greatest(coalesce(shares, 0), 0);
 END $$;
 
+CREATE OR REPLACE FUNCTION ledger._hold_pools() RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    INSERT INTO ledger.pool (scope, scope_id) VALUES ('global', '') ON CONFLICT DO NOTHING;
+    PERFORM FROM ledger.pool x WHERE x.scope = 'global' AND x.scope_id = '' FOR UPDATE;
+END $$;
+COMMENT ON FUNCTION ledger._hold_pools() IS
+    'The row of the global pool stands for all of them, and is never deleted. Taken only where a loan does not do.';
+
 CREATE OR REPLACE FUNCTION ledger._lend(
     p_account_id bigint, p_scope text, p_scope_id text, p_cost bigint, p_shares bigint, t ledger.total_limits) RETURNS boolean
 LANGUAGE plpgsql VOLATILE
@@ -2267,8 +2367,12 @@ BEGIN
        AND (t.max_shares_micros IS NULL OR p_shares <= l.shares_micros) THEN
         RETURN true;
     END IF;
+    PERFORM ledger._hold_pools();
+    -- Both as they are now: what was read before may have been changed while this waited.
+    t := ledger._totals(p_scope, p_scope_id);
     INSERT INTO ledger.pool (scope, scope_id) VALUES (p_scope, p_scope_id) ON CONFLICT DO NOTHING;
-    SELECT * INTO p FROM ledger.pool x WHERE x.scope = p_scope AND x.scope_id = p_scope_id FOR UPDATE;
+    SELECT * INTO p FROM ledger.pool x WHERE x.scope = p_scope AND x.scope_id = p_scope_id;
+    v_over := coalesce(p.lent_cost_micros > t.max_cost_micros, false) OR coalesce(p.lent_shares_micros > t.max_shares_micros, false);
     -- Where facts took more than the cap, what is lent and not used is no room either.
     v_cost := CASE WHEN v_over THEN p_cost - l.cost_micros ELSE greatest(p_cost - l.cost_micros, 0) END;
     v_shares := CASE WHEN v_over THEN p_shares - l.shares_micros ELSE greatest(p_shares - l.shares_micros, 0) END;
@@ -2297,6 +2401,7 @@ AS $$
 DECLARE
     l ledger.loan;
     u record;
+    v_back boolean := false;
 BEGIN
     -- Whoever is in the middle of a reservation keeps what it was lent: waiting for it could be a circle.
     FOR l IN SELECT * FROM ledger.loan x WHERE x.scope = p.scope AND x.scope_id = p.scope_id AND x.account_id <> p_but
@@ -2308,14 +2413,16 @@ BEGIN
             WHERE x.account_id = l.account_id AND x.scope = l.scope AND x.scope_id = l.scope_id;
             p.lent_cost_micros := p.lent_cost_micros - greatest(l.cost_micros - u.cost, 0);
             p.lent_shares_micros := p.lent_shares_micros - greatest(l.shares_micros - u.shares, 0);
+            v_back := true;
         END IF;
     END LOOP;
+    -- A refusal under a cap that is used up writes nothing.
     UPDATE ledger.pool x SET lent_cost_micros = p.lent_cost_micros, lent_shares_micros = p.lent_shares_micros
-    WHERE x.scope = p.scope AND x.scope_id = p.scope_id;
+    WHERE v_back AND x.scope = p.scope AND x.scope_id = p.scope_id;
     RETURN p;
 END $$;
 COMMENT ON FUNCTION ledger._call_in(ledger.pool, bigint) IS
-    'Takes back what others were lent and do not use. Under the pool''s lock; their use can only grow under their loan''s lock.';
+    'Takes back what others were lent and do not use. Under _hold_pools; their use can only grow under their loan''s lock.';
 
 CREATE OR REPLACE FUNCTION ledger._owe(p_account_id bigint, p_group text) RETURNS void
 LANGUAGE plpgsql VOLATILE
@@ -2334,10 +2441,11 @@ BEGIN
         CONTINUE WHEN t.max_cost_micros IS NULL AND t.max_shares_micros IS NULL;
         u := ledger._used(p_account_id, x.scope, x.scope_id);
         INSERT INTO ledger.loan (account_id, scope, scope_id) VALUES (p_account_id, x.scope, x.scope_id) ON CONFLICT DO NOTHING;
-        INSERT INTO ledger.pool (scope, scope_id) VALUES (x.scope, x.scope_id) ON CONFLICT DO NOTHING;
         SELECT * INTO l FROM ledger.loan q
         WHERE q.account_id = p_account_id AND q.scope = x.scope AND q.scope_id = x.scope_id FOR UPDATE;
         CONTINUE WHEN l.cost_micros >= u.cost AND l.shares_micros >= u.shares;
+        PERFORM ledger._hold_pools();
+        INSERT INTO ledger.pool (scope, scope_id) VALUES (x.scope, x.scope_id) ON CONFLICT DO NOTHING;
         UPDATE ledger.pool q SET lent_cost_micros = q.lent_cost_micros + greatest(u.cost - l.cost_micros, 0),
             lent_shares_micros = q.lent_shares_micros + greatest(u.shares - l.shares_micros, 0)
         WHERE q.scope = x.scope AND q.scope_id = x.scope_id;
@@ -2395,6 +2503,7 @@ AS $$
 DECLARE
     v_id text := coalesce(p_id, '');
     v_before text;
+    v_first boolean;
 BEGIN
     PERFORM ledger._enter();
     IF p_scope NOT IN ('account', 'group', 'global', 'live') OR p_scope IN ('global', 'live') AND v_id <> '' THEN
@@ -2404,14 +2513,23 @@ BEGIN
         v_id := ledger._scope_id('account', v_id);
     END IF;
     PERFORM ledger._check_limit_name('total_limits', p_name, p_why);
-    PERFORM FROM ledger.account_state s ORDER BY s.account_id FOR UPDATE;
     INSERT INTO ledger.total_limits (scope, scope_id) VALUES (p_scope, v_id) ON CONFLICT DO NOTHING;
-    PERFORM FROM ledger.total_limits t WHERE t.scope = p_scope AND t.scope_id = v_id FOR UPDATE;
+    SELECT p_scope <> 'account' AND p_name IN ('max_cost_micros', 'max_shares_micros') AND p_value IS NOT NULL
+        AND to_jsonb(t) ->> p_name IS NULL INTO v_first
+    FROM ledger.total_limits t WHERE t.scope = p_scope AND t.scope_id = v_id FOR UPDATE;
+    IF v_first THEN
+        PERFORM ledger._hold_all_accounts();
+    ELSIF p_scope = 'account' THEN
+        PERFORM FROM ledger.account_state s WHERE s.account_id::text = v_id FOR UPDATE;
+    END IF;
+    IF p_scope <> 'account' THEN
+        PERFORM ledger._hold_pools();
+    END IF;
     v_before := ledger._set_column('total_limits', p_name, p_value, format('scope = %L AND scope_id = %L', p_scope, v_id));
     INSERT INTO ledger.limit_change (account_id, market_id, name, before, after, why, changed_by, changed_at, scope, scope_id)
     SELECT 0, 0, p_name, v_before, to_jsonb(t) ->> p_name, left(p_why, 500), session_user, ledger.clock(), p_scope, v_id
     FROM ledger.total_limits t WHERE t.scope = p_scope AND t.scope_id = v_id;
-    IF p_name IN ('max_cost_micros', 'max_shares_micros') AND p_scope <> 'account' THEN
+    IF v_first THEN
         PERFORM ledger._lend_anew(p_scope);
     END IF;
     RETURN v_before;
@@ -2419,13 +2537,55 @@ END $$;
 COMMENT ON FUNCTION ledger.set_total_limit(text, text, text, text, text) IS
     'Scope and name (NULL: the default of account or group, or global and live themselves). Returns the value before.';
 
+CREATE OR REPLACE FUNCTION ledger._hold_all_accounts() RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_before text := current_setting('lock_timeout');
+    v_account_id bigint;
+BEGIN
+    FOR n IN 1 .. 20 LOOP
+        BEGIN
+            PERFORM set_config('lock_timeout', '100ms', true);
+            -- An account that is being opened has nothing in use, and will read the cap: one way or the other.
+            LOCK TABLE ledger.account IN SHARE ROW EXCLUSIVE MODE;
+            PERFORM FROM ledger.account_state s ORDER BY s.account_id FOR UPDATE;
+            PERFORM set_config('lock_timeout', v_before, true);
+            RETURN;
+        EXCEPTION WHEN lock_not_available THEN
+            -- Somebody is busy for long. With the block what was locked in it is let go, and the setting is as it was.
+            NULL;
+        END;
+        FOR v_account_id IN SELECT s.account_id FROM ledger.account_state s ORDER BY s.account_id LOOP
+            PERFORM ledger._wait_for_account(v_account_id);
+        END LOOP;
+    END LOOP;
+    RAISE EXCEPTION 'BUSY: somebody keeps an account locked; nothing was changed' USING ERRCODE = 'LG004',
+        HINT = 'Ask again; ledger-worker status shows whether the watchdog ends who sits on a lock.';
+END $$;
+COMMENT ON FUNCTION ledger._hold_all_accounts() IS
+    'Every account_state, so that nobody reserves while sums are taken. Who waits for a busy one holds nobody else up meanwhile.';
+
+CREATE OR REPLACE FUNCTION ledger._wait_for_account(p_account_id bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    PERFORM set_config('lock_timeout', '500ms', true);
+    PERFORM FROM ledger.account_state s WHERE s.account_id = p_account_id FOR UPDATE;
+    -- It is let go with this block.
+    RAISE EXCEPTION USING ERRCODE = 'LG000';
+EXCEPTION WHEN lock_not_available OR SQLSTATE 'LG000' THEN
+    NULL;
+END $$;
+COMMENT ON FUNCTION ledger._wait_for_account(bigint) IS 'Until nobody is in the middle of something there, for half a second at most.';
+
 CREATE OR REPLACE FUNCTION ledger._lend_anew(p_scope text) RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
 BEGIN
     -- Every account_state is locked: nobody uses a loan now. What is in use stays lent, and nothing else.
     DELETE FROM ledger.loan WHERE scope = p_scope;
-    DELETE FROM ledger.pool WHERE scope = p_scope;
+    UPDATE ledger.pool SET lent_cost_micros = 0, lent_shares_micros = 0 WHERE scope = p_scope;
     INSERT INTO ledger.loan (account_id, scope, scope_id, cost_micros, shares_micros)
     SELECT q.account_id, p_scope, q.scope_id, greatest(q.cost, 0), greatest(q.shares, 0) FROM (
         SELECT g.account_id, g.group_key AS scope_id, g.at_risk AS cost, g.shares FROM ledger.group_state g WHERE p_scope = 'group'
@@ -2434,10 +2594,14 @@ BEGIN
         WHERE p_scope = 'global' OR p_scope = 'live' AND ledger._is_live(s.account_id)) q
     CROSS JOIN LATERAL ledger._totals(p_scope, q.scope_id) t
     WHERE t.max_cost_micros IS NOT NULL OR t.max_shares_micros IS NOT NULL;
-    INSERT INTO ledger.pool (scope, scope_id, lent_cost_micros, lent_shares_micros)
+    INSERT INTO ledger.pool AS p (scope, scope_id, lent_cost_micros, lent_shares_micros)
     SELECT l.scope, l.scope_id, sum(l.cost_micros), sum(l.shares_micros) FROM ledger.loan l
-    WHERE l.scope = p_scope GROUP BY l.scope, l.scope_id;
+    WHERE l.scope = p_scope GROUP BY l.scope, l.scope_id
+    ON CONFLICT (scope, scope_id) DO UPDATE SET lent_cost_micros = excluded.lent_cost_micros,
+        lent_shares_micros = excluded.lent_shares_micros;
 END $$;
+COMMENT ON FUNCTION ledger._lend_anew(text) IS
+    'A first cap: until now nobody had to borrow. Where there is one already, loans cover what is in use whatever it is changed to.';
 
 -- file: ledger/sql/functions/books.sql
 -- purpose: the last good books, and what they say of a price: collar, slippage, a post-only order that would cross.
@@ -2455,15 +2619,17 @@ BEGIN
     IF jsonb_typeof(p_items) IS DISTINCT FROM 'array' OR jsonb_array_length(p_items) > 1024 THEN
         RAISE EXCEPTION 'BAD_REQUEST: an array of at most 1024 books is needed; nothing was stored' USING ERRCODE = 'LG004';
     END IF;
-    INSERT INTO ledger.book AS b (market_id, outcome, bids, asks, at)
-    SELECT DISTINCT ON (o.market_id, o.outcome) o.market_id, o.outcome, ledger._levels(x -> 'bids', false),
-        ledger._levels(x -> 'asks', true), ledger.clock() - make_interval(secs => ledger._whole(x -> 'age_ms') / 1000.0)
+    INSERT INTO ledger.book AS b (market_id, outcome, bids, asks, at, mark_micros)
+    SELECT DISTINCT ON (o.market_id, o.outcome) o.market_id, o.outcome, k.bids, k.asks,
+        ledger.clock() - make_interval(secs => ledger._whole(x -> 'age_ms') / 1000.0), ledger._mark(k.bids[1], k.asks[1], NULL)
     FROM jsonb_array_elements(p_items) x JOIN ledger.outcome o ON o.token_id = x ->> 'token_id'
+    CROSS JOIN LATERAL (SELECT ledger._levels(x -> 'bids', false) AS bids, ledger._levels(x -> 'asks', true) AS asks) k
     WHERE ledger._whole(x -> 'age_ms') BETWEEN 0 AND 86400000
-      AND ledger._levels(x -> 'bids', false) IS NOT NULL AND ledger._levels(x -> 'asks', true) IS NOT NULL
+      AND k.bids IS NOT NULL AND k.asks IS NOT NULL AND coalesce(k.bids[1] < k.asks[1], true)
     ORDER BY o.market_id, o.outcome, ledger._whole(x -> 'age_ms')
     -- One from the future was stored before the clock went back.
-    ON CONFLICT (market_id, outcome) DO UPDATE SET bids = excluded.bids, asks = excluded.asks, at = excluded.at
+    ON CONFLICT (market_id, outcome) DO UPDATE SET bids = excluded.bids, asks = excluded.asks, at = excluded.at,
+            mark_micros = ledger._mark(excluded.bids[1], excluded.asks[1], b.mark_micros)
         WHERE b.at <= excluded.at OR b.at > ledger.clock();
     GET DIAGNOSTICS v_count = ROW_COUNT;
     RETURN v_count;
@@ -2513,8 +2679,19 @@ COMMENT ON FUNCTION ledger._book_of(bigint, smallint, integer) IS 'The book if i
 
 CREATE OR REPLACE FUNCTION ledger._middle(b ledger.book) RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$ SELECT coalesce((b.bids[1] + b.asks[1]) / 2, b.bids[1], b.asks[1]) $$;
-COMMENT ON FUNCTION ledger._middle(ledger.book) IS 'Between the best prices; with one side empty the other''s best; NULL for an empty book.';
+AS $$ SELECT (b.bids[1] + b.asks[1]) / 2 $$;
+COMMENT ON FUNCTION ledger._middle(ledger.book) IS
+    'Between the best prices; NULL unless there are both: a lone offer would be its own middle, and any price near it would pass.';
+
+CREATE OR REPLACE FUNCTION ledger._mark(p_bid bigint, p_ask bigint, p_before bigint) RETURNS bigint
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+AS $$
+BEGIN
+    RETURN CASE WHEN p_bid IS NOT NULL THEN (p_bid + coalesce(p_ask, p_bid)) / 2
+        -- Nobody bids: an offer says what a share is not worth more than.
+        WHEN p_before IS NOT NULL THEN least(p_before, p_ask) END;
+END $$;
+COMMENT ON FUNCTION ledger._mark(bigint, bigint, bigint) IS 'See mark_micros of ledger.book. A book that was emptied hides no loss.';
 
 CREATE OR REPLACE FUNCTION ledger._uncross(r ledger.request, l ledger.limits, p_tick bigint) RETURNS bigint
 LANGUAGE plpgsql VOLATILE
@@ -2544,14 +2721,20 @@ DECLARE
     v_paid numeric := 0;
     v_middle bigint := ledger._middle(b);
     v_average numeric;
+    v_known integer := coalesce(cardinality(v_levels), 0) / 2;
 BEGIN
-    FOR i IN 1 .. coalesce(cardinality(v_levels), 0) / 2 LOOP
+    FOR i IN 1 .. v_known LOOP
         EXIT WHEN v_left = 0 OR r.side = 'BUY' AND v_levels[2 * i - 1] > r.price_micros
                   OR r.side = 'SELL' AND v_levels[2 * i - 1] < r.price_micros;
         v_part := least(v_left, v_levels[2 * i]);
         v_paid := v_paid + v_part::numeric * v_levels[2 * i - 1];
         v_left := v_left - v_part;
     END LOOP;
+    -- No more than 20 levels are kept: what reaches past them may trade at the order's own price.
+    IF v_left > 0 AND v_known = 20 AND (v_levels[39] < r.price_micros) = (r.side = 'BUY') AND v_levels[39] <> r.price_micros THEN
+        v_paid := v_paid + v_left::numeric * r.price_micros;
+        v_left := 0;
+    END IF;
     IF v_left = r.size_micros OR v_middle IS NULL THEN
         RETURN 0;
     END IF;
@@ -2581,7 +2764,7 @@ BEGIN
         RETURN NULL;
     ELSIF v_middle IS NULL THEN
         RETURN CASE WHEN NOT ledger._unwinds(r) THEN
-            ledger._refusal(r.item, 'NO_BOOK', format('there is no good book younger than %s ms to judge the price by', l.book_age_ms)) END;
+            ledger._refusal(r.item, 'NO_BOOK', format('there is no good book of both sides younger than %s ms to judge the price by', l.book_age_ms)) END;
     ELSIF r.side = 'BUY' AND r.price_micros > v_middle + l.collar_micros
           OR r.side = 'SELL' AND r.price_micros < v_middle - l.collar_micros THEN
         RETURN ledger._refusal(r.item, 'COLLAR', format('the middle of the book is %s; at most %s from it', v_middle, l.collar_micros));
@@ -2597,19 +2780,20 @@ BEGIN
 END $$;
 
 -- file: ledger/sql/functions/breakers.sql
--- purpose: breakers and pauses per market and, for the venue's own faults, per account: rejects, failed cancels, slow answers.
+-- purpose: breakers and pauses per market and, for what is no market's fault, per account: rejects, failed cancels, slow answers.
 -- locks:   the caller holds exposure and account_state; breaker rows follow. reset_breaker takes the same two first.
 -- index:   breaker by primary key, two probes.
--- fence:   one probe at a time; while its fate is open no other order follows. No cancel ever asks here.
+-- fence:   one probe at a time: appointed in the commit that opens its attempt, under account_state; while a copy of it may
+--          live unseen no other order follows. No cancel ever asks here.
 
-CREATE OR REPLACE FUNCTION ledger._pause_after(p_count integer, p_threshold integer, p_venue boolean) RETURNS interval
+CREATE OR REPLACE FUNCTION ledger._pause_after(p_count integer, p_threshold integer, p_of_account boolean) RETURNS interval
 LANGUAGE plpgsql IMMUTABLE
 AS $$
 BEGIN
-    -- 60 s at the threshold and for the first probe that fails, then 5, 10, 20, 40 ... minutes to two hours. The venue's own
-    -- fault pauses twice as long: asking again does not mend it.
+    -- 60 s at the threshold and for the first probe that fails, then 5, 10, 20, 40 ... minutes to two hours. What is the
+    -- whole account's matter pauses twice as long: asking again does not mend it.
     RETURN least(interval '2 hours', CASE WHEN p_count <= p_threshold + 1 THEN interval '60 seconds'
-        ELSE interval '5 minutes' * (2 ^ least(p_count - p_threshold - 2, 10)) END * CASE WHEN p_venue THEN 2 ELSE 1 END);
+        ELSE interval '5 minutes' * (2 ^ least(p_count - p_threshold - 2, 10)) END * CASE WHEN p_of_account THEN 2 ELSE 1 END);
 END $$;
 
 CREATE OR REPLACE FUNCTION ledger._breaker_fails(
@@ -2619,6 +2803,7 @@ LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
     b ledger.breaker;
+    v_clock timestamptz := ledger.clock();
 BEGIN
     IF p_threshold IS NULL THEN
         RETURN;
@@ -2627,41 +2812,53 @@ BEGIN
     VALUES (p_account_id, p_market_id, p_kind, p_now) ON CONFLICT DO NOTHING;
     SELECT * INTO b FROM ledger.breaker x
     WHERE x.account_id = p_account_id AND x.market_id = p_market_id AND x.kind = p_kind FOR UPDATE;
-    IF b.until IS NOT NULL AND b.probe_order_id IS DISTINCT FROM p_order_id THEN
-        -- What was on its way when it opened tells nothing new: one burst is one step.
+    IF b.until > v_clock OR b.until IS NOT NULL AND p_order_id IS NOT NULL AND b.probe_order_id IS DISTINCT FROM p_order_id THEN
+        -- What was on its way when it opened tells nothing new: one burst is one step. Cancels go on all the time: of them
+        -- one that fails after the pause is news.
         RETURN;
     END IF;
     b.count := b.count + 1;
     IF b.count >= p_threshold THEN
-        b.until := p_now + ledger._pause_after(b.count, p_threshold, p_kind = 'venue');
+        -- By the clock, as it is asked for: the market's time may be ahead of it.
+        b.until := v_clock + ledger._pause_after(b.count, p_threshold, p_market_id = 0);
         PERFORM ledger._journal(p_account_id, nullif(p_market_id, 0), p_now, 'BREAKER_OPENED', p_order_id, NULL, NULL, NULL,
             jsonb_build_object('kind', p_kind, 'count', b.count, 'until', b.until, 'why', left(p_why, 200)));
     END IF;
-    UPDATE ledger.breaker SET count = b.count, until = b.until, probe_order_id = NULL, why = coalesce(left(p_why, 200), ''), changed_at = p_now
+    -- The probe stays: should its fate still be open after the pause, the next waits for that.
+    UPDATE ledger.breaker SET count = b.count, until = b.until, why = coalesce(left(p_why, 200), ''), changed_at = p_now
     WHERE account_id = p_account_id AND market_id = p_market_id AND kind = p_kind;
 END $$;
 COMMENT ON FUNCTION ledger._breaker_fails(bigint, bigint, text, bigint, integer, text, timestamptz) IS
-    'One more failure in a row. At the threshold it opens; the reject of its probe counts on and opens it for longer.';
+    'One more failure in a row. At the threshold it opens; the failure of its probe, or of a cancel (no order) after the pause, '
+    'counts on and opens it for longer. While it is open nothing counts.';
 
-CREATE OR REPLACE FUNCTION ledger._breaker_succeeds(
-    p_account_id bigint, p_market_id bigint, p_kind text, p_order_id bigint, p_now timestamptz) RETURNS void
+CREATE OR REPLACE FUNCTION ledger._breakers_succeed(
+    p_account_id bigint, p_market_id bigint, p_kinds text[], p_order_id bigint, p_now timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
     b ledger.breaker;
+    v_clock timestamptz := ledger.clock();
 BEGIN
-    SELECT * INTO b FROM ledger.breaker x
-    WHERE x.account_id = p_account_id AND x.market_id = p_market_id AND x.kind = p_kind AND (x.count > 0 OR x.until IS NOT NULL);
-    IF NOT FOUND THEN
-        RETURN;
-    END IF;
-    IF b.until IS NOT NULL THEN
-        PERFORM ledger._journal(p_account_id, nullif(p_market_id, 0), p_now, 'BREAKER_CLOSED', p_order_id, NULL, NULL, NULL,
-            jsonb_build_object('kind', p_kind, 'count', b.count));
-    END IF;
-    UPDATE ledger.breaker SET count = 0, until = NULL, probe_order_id = NULL, why = '', changed_at = p_now
-    WHERE account_id = p_account_id AND market_id = p_market_id AND kind = p_kind;
+    FOR b IN SELECT * FROM ledger.breaker x
+        WHERE x.account_id = p_account_id AND x.market_id IN (0, p_market_id) AND x.kind = ANY (p_kinds)
+          AND (x.count > 0 OR x.until IS NOT NULL)
+        ORDER BY x.market_id, x.kind
+    LOOP
+        -- Of placements only the probe, which left after the pause, tells that it works again. An answered cancel is what was
+        -- missed, whenever it comes; an order that is accepted says nothing about cancels, unless it was let through to close it.
+        CONTINUE WHEN p_order_id IS NOT NULL AND CASE WHEN b.until IS NULL THEN b.kind = 'cancel'
+            ELSE b.until > v_clock OR b.probe_order_id IS DISTINCT FROM p_order_id END;
+        IF b.until IS NOT NULL THEN
+            PERFORM ledger._journal(p_account_id, nullif(b.market_id, 0), p_now, 'BREAKER_CLOSED', p_order_id, NULL, NULL, NULL,
+                jsonb_build_object('kind', b.kind, 'count', b.count));
+        END IF;
+        UPDATE ledger.breaker SET count = 0, until = NULL, probe_order_id = NULL, why = '', changed_at = p_now
+        WHERE account_id = b.account_id AND market_id = b.market_id AND kind = b.kind;
+    END LOOP;
 END $$;
+COMMENT ON FUNCTION ledger._breakers_succeed(bigint, bigint, text[], bigint, timestamptz) IS
+    'A success of that order (NULL: an answered cancel) ends the row of failures, and closes a breaker whose probe it was.';
 
 CREATE OR REPLACE FUNCTION ledger._breaker_says(p_account_id bigint, p_market_id bigint, p_order_id bigint) RETURNS ledger.breaker
 LANGUAGE plpgsql VOLATILE
@@ -2676,14 +2873,15 @@ BEGIN
     LOOP
         IF b.until > v_clock OR b.probe_order_id IS NOT NULL AND b.probe_order_id IS DISTINCT FROM p_order_id
            AND EXISTS (SELECT FROM ledger.orders o WHERE o.account_id = p_account_id AND o.order_id = b.probe_order_id
-                       AND o.state IN ('RESERVED', 'PREPARED', 'SENDING', 'HELD_BACK', 'UNKNOWN')) THEN
+                       AND o.state IN ('SENDING', 'UNKNOWN')) THEN
             RETURN b;
         END IF;
     END LOOP;
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION ledger._breaker_says(bigint, bigint, bigint) IS
-    'The breaker that keeps the order back, or a row of NULLs. A probe that was never sent makes room for the next.';
+    'The breaker that keeps the order back, or a row of NULLs. A probe that is known not to be under way makes room for the '
+    'next, also one that was held back: it may stand behind an order that waits for it.';
 
 CREATE OR REPLACE FUNCTION ledger._breaker_refusal(r ledger.request, p_now timestamptz) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE
@@ -2704,7 +2902,9 @@ BEGIN
     UPDATE ledger.breaker SET probe_order_id = p_order_id
     WHERE account_id = p_account_id AND market_id IN (0, p_market_id) AND until IS NOT NULL;
 END $$;
-COMMENT ON FUNCTION ledger._probe(bigint, bigint, bigint) IS 'The order that was let through where a breaker is half open.';
+COMMENT ON FUNCTION ledger._probe(bigint, bigint, bigint) IS
+    'The order that leaves where a breaker is half open. Not one that is merely admitted: it might wait in its lane behind '
+    'another, and that one for it.';
 
 CREATE OR REPLACE FUNCTION ledger._slowed(p_account_id bigint, p_market_id bigint) RETURNS boolean
 LANGUAGE plpgsql VOLATILE
@@ -2721,37 +2921,43 @@ AS $$
 DECLARE
     l ledger.limits := ledger._effective_limits(o.account_id, o.market_id);
     v_ms bigint := extract(epoch FROM p_now - p_opened_at) * 1000;
+    v_took text := format(CASE p_outcome WHEN 'unknown' THEN 'no answer for %s ms' ELSE 'an answer took %s ms' END, v_ms);
+    v_well text[] := '{}';
 BEGIN
-    IF p_outcome = 'rejected' AND p_class = 'venue' THEN
-        PERFORM ledger._breaker_fails(o.account_id, 0, 'venue', o.order_id, l.breaker_rejects, p_code, p_now);
+    IF p_outcome = 'rejected' AND p_class IN ('venue', 'credentials') THEN
+        PERFORM ledger._breaker_fails(o.account_id, 0, p_class, o.order_id, l.breaker_rejects, p_code, p_now);
     ELSIF p_outcome = 'rejected' THEN
         PERFORM ledger._breaker_fails(o.account_id, o.market_id, 'reject', o.order_id, l.breaker_rejects, p_code, p_now);
     ELSIF p_outcome = 'accepted' THEN
-        PERFORM ledger._breaker_succeeds(o.account_id, o.market_id, 'reject', o.order_id, p_now);
-        PERFORM ledger._breaker_succeeds(o.account_id, 0, 'venue', o.order_id, p_now);
+        v_well := '{reject,venue,credentials,cancel}';
     END IF;
-    IF p_outcome <> 'accepted' AND p_outcome <> 'rejected' THEN
-        RETURN;
+    IF p_outcome IN ('held_back', 'seen') THEN
+        -- May be of our own making: an order dropped before sending waited for us.
+        NULL;
     ELSIF v_ms >= l.stop_ms THEN
-        PERFORM ledger._breaker_fails(o.account_id, o.market_id, 'latency', o.order_id, 1, format('an answer took %s ms', v_ms), p_now);
+        PERFORM ledger._breaker_fails(o.account_id, o.market_id, 'latency', o.order_id, 1, v_took, p_now);
     ELSIF v_ms >= l.slow_ms THEN
         INSERT INTO ledger.breaker (account_id, market_id, kind, slow_until, why, changed_at)
-        VALUES (o.account_id, o.market_id, 'latency', p_now + interval '60 seconds', format('an answer took %s ms', v_ms), p_now)
+        VALUES (o.account_id, o.market_id, 'latency', p_now + interval '60 seconds', v_took, p_now)
         ON CONFLICT (account_id, market_id, kind) DO UPDATE SET slow_until = excluded.slow_until;
-    ELSE
-        PERFORM ledger._breaker_succeeds(o.account_id, o.market_id, 'latency', o.order_id, p_now);
+    ELSIF p_outcome IN ('accepted', 'rejected') THEN
+        v_well := v_well || 'latency'::text;
+    END IF;
+    IF v_well <> '{}' THEN
+        PERFORM ledger._breakers_succeed(o.account_id, o.market_id, v_well, o.order_id, p_now);
     END IF;
 END $$;
 COMMENT ON FUNCTION ledger._note_answer(ledger.orders, text, text, text, timestamptz, timestamptz) IS
-    'What an answer to a placement means for the breakers. From slow_ms on half as many orders are admitted for a minute, '
-    'from stop_ms on none until a probe is answered in time.';
+    'What an answer to a placement, or that none came, means for the breakers. From slow_ms on half as many orders are admitted '
+    'for a minute, from stop_ms on none until a probe is answered in time.';
 
 CREATE OR REPLACE FUNCTION ledger._note_cancel(o ledger.orders, p_answer text, p_raw text, p_now timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
 BEGIN
-    IF p_answer = 'accepted' THEN
-        PERFORM ledger._breaker_succeeds(o.account_id, o.market_id, 'cancel', NULL, p_now);
+    IF p_answer IN ('accepted', 'refused', 'not_listed') THEN
+        -- A no is an answer, too.
+        PERFORM ledger._breakers_succeed(o.account_id, o.market_id, '{cancel}', NULL, p_now);
     ELSIF p_answer = 'unknown' THEN
         PERFORM ledger._breaker_fails(o.account_id, o.market_id, 'cancel', NULL,
             (ledger._effective_limits(o.account_id, o.market_id)).breaker_cancels, p_raw, p_now);
@@ -2798,7 +3004,8 @@ COMMENT ON FUNCTION ledger.reset_breaker(text, text, text) IS
 -- file: ledger/sql/functions/breach.sql
 -- purpose: halts, suspensions and the invariant breach: what stops trading, who may end it.
 -- locks:   _check_breach runs under the exposure and account_state locks of its market; halts lock nothing of the send path.
--- index:   halt_standing; exposure by primary key.
+--          _hold_moving_lanes takes exposure, then account_state, of the lanes whose market an import moves.
+-- index:   halt_standing; exposure by primary key; exposure_open_positions, reservation_standing, fill_unsettled for the sweep.
 -- fence:   resume names a version and is refused while a newer halt of the same scope stands.
 
 CREATE OR REPLACE FUNCTION ledger._halted_by(p_account_id bigint, p_market_id bigint) RETURNS text
@@ -2840,12 +3047,14 @@ LANGUAGE plpgsql VOLATILE
 AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM ledger.halt h WHERE h.scope = p_scope AND h.scope_id = p_scope_id
-                   AND h.cleared_at IS NULL AND split_part(h.why, ':', 1) = split_part(p_why, ':', 1)) THEN
+                   -- What a person or a trader has set under that word is not ours, and ends when they like.
+                   AND h.set_as = 'ledger' AND h.cleared_at IS NULL
+                   AND split_part(h.why, ':', 1) = split_part(p_why, ':', 1)) THEN
         PERFORM ledger._add_halt(p_scope, p_scope_id, p_why, 'ledger', p_now);
     END IF;
 END $$;
 COMMENT ON FUNCTION ledger._halt_once(text, text, text, timestamptz) IS
-    'Sets a halt unless one of the same kind (the word before the colon) already stands.';
+    'Sets a halt unless the ledger itself has set one of the same kind (the word before the colon) that stands.';
 
 CREATE OR REPLACE FUNCTION ledger._check_breach(
     p_account_id bigint, p_market_id bigint, p_now timestamptz, p_overfill boolean DEFAULT false) RETURNS boolean
@@ -2900,13 +3109,20 @@ BEGIN
     PERFORM ledger._enter();
     -- Finds again a breach whose own transaction was rolled back. Candidates are read without locks, then judged under them.
     FOR x IN
-        SELECT e.account_id, e.market_id FROM ledger.exposure e
-        CROSS JOIN LATERAL ledger._effective_limits(e.account_id, e.market_id) l
-        WHERE (e.suspended_until IS NULL OR e.suspended_until <= ledger.clock())
-          AND (greatest(ledger._effective(e, 1), ledger._effective(e, 2)) > l.max_outcome_micros
-               OR ledger._effective(e, 1) + ledger._effective(e, 2) > l.max_market_micros
-               OR least(e.confirmed[1], e.confirmed[2]) < 0)
-        ORDER BY e.account_id, e.market_id LIMIT 100
+        SELECT n.account_id, n.market_id FROM (
+            -- Lanes that hold something or ask for it: what there ever was besides has nothing that could be too much. Each by
+            -- an index that is there anyway; one on what counts itself would make every reservation write it.
+            SELECT q.account_id, q.market_id FROM ledger.exposure q WHERE q.bought <> q.sold
+            UNION SELECT r.account_id, r.market_id FROM ledger.reservation r WHERE r.phase <> 'released'
+            UNION SELECT f.account_id, f.market_id FROM ledger.fill f WHERE f.settlement = 'provisional') n
+        -- One by one (OFFSET): the planner takes arrays for hardly ever equal and would read every lane to join them.
+        CROSS JOIN LATERAL (SELECT q AS e FROM ledger.exposure q WHERE q.account_id = n.account_id AND q.market_id = n.market_id
+              AND (q.suspended_until IS NULL OR q.suspended_until <= ledger.clock()) OFFSET 0) lane
+        CROSS JOIN LATERAL ledger._effective_limits(n.account_id, n.market_id) l
+        WHERE greatest(ledger._effective(lane.e, 1), ledger._effective(lane.e, 2)) > l.max_outcome_micros
+           OR ledger._effective(lane.e, 1) + ledger._effective(lane.e, 2) > l.max_market_micros
+           OR least((lane.e).confirmed[1], (lane.e).confirmed[2]) < 0
+        ORDER BY n.account_id, n.market_id LIMIT 100
     LOOP
         PERFORM FROM ledger.exposure e WHERE e.account_id = x.account_id AND e.market_id = x.market_id FOR UPDATE SKIP LOCKED;
         CONTINUE WHEN NOT FOUND;
@@ -2947,6 +3163,16 @@ BEGIN
     RETURN v_id;
 END $$;
 
+CREATE OR REPLACE FUNCTION ledger._own_reasons() RETURNS text[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT ARRAY['DAILY_LOSS', 'ROLLING_LOSS', 'NEGATIVE_BALANCE', 'FOREIGN_ORDER', 'ID_MISMATCH', 'UNCONFIRMED_TOO_LONG',
+        'CONFIRMED_AFTER_FAILED', 'TRADE_CHANGED', 'WITHDRAWAL_CAME_LATE', 'BANNED', 'BAD_CREDENTIALS', 'GROUP_LEFT',
+        -- and of workers
+        'NEG_RISK_ON', 'POSITION_DIFFERS', 'COLLATERAL_DIFFERS']
+$$;
+COMMENT ON FUNCTION ledger._own_reasons() IS 'The words with which reasons begin that the ledger and its workers give.';
+
 CREATE OR REPLACE FUNCTION ledger.set_halt(p_scope text, p_id text, p_why text, p_as text DEFAULT '') RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
@@ -2956,12 +3182,21 @@ BEGIN
     PERFORM ledger._enter();
     IF coalesce(p_why, '') = '' THEN
         RAISE EXCEPTION 'BAD_REQUEST: a halt needs a reason; nothing was halted' USING ERRCODE = 'LG004';
+    ELSIF lower(trim(p_as)) = 'ledger' THEN
+        RAISE EXCEPTION 'BAD_REQUEST: ledger is no name to halt by; nothing was halted' USING ERRCODE = 'LG004',
+            HINT = 'It marks the halts that the ledger sets itself. Give another name, or none.';
+    ELSIF trim(split_part(p_why, ':', 1)) = ANY (ledger._own_reasons())
+          AND NOT pg_has_role(session_user, '${role_worker}', 'MEMBER') THEN
+        -- One that stands under such a word keeps the ledger or a worker from setting its own.
+        RAISE EXCEPTION 'BAD_REQUEST: a reason that begins with % is the ledger''s own; nothing was halted',
+            trim(split_part(p_why, ':', 1)) USING ERRCODE = 'LG004', HINT = 'Say it in other words.';
     END IF;
     v_scope_id := ledger._scope_id(p_scope, p_id);
     RETURN ledger._add_halt(p_scope, v_scope_id, p_why, p_as, ledger.clock());
 END $$;
 COMMENT ON FUNCTION ledger.set_halt(text, text, text, text) IS
-    'Anyone may halt. Returns the version that resume must name. Effective for the next decision in every process.';
+    'Anyone may halt, in words of their own (not _own_reasons). Returns the version that resume must name. Effective for the next '
+    'decision in every process.';
 
 CREATE OR REPLACE FUNCTION ledger.clear_halt(p_scope text, p_id text, p_version bigint, p_why text DEFAULT '', p_as text DEFAULT '')
 RETURNS integer
@@ -2999,6 +3234,65 @@ BEGIN
     GET DIAGNOSTICS v_count = ROW_COUNT;
     RETURN v_count;
 END $$;
+
+CREATE OR REPLACE FUNCTION ledger._hold_moving_lanes(p_rows jsonb) RETURNS bigint[]
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_markets bigint[] := array(
+        SELECT m.market_id FROM jsonb_array_elements(p_rows) x JOIN ledger.market m ON m.condition_id = x ->> 'condition_id'
+        WHERE m.group_key IS DISTINCT FROM x ->> 'group_key');
+BEGIN
+    IF v_markets <> '{}' THEN
+        PERFORM FROM ledger.exposure e
+        WHERE (e.account_id, e.market_id) IN (SELECT a.account_id, q FROM ledger.account a CROSS JOIN unnest(v_markets) q)
+        ORDER BY e.account_id, e.market_id FOR UPDATE;
+        PERFORM FROM ledger.account_state s
+        WHERE EXISTS (SELECT FROM ledger.exposure e WHERE e.account_id = s.account_id AND e.market_id = ANY (v_markets))
+        ORDER BY s.account_id FOR UPDATE;
+        PERFORM ledger._halt_leavers(v_markets);
+    END IF;
+    RETURN v_markets;
+END $$;
+COMMENT ON FUNCTION ledger._hold_moving_lanes(jsonb) IS
+    'Locks the lanes of markets that an import moves to another group, before it does. Returns those markets.';
+
+CREATE OR REPLACE FUNCTION ledger._halt_leavers(p_markets bigint[]) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    m record;
+BEGIN
+    FOR m IN SELECT q.market_id, q.group_key FROM ledger.market q WHERE q.market_id = ANY (p_markets)
+        AND EXISTS (SELECT FROM ledger.halt h WHERE h.scope = 'group' AND h.scope_id = q.group_key AND h.cleared_at IS NULL)
+        ORDER BY q.market_id
+    LOOP
+        PERFORM ledger._halt_once('market', m.market_id::text,
+            format('GROUP_LEFT: it was halted with the group %s, which it has left', m.group_key), ledger.clock());
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION ledger._halt_leavers(bigint[]) IS
+    'Only a person ends a halt: what the venue says of a market''s group takes the market out of none.';
+
+CREATE OR REPLACE FUNCTION ledger._regroup_lanes(p_markets bigint[]) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    e record;
+BEGIN
+    FOR e IN SELECT q.account_id, q.market_id FROM ledger.exposure q
+        WHERE (q.account_id, q.market_id) IN (SELECT a.account_id, n FROM ledger.account a CROSS JOIN unnest(p_markets) n)
+        ORDER BY q.account_id, q.market_id FOR UPDATE SKIP LOCKED
+    LOOP
+        PERFORM FROM ledger.account_state s WHERE s.account_id = e.account_id FOR UPDATE SKIP LOCKED;
+        IF FOUND THEN
+            PERFORM ledger._regroup(e.account_id, e.market_id);
+        END IF;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION ledger._regroup_lanes(bigint[]) IS
+    'In the commit of the import, so that no cap of the group is judged without them. A lane that is made at this very moment is '
+    'left to its own next reservation or to sweep_groups.';
 
 -- file: ledger/sql/functions/settle.sql
 -- purpose: the one place where an order changes: state, reservation, counters, balances, outbox, journal, breach check.
@@ -3064,7 +3358,7 @@ END $$;
 CREATE OR REPLACE FUNCTION ledger._book(
     p_account_id bigint, p_asset text, p_available bigint, p_locked bigint, p_cause text, p_key text,
     p_at timestamptz, p_order_id bigint DEFAULT NULL, p_trade_id text DEFAULT NULL, p_note text DEFAULT NULL,
-    p_contra text DEFAULT 'venue', p_fee bigint DEFAULT 0, p_value bigint DEFAULT NULL)
+    p_contra text DEFAULT 'venue', p_fee bigint DEFAULT 0, p_value bigint DEFAULT NULL, p_basis bigint DEFAULT NULL)
 RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
@@ -3089,16 +3383,16 @@ BEGIN
     UPDATE ledger.account_state SET entry_seq = entry_seq + 1
     WHERE account_id = p_account_id RETURNING entry_seq INTO v_seq;
     INSERT INTO ledger.balance_entry (account_id, entry_seq, asset, cause, entry_key, available_delta, locked_delta,
-                                      order_id, trade_id, note, at, contra, contra_delta, fee_delta, value_micros)
+                                      order_id, trade_id, note, at, contra, contra_delta, fee_delta, value_micros, basis_micros)
     VALUES (p_account_id, v_seq, p_asset, p_cause, p_key, p_available, p_locked,
-            p_order_id, p_trade_id, p_note, p_at, p_contra, v_contra, p_fee, p_value);
+            p_order_id, p_trade_id, p_note, p_at, p_contra, v_contra, p_fee, p_value, p_basis);
     IF v_available < 0 AND p_available < 0 THEN
         -- Holds are checked before they are taken, so only a fact leads here: it is booked, and trading stops.
         PERFORM ledger._halt_once('account', p_account_id::text,
             format('NEGATIVE_BALANCE: %s of %s after %s', v_available, p_asset, p_cause), p_at);
     END IF;
 END $$;
-COMMENT ON FUNCTION ledger._book(bigint, text, bigint, bigint, text, text, timestamptz, bigint, text, text, text, bigint, bigint) IS
+COMMENT ON FUNCTION ledger._book(bigint, text, bigint, bigint, text, text, timestamptz, bigint, text, text, text, bigint, bigint, bigint) IS
     'One movement, once: both sides of it in one row, whose deltas are zero together. p_fee is the part that went to fees.';
 
 CREATE OR REPLACE FUNCTION ledger._book_contra(p_account_id bigint, p_asset text, p_contra text, p_amount bigint) RETURNS void
@@ -3897,30 +4191,46 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION ledger._fee_of(ledger.fill) IS 'The part of _cash_of that goes to fees.';
 
-CREATE OR REPLACE FUNCTION ledger._count_cost(o ledger.orders, p_old ledger.fill, p_new ledger.fill) RETURNS void
+CREATE OR REPLACE FUNCTION ledger._counted_size(f ledger.fill) RETURNS bigint
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+BEGIN
+    RETURN CASE WHEN f.side = 'BUY' AND f.settlement <> 'failed' OR f.side = 'SELL' AND f.settlement = 'confirmed'
+                THEN f.size_micros ELSE 0 END;
+END $$;
+COMMENT ON FUNCTION ledger._counted_size(ledger.fill) IS 'The shares by which a fill counts as bought or as sold.';
+
+CREATE OR REPLACE FUNCTION ledger._count_cost(o ledger.orders, p_old ledger.fill, p_new ledger.fill) RETURNS bigint
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
     i integer := o.outcome + 1;
+    e ledger.exposure;
     v_cash bigint := ledger._cash_of(p_new) - coalesce(ledger._cash_of(p_old), 0);
-    v_size bigint := CASE WHEN o.side = 'BUY' AND p_new.settlement <> 'failed' OR o.side = 'SELL' AND p_new.settlement = 'confirmed'
-                          THEN p_new.size_micros ELSE 0 END
-                   - CASE WHEN o.side = 'BUY' AND p_old.settlement <> 'failed' OR o.side = 'SELL' AND p_old.settlement = 'confirmed'
-                          THEN p_old.size_micros ELSE 0 END;
+    v_size bigint := ledger._counted_size(p_new) - coalesce(ledger._counted_size(p_old), 0);
+    v_basis bigint;
 BEGIN
     IF v_cash = 0 AND v_size = 0 THEN
-        RETURN;
-    ELSIF o.side = 'BUY' THEN
-        UPDATE ledger.exposure e SET bought[i] = e.bought[i] + v_size, bought_cost[i] = e.bought_cost[i] - v_cash
-        WHERE e.account_id = o.account_id AND e.market_id = o.market_id;
+        RETURN 0;
+    END IF;
+    SELECT * INTO e FROM ledger.exposure x WHERE x.account_id = o.account_id AND x.market_id = o.market_id;
+    IF o.side = 'BUY' THEN
+        v_basis := ledger._basis_after(e.basis[i], e.bought[i] - e.sold[i], v_size, -v_cash, v_size < 0) - e.basis[i];
+        UPDATE ledger.exposure x SET bought[i] = e.bought[i] + v_size, bought_cost[i] = e.bought_cost[i] - v_cash,
+            basis[i] = e.basis[i] + v_basis
+        WHERE x.account_id = o.account_id AND x.market_id = o.market_id;
     ELSE
-        UPDATE ledger.exposure e SET sold[i] = e.sold[i] + v_size, sold_cost[i] = e.sold_cost[i] + v_cash
-        WHERE e.account_id = o.account_id AND e.market_id = o.market_id;
+        v_basis := ledger._basis_after(e.basis[i], e.bought[i] - e.sold[i], -v_size, 0) - e.basis[i];
+        UPDATE ledger.exposure x SET sold[i] = e.sold[i] + v_size, sold_cost[i] = e.sold_cost[i] + v_cash,
+            basis[i] = e.basis[i] + v_basis
+        WHERE x.account_id = o.account_id AND x.market_id = o.market_id;
     END IF;
     UPDATE ledger.account_state s SET traded_net = s.traded_net + v_cash WHERE s.account_id = o.account_id AND v_cash <> 0;
+    RETURN v_basis;
 END $$;
 COMMENT ON FUNCTION ledger._count_cost(ledger.orders, ledger.fill, ledger.fill) IS
-    'What a fill contributes to the cost counters is a function of its row: the difference is counted. A new one has no old.';
+    'What a fill contributes to the cost counters is a function of its row: the difference is counted. A new one has no old. '
+    'Returns what was added to what the position cost, for the row to keep.';
 
 CREATE OR REPLACE FUNCTION ledger._new_fill(o ledger.orders, x jsonb, p_now timestamptz) RETURNS ledger.fill
 LANGUAGE plpgsql VOLATILE
@@ -3931,7 +4241,7 @@ BEGIN
     f.account_id := o.account_id; f.trade_id := x ->> 'trade_id'; f.order_id := o.order_id;
     f.market_id := o.market_id; f.outcome := o.outcome; f.side := o.side;
     f.size_micros := ledger._whole(x -> 'size_micros'); f.price_micros := ledger._whole(x -> 'price_micros');
-    f.fee_micros := 0; f.fee_rank := 0;
+    f.fee_micros := 0; f.fee_rank := 0; f.basis_micros := 0;
     f.cash_micros := CASE o.side WHEN 'BUY' THEN ledger.cost_of(f.price_micros, f.size_micros)
         ELSE floor(f.price_micros::numeric * f.size_micros / 1000000)::bigint END;
     f.is_maker := coalesce(x -> 'is_maker' = 'true', false);
@@ -4029,11 +4339,18 @@ BEGIN
     IF f.contradicted_at IS DISTINCT FROM v_old.contradicted_at THEN
         PERFORM ledger._contradicted(o, f, v_old.settlement, lower(x ->> 'status'), v_now);
     END IF;
+    f.basis_micros := f.basis_micros + ledger._count_cost(o, CASE WHEN v_new THEN NULL ELSE v_old END, f);
     IF v_new THEN
+        IF o.post_only AND NOT f.is_maker THEN
+            -- A post-only order only makes, by the venue's own rule: booked so, and told, for one of the two is not true.
+            INSERT INTO ledger.drift (account_id, kind, subject, ours, theirs, action, found_at, drift_class, after, evidence)
+            VALUES (o.account_id, 'post_only_took', f.trade_id || '/' || o.venue_order_id, 'maker', 'taker',
+                    'booked as maker; compare the fee with the venue', v_now, 'resync', 'maker', ledger._told(f));
+        END IF;
         INSERT INTO ledger.fill SELECT f.*;
     ELSIF f IS DISTINCT FROM v_old THEN
         UPDATE ledger.fill SET settlement = f.settlement, raw_status = f.raw_status, fee_micros = f.fee_micros,
-            fee_rank = f.fee_rank, contradicted_at = f.contradicted_at, settled_at = f.settled_at
+            fee_rank = f.fee_rank, contradicted_at = f.contradicted_at, settled_at = f.settled_at, basis_micros = f.basis_micros
         WHERE account_id = f.account_id AND trade_id = f.trade_id AND order_id = f.order_id;
     END IF;
     IF NOT v_new AND f.settlement = v_old.settlement AND f.fee_micros = v_old.fee_micros THEN
@@ -4042,7 +4359,6 @@ BEGIN
 
     v_cash := v_cash + ledger._cash_of(f);
     v_fee := ledger._fee_of(f) - CASE WHEN v_new THEN 0 ELSE ledger._fee_of(v_old) END;
-    PERFORM ledger._count_cost(o, CASE WHEN v_new THEN NULL ELSE v_old END, f);
     v_provisional := v_provisional + CASE f.settlement WHEN 'provisional' THEN f.size_micros ELSE 0 END;
     v_confirmed := CASE WHEN f.settlement = 'confirmed' AND v_old.settlement <> 'confirmed' THEN f.size_micros ELSE 0 END;
     v_failed := CASE f.settlement WHEN 'failed' THEN f.size_micros ELSE 0 END
@@ -4288,10 +4604,13 @@ DECLARE
     v_now timestamptz;
     v_answers jsonb := '[]';
     v_answer jsonb;
+    v_protective boolean;
     i integer := 0;
 BEGIN
     v_locked := ledger._lock_lanes(ledger._ids(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
+        -- A worker's own cancel uses up no budget of whoever trades; a trader cannot call its own one protective.
+        v_protective := coalesce(x -> 'protective' = 'true', false) AND pg_has_role(session_user, '${role_worker}', 'MEMBER');
         o := ledger._order(ledger._whole(x -> 'order_id'), v_locked);
         SELECT * INTO e FROM ledger.exposure q WHERE q.account_id = o.account_id AND q.market_id = o.market_id;
         IF o.order_id IS NULL THEN
@@ -4302,7 +4621,7 @@ BEGIN
             v_answer := ledger._refusal(i, 'MUTEX_LOST', 'the evaluation lost its market; nothing was cancelled');
         ELSE
             v_now := ledger._lane_time(o.account_id, o.market_id);
-            IF NOT ledger._ended(o.state) AND o.cancel_asked_at IS NULL THEN
+            IF NOT ledger._ended(o.state) AND o.cancel_asked_at IS NULL AND NOT v_protective THEN
                 PERFORM ledger._count_change(o.account_id, o.market_id, ledger._effective_limits(o.account_id, o.market_id),
                                              ledger._totals('account', o.account_id::text), v_now);
             END IF;
@@ -4314,7 +4633,7 @@ BEGIN
     RETURN v_answers;
 END $$;
 COMMENT ON FUNCTION ledger.request_cancel(jsonb) IS
-    'Items {order_id, reason, mutex_term (only inside an evaluation)}. What was never sent ends at once; the rest is queued.';
+    'Items {order_id, reason, mutex_term (only inside an evaluation), protective (a worker''s own: no change is counted)}. What was never sent ends at once; the rest is queued.';
 
 CREATE OR REPLACE FUNCTION ledger.request_cancel_all(p_account text, p_market text, p_reason text) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
@@ -4332,7 +4651,7 @@ BEGIN
         RAISE EXCEPTION 'UNKNOWN_MARKET: %; nothing was cancelled', p_market USING ERRCODE = 'LG004';
     END IF;
     RETURN ledger.request_cancel((
-        SELECT coalesce(jsonb_agg(jsonb_build_object('order_id', q.order_id, 'reason', p_reason)), '[]')
+        SELECT coalesce(jsonb_agg(jsonb_build_object('order_id', q.order_id, 'reason', p_reason, 'protective', true)), '[]')
         FROM (SELECT o.order_id FROM ledger.orders o
               WHERE o.account_id = v_account_id AND (v_market_id IS NULL OR o.market_id = v_market_id)
                 AND o.state NOT IN ('FILLED', 'CANCELLED', 'EXPIRED', 'REJECTED', 'NOT_PLACED')
@@ -4410,8 +4729,8 @@ BEGIN
     WITH due AS (
         SELECT c.account_id, c.order_id, ledger._cancel_way(c) AS way FROM ledger.cancel_request c
         WHERE c.status = 'due'
-          -- Further ahead than any pause reaches, it was set before the clock went back.
-          AND (c.next_at <= ledger.clock() OR c.next_at > ledger.clock() + interval '5 minutes')
+          -- A first try waits for no time. Of the others: further ahead than any pause reaches, it was set before the clock went back.
+          AND (c.tries = 0 OR c.next_at <= ledger.clock() OR c.next_at > ledger.clock() + interval '5 minutes')
           AND c.account_id IN (SELECT a.account_id FROM ledger.account a WHERE a.name = ANY (p_accounts))
         ORDER BY c.next_at LIMIT least(p_limit, 100) FOR UPDATE SKIP LOCKED
     ), claimed AS (
@@ -4590,6 +4909,9 @@ DECLARE
     o ledger.orders;
     r ledger.request;
     e ledger.exposure;
+    s ledger.account_state;
+    l ledger.limits;
+    t ledger.total_limits;
     v_now timestamptz;
     v_id bigint;
 BEGIN
@@ -4621,18 +4943,20 @@ BEGIN
     ELSIF r.mutex_term IS NULL AND ledger._mutex_held(e) THEN
         RETURN ledger._refusal(0, 'LOCKED', 'another evaluation of this market is under way');
     END IF;
+    SELECT * INTO s FROM ledger.account_state q WHERE q.account_id = o.account_id;
+    l := ledger._effective_limits(o.account_id, o.market_id);
+    t := ledger._totals('account', o.account_id::text);
     -- Judged now, while refusing costs nothing: once the old order is gone it is too late.
     r.answer := CASE
         WHEN ledger._halted_by(o.account_id, o.market_id) IS NOT NULL THEN ledger._refusal(0, 'HALTED',
             'halted: ' || ledger._halted_by(o.account_id, o.market_id) || '; the order was left alone')
         WHEN e.suspended_until > v_now THEN ledger._refusal(0, 'SUSPENDED', e.suspended_why || '; the order was left alone')
-        ELSE coalesce(ledger._market_refusal(r), ledger._limiter_refusal(r, e,
-            ledger._effective_limits(r.account_id, r.market_id), v_now)) END;
+        ELSE coalesce(ledger._market_refusal(r), ledger._limiter_refusal(r, e, l, v_now),
+            CASE WHEN NOT ledger._unwinds(r) THEN ledger._change_refusal(r, e, s, l, t, v_now) END) END;
     IF r.answer IS NOT NULL THEN
         RETURN r.answer;
     END IF;
-    PERFORM ledger._count_admission(r, ledger._effective_limits(r.account_id, r.market_id),
-        ledger._totals('account', r.account_id::text), v_now);
+    PERFORM ledger._count_admission(r, l, t, v_now);
     v_id := nextval('ledger.order_id_seq');
     INSERT INTO ledger.replacement (account_id, replacement_id, old_order_id, request, filled_at_ask, state, asked_at)
     VALUES (o.account_id, v_id, o.order_id,
@@ -5587,7 +5911,8 @@ BEGIN
     ELSIF p_ttl_ms IS NULL OR p_ttl_ms NOT BETWEEN 10 AND 60000 THEN
         RETURN ledger._refusal(0, 'BAD_REQUEST', 'a market mutex is held for 10 to 60000 ms at a time');
     END IF;
-    INSERT INTO ledger.exposure (account_id, market_id, clock_at) VALUES (v_account_id, v_market_id, ledger.clock())
+    INSERT INTO ledger.exposure (account_id, market_id, clock_at, group_key)
+    SELECT v_account_id, m.market_id, ledger.clock(), m.group_key FROM ledger.market m WHERE m.market_id = v_market_id
     ON CONFLICT DO NOTHING;
     SELECT * INTO e FROM ledger.exposure x WHERE x.account_id = v_account_id AND x.market_id = v_market_id FOR UPDATE;
     IF ledger._mutex_held(e) THEN
@@ -5780,33 +6105,53 @@ EXCEPTION WHEN insufficient_privilege THEN
     RETURN 0;
 END $$;
 
+CREATE OR REPLACE FUNCTION ledger._locks_rows(p_pid integer) RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM pg_locks k JOIN pg_class c ON c.oid = k.relation JOIN pg_namespace n ON n.oid = c.relnamespace
+        -- Databases that were copied from one another have the same numbers.
+        WHERE k.pid = p_pid AND k.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+          AND n.nspname = 'ledger' AND k.granted
+          AND k.mode IN ('RowShareLock', 'RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'));
+END $$;
+COMMENT ON FUNCTION ledger._locks_rows(integer) IS 'Whether a session may have locked rows of the ledger, so that others wait for it.';
+
 CREATE OR REPLACE FUNCTION ledger.end_lock_holders(p_longer_than_ms integer DEFAULT 500) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
-    v_pid integer;
+    v_bound interval := make_interval(secs => p_longer_than_ms / 1000.0);
+    s record;
     v_count integer := 0;
 BEGIN
-    -- A trader's session that sits in a transaction with a ledger row locked would stop everybody else.
-    FOR v_pid IN SELECT s.pid FROM pg_stat_activity s
-    WHERE s.datname = current_database() AND s.pid <> pg_backend_pid()
-      AND (s.state LIKE 'idle in transaction%'
-               AND s.state_change < clock_timestamp() - make_interval(secs => p_longer_than_ms / 1000.0)
-           -- A trader may also sit on a lock while busy (pg_sleep, an advisory lock of its own second session). Only one
-           -- that waits for a row, as every writer does now and then, is left alone: who holds that row is ended.
-           OR s.state = 'active'
-               AND NOT (s.wait_event_type = 'Lock' AND s.wait_event IN ('transactionid', 'tuple'))
-               AND NOT pg_has_role(s.usesysid, '${role_worker}', 'MEMBER')
-               AND s.xact_start < clock_timestamp() - make_interval(secs => p_longer_than_ms / 1000.0))
-      AND EXISTS (SELECT FROM pg_locks k JOIN pg_class c ON c.oid = k.relation
-                  JOIN pg_namespace n ON n.oid = c.relnamespace
-                  WHERE k.pid = s.pid AND n.nspname = 'ledger' AND k.granted
-                    AND k.mode IN ('RowShareLock', 'RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'))
+    -- A trader's session that sits in a transaction with a ledger row locked would stop everybody else. No time-out of its role
+    -- or session is relied on: it can change each of its own.
+    FOR s IN SELECT q.pid, q.state LIKE 'idle in transaction%'
+            OR q.xact_start < clock_timestamp() - greatest(10 * v_bound, interval '5 seconds')
+            OR NOT (q.wait_event_type = 'Lock' AND q.wait_event IN ('transactionid', 'tuple')) AS sits
+        FROM pg_stat_activity q
+        WHERE q.datname = current_database() AND q.pid <> pg_backend_pid()
+          -- A commit that waits for its standby holds its locks until then: ended, its row would stand here and nowhere else.
+          AND q.wait_event IS DISTINCT FROM 'SyncRep'
+          AND (q.state LIKE 'idle in transaction%' AND q.state_change < clock_timestamp() - v_bound
+               -- A trader may also sit on a lock while busy (pg_sleep, an advisory lock of its own second session).
+               OR q.state = 'active' AND q.xact_start < clock_timestamp() - v_bound
+                  AND NOT pg_has_role(q.usesysid, '${role_worker}', 'MEMBER'))
+          AND ledger._locks_rows(q.pid)
     LOOP
-        v_count := v_count + ledger._end_session(v_pid);
+        -- Every writer waits for a row now and then. It is left alone, not for ever, where everybody it waits for has rows of the
+        -- ledger locked and so is judged here too, link by link to the head of the queue; what else it waits for (a row of a
+        -- catalog, say, that its second session has written) nobody would end.
+        IF s.sits IS NOT FALSE OR EXISTS (SELECT FROM unnest(pg_blocking_pids(s.pid)) b (pid) WHERE NOT ledger._locks_rows(b.pid)) THEN
+            v_count := v_count + ledger._end_session(s.pid);
+        END IF;
     END LOOP;
     RETURN v_count;
 END $$;
+COMMENT ON FUNCTION ledger.end_lock_holders(integer) IS
+    'Ends who sits on rows of the ledger: idle in a transaction, or a trader''s that is busy with something else or waits for '
+    'something else; and a trader''s that is ten times as old (5 s at least), whatever it waits for.';
 
 -- file: ledger/sql/functions/pnl.sql
 -- purpose: what trading has brought, marked by the book each minute; halts on daily and rolling loss; smaller sizes in a drawdown.
@@ -5832,21 +6177,19 @@ BEGIN
                   WHERE c.account_id = s.account_id AND c.asset = 'collateral' AND c.contra = 'fees'), 0),
         (count(DISTINCT q.market_id) FILTER (WHERE q.stale))::integer
     FROM ledger.account_state s LEFT JOIN LATERAL (
-        SELECT e.market_id, ledger._basis(e, i.n) AS basis,
-            coalesce(floor((e.bought[i.n] - e.sold[i.n])::numeric * b.middle / 1000000)::bigint, ledger._basis(e, i.n)) AS value,
-            coalesce(b.at <= v_clock - make_interval(secs => l.book_age_ms / 1000.0), true) AS stale
+        SELECT e.market_id, e.basis[i.n] AS basis,
+            coalesce(floor((e.bought[i.n] - e.sold[i.n])::numeric * b.mark_micros / 1000000)::bigint, e.basis[i.n]) AS value,
+            coalesce(b.at <= v_clock - make_interval(secs => l.book_age_ms / 1000.0) OR b.bids = '{}' OR b.asks = '{}', true) AS stale
         FROM ledger.exposure e CROSS JOIN (VALUES (1), (2)) i (n)
         CROSS JOIN LATERAL ledger._effective_limits(e.account_id, e.market_id) l
-        LEFT JOIN LATERAL (
-            SELECT ledger._middle(k) AS middle, k.at FROM ledger.book k
-            WHERE k.market_id = e.market_id AND k.outcome = i.n - 1 AND coalesce(k.bids[1] < k.asks[1], true)
-              AND coalesce(k.bids[1], k.asks[1]) IS NOT NULL) b ON true
+        LEFT JOIN ledger.book b ON b.market_id = e.market_id AND b.outcome = i.n - 1
         WHERE e.account_id = s.account_id AND e.bought <> e.sold AND e.bought[i.n] <> e.sold[i.n]) q ON true
     GROUP BY s.account_id, s.traded_net
     ORDER BY s.account_id;
 END $$;
 COMMENT ON FUNCTION ledger._equities() IS
-    'Each account''s profit so far: realised, and unrealised by the middle of the last good book, at cost where there is none.';
+    'Each account''s profit so far: realised, and unrealised by what the last good book says a share is worth (mark_micros), at cost where '
+    'there is none. stale: markets whose book is old or has not both sides.';
 
 CREATE OR REPLACE FUNCTION ledger._mark_account(
     p_account_id bigint, p_realised bigint, p_unrealised bigint, p_fees bigint, p_stale integer, p_now timestamptz) RETURNS integer
@@ -5857,6 +6200,9 @@ DECLARE
     v_last ledger.equity_mark;
     v_found integer := 0;
 BEGIN
+    -- The midnight of a day that has not come was written before the clock went back: it would stand as that day's opening.
+    DELETE FROM ledger.equity_mark x
+    WHERE x.account_id = p_account_id AND x.at > p_now AND x.at = date_trunc('day', x.at, 'UTC');
     IF NOT EXISTS (SELECT FROM ledger.equity_mark x WHERE x.account_id = p_account_id AND x.at = v_midnight) THEN
         SELECT * INTO v_last FROM ledger.equity_mark x WHERE x.account_id = p_account_id AND x.at < v_midnight ORDER BY x.at DESC LIMIT 1;
         IF p_now >= v_midnight + interval '2 minutes' AND NOT FOUND AND EXISTS (
@@ -5940,7 +6286,7 @@ BEGIN
     SELECT w.told_micros INTO v_told FROM ledger.loss_watch w
     WHERE w.scope = p_scope AND w.scope_id = p_scope_id AND w.kind = p_kind AND w.told_at >= p_since;
     v_standing := EXISTS (SELECT FROM ledger.halt h WHERE h.scope = p_scope AND h.scope_id = p_scope_id AND h.cleared_at IS NULL
-                          AND split_part(h.why, ':', 1) = p_kind);
+                          AND h.set_as = 'ledger' AND split_part(h.why, ':', 1) = p_kind);
     IF (CASE WHEN v_standing THEN p_loss <= v_told ELSE p_loss <= v_told + p_limit END) THEN
         RETURN false;
     END IF;
@@ -6047,6 +6393,7 @@ CREATE OR REPLACE FUNCTION ledger._mark_total(p_equity bigint, p_opening bigint,
 LANGUAGE plpgsql VOLATILE
 AS $$
 BEGIN
+    DELETE FROM ledger.total_mark x WHERE x.at > p_now AND x.at = date_trunc('day', x.at, 'UTC');
     INSERT INTO ledger.total_mark (at, equity_micros, accounts)
     VALUES (date_trunc('day', p_now, 'UTC'), p_opening, p_accounts) ON CONFLICT DO NOTHING;
     IF FOUND THEN
@@ -6134,6 +6481,7 @@ COMMENT ON FUNCTION ledger.end_idle_transactions(integer) IS
 -- file: ledger/sql/functions/setup.sql
 -- purpose: accounts, grants, markets, movements with a cause: what a person or an importer sets up.
 -- locks:   book_movement takes exposure (for tokens), then account_state.
+--          import_markets takes the lanes of markets that change their group first (_hold_moving_lanes), then market rows.
 -- index:   primary keys, market by condition id.
 -- fence:   every movement has its own key and is booked once.
 
@@ -6260,6 +6608,7 @@ DECLARE
     v_account_id bigint;
     v_market_id bigint;
     v_outcome smallint;
+    v_basis bigint;
     v_now timestamptz := ledger.clock();
 BEGIN
     PERFORM ledger._enter();
@@ -6286,14 +6635,18 @@ BEGIN
     PERFORM FROM ledger.account_state s WHERE s.account_id = v_account_id FOR UPDATE;
     IF EXISTS (SELECT FROM ledger.balance_entry b WHERE b.account_id = v_account_id AND b.entry_key = 'movement:' || p_key) THEN
         RETURN false;
+    ELSIF p_key LIKE 'withdrawal:%' THEN
+        RAISE EXCEPTION 'BAD_KEY: keys that begin with withdrawal: are those of withdrawals; nothing was booked' USING ERRCODE = 'LG004',
+            HINT = 'Give another key.';
     END IF;
     IF p_asset <> 'collateral' THEN
-        p_value := ledger._move_position(v_account_id, v_market_id, v_outcome, p_amount, p_cause, p_value);
+        SELECT q.p_value, q.p_basis INTO p_value, v_basis
+        FROM ledger._move_position(v_account_id, v_market_id, v_outcome, p_amount, p_cause, p_value) q;
     ELSE
         p_value := NULL;
     END IF;
     PERFORM ledger._book(v_account_id, p_asset, p_amount, 0, p_cause, 'movement:' || p_key, v_now, NULL, NULL, left(p_note, 500),
-                         ledger._contra_of(p_cause), p_value => p_value);
+                         ledger._contra_of(p_cause), p_value => p_value, p_basis => v_basis);
     PERFORM ledger._journal(v_account_id, v_market_id, v_now, 'MOVEMENT',
         NULL, NULL, NULL, NULL, jsonb_build_object('asset', p_asset, 'amount', p_amount, 'cause', p_cause, 'key', p_key,
                                                    'note', left(p_note, 500), 'value', p_value));
@@ -6314,40 +6667,42 @@ AS $$
 $$;
 
 CREATE OR REPLACE FUNCTION ledger._move_position(
-    p_account_id bigint, p_market_id bigint, p_outcome smallint, p_amount bigint, p_cause text, p_value bigint) RETURNS bigint
+    p_account_id bigint, p_market_id bigint, p_outcome smallint, p_amount bigint, p_cause text, INOUT p_value bigint,
+    OUT p_basis bigint)
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
     i integer := p_outcome + 1;
     e ledger.exposure;
-    v_value bigint := p_value;
+    v_held bigint;
 BEGIN
     SELECT * INTO e FROM ledger.exposure x WHERE x.account_id = p_account_id AND x.market_id = p_market_id;
-    IF v_value IS NULL AND p_cause IN ('split', 'merge') THEN
-        v_value := abs(p_amount) / 2;
-    ELSIF v_value IS NULL AND p_amount > 0 THEN
+    v_held := e.bought[i] - e.sold[i];
+    IF p_value IS NULL AND p_cause IN ('split', 'merge') THEN
+        p_value := abs(p_amount) / 2;
+    ELSIF p_value IS NULL AND p_amount > 0 THEN
         -- At the last price known, however old; at the most they can be worth where none is: risk is not to be understated.
-        v_value := ledger.cost_of(coalesce((SELECT ledger._middle(b) FROM ledger.book b
+        p_value := ledger.cost_of(coalesce((SELECT b.mark_micros FROM ledger.book b
             WHERE b.market_id = p_market_id AND b.outcome = p_outcome), 1000000), p_amount);
-    ELSIF v_value IS NULL THEN
-        -- At what they cost: who carries tokens away neither wins nor loses by it.
-        v_value := CASE WHEN e.bought[i] > 0 THEN floor(e.bought_cost[i]::numeric * -p_amount / e.bought[i])::bigint ELSE 0 END;
     END IF;
+    p_basis := ledger._basis_after(e.basis[i], v_held, p_amount, p_value) - e.basis[i];
+    -- At what they cost: who carries tokens away neither wins nor loses by it.
+    p_value := coalesce(p_value, -p_basis);
     IF p_amount > 0 THEN
         UPDATE ledger.exposure x SET confirmed[i] = x.confirmed[i] + p_amount, bought[i] = x.bought[i] + p_amount,
-            bought_cost[i] = x.bought_cost[i] + v_value
+            bought_cost[i] = x.bought_cost[i] + p_value, basis[i] = x.basis[i] + p_basis
         WHERE x.account_id = p_account_id AND x.market_id = p_market_id;
     ELSE
         UPDATE ledger.exposure x SET confirmed[i] = x.confirmed[i] + p_amount, sold[i] = x.sold[i] - p_amount,
-            sold_cost[i] = x.sold_cost[i] + v_value
+            sold_cost[i] = x.sold_cost[i] + p_value, basis[i] = x.basis[i] + p_basis
         WHERE x.account_id = p_account_id AND x.market_id = p_market_id;
     END IF;
-    UPDATE ledger.account_state s SET traded_net = s.traded_net - sign(p_amount)::integer * v_value WHERE s.account_id = p_account_id;
+    UPDATE ledger.account_state s SET traded_net = s.traded_net - sign(p_amount)::integer * p_value WHERE s.account_id = p_account_id;
     PERFORM ledger._carry_risk(p_account_id, p_market_id);
-    RETURN v_value;
 END $$;
 COMMENT ON FUNCTION ledger._move_position(bigint, bigint, smallint, bigint, text, bigint) IS
-    'Tokens that came or went without a trade, at their value in collateral micros. Returns the value taken.';
+    'Tokens that came or went without a trade, at their value in collateral micros. Gives the value taken, and what was added to '
+    'what the position cost.';
 
 CREATE OR REPLACE FUNCTION ledger.import_markets(p_rows jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
@@ -6359,8 +6714,10 @@ DECLARE
     v_now timestamptz := ledger.clock();
     v_created integer := 0;
     v_updated integer := 0;
+    v_moving bigint[];
 BEGIN
     PERFORM ledger._enter();
+    v_moving := ledger._hold_moving_lanes(p_rows);
     FOR x IN SELECT q FROM jsonb_array_elements(p_rows) q ORDER BY q ->> 'condition_id' LOOP
         INSERT INTO ledger.market AS m (condition_id, slug, question, event_id, event_title, category, group_key,
             tick_micros, min_size_micros, fee_rate_micros, fee_exponent, fee_taker_only, neg_risk, neg_risk_augmented,
@@ -6396,6 +6753,7 @@ BEGIN
                 AND c.outcome = ledger._whole(q -> 'index') AND c.token_id = q ->> 'token_id'));
         IF v_new THEN v_created := v_created + 1; ELSE v_updated := v_updated + 1; END IF;
     END LOOP;
+    PERFORM ledger._regroup_lanes(v_moving);
     RETURN jsonb_build_object('created', v_created, 'updated', v_updated);
 END $$;
 COMMENT ON FUNCTION ledger.import_markets(jsonb) IS
@@ -6467,7 +6825,12 @@ BEGIN
     INSERT INTO ledger.receipt (account_id, consumer, key, at)
     SELECT a.account_id, p_consumer, p_key, ledger.clock() FROM ledger.account a
     WHERE a.name = p_account AND ledger._may_act_for(a.account_id) ON CONFLICT DO NOTHING;
-    RETURN FOUND;
+    IF NOT FOUND THEN
+        -- As in _replay: what was seen may wait for its standby still, and this answer has to be as durable.
+        PERFORM pg_logical_emit_message(true, 'ledger', 'receipt');
+        RETURN false;
+    END IF;
+    RETURN true;
 END $$;
 COMMENT ON FUNCTION ledger.take_receipt(text, text, text) IS
     'true the first time (consumer, key) is seen. In the caller''s transaction: its work and the receipt stand or fall together.';
@@ -6661,8 +7024,7 @@ SELECT a.name AS account, m.condition_id AS market, m.slug, c.outcome, c.label A
         AS sellable_micros,
     coalesce(e.suspended_until > ledger.clock(), false) AS suspended, e.suspended_until, e.suspended_why,
     e.mutex_holder, e.mutex_term, e.mutex_until, e.last_admitted_at, e.group_key,
-    CASE WHEN e.bought[i.n] <= 0 THEN 0
-        ELSE ceil(e.bought_cost[i.n]::numeric * greatest(e.bought[i.n] - e.sold[i.n], 0) / e.bought[i.n])::bigint END AS basis_micros,
+    e.basis[i.n] AS basis_micros,
     e.held_cost AS held_cost_micros, e.at_risk AS at_risk_micros, l.max_market_cost_micros AS cap_market_cost_micros,
     e.open_orders, l.max_open_orders AS cap_open_orders, e.changed_at, e.account_id, e.market_id
 FROM ledger.exposure e
@@ -7079,16 +7441,16 @@ CREATE OR REPLACE VIEW audit.pnl AS
 SELECT a.name AS account, m.condition_id AS market, m.slug, e.outcome, c.label AS outcome_label,
     e.bought AS bought_micros, e.cost AS cost_micros, e.sold AS sold_micros, e.proceeds AS proceeds_micros,
     f.fees AS fees_micros, e.bought - e.sold AS net_shares_micros,
-    CASE WHEN e.bought > 0 THEN floor(e.cost::numeric * 1000000 / e.bought) END::bigint AS average_cost_micros,
-    e.cost - b.basis AS cost_of_sold_micros, e.proceeds - (e.cost - b.basis) AS realized_micros,
+    CASE WHEN e.bought > e.sold THEN floor(e.basis::numeric * 1000000 / (e.bought - e.sold)) END::bigint AS average_cost_micros,
+    e.cost - e.basis AS cost_of_sold_micros, e.proceeds - (e.cost - e.basis) AS realized_micros,
     e.proceeds - e.cost AS cash_flow_micros, f.provisional AS provisional_fills,
-    b.basis AS basis_micros, k.middle AS mark_micros, k.at AS marked_at,
+    e.basis AS basis_micros, k.middle AS mark_micros, k.at AS marked_at,
     CASE WHEN e.bought = e.sold THEN 'closed' WHEN k.middle IS NULL THEN 'cost'
-         WHEN k.at <= ledger.clock() - make_interval(secs => l.age_ms / 1000.0) THEN 'stale book' ELSE 'book' END AS marked_by,
-    v.value AS value_micros, v.value - b.basis AS unrealized_micros, e.proceeds - e.cost + v.value AS total_micros,
+         WHEN k.at <= ledger.clock() - make_interval(secs => l.age_ms / 1000.0) OR NOT k.both THEN 'stale book' ELSE 'book' END AS marked_by,
+    v.value AS value_micros, v.value - e.basis AS unrealized_micros, e.proceeds - e.cost + v.value AS total_micros,
     e.account_id, e.market_id
 FROM (SELECT x.account_id, x.market_id, (i.n - 1)::smallint AS outcome, x.bought[i.n] AS bought, x.bought_cost[i.n] AS cost,
-          x.sold[i.n] AS sold, x.sold_cost[i.n] AS proceeds
+          x.sold[i.n] AS sold, x.sold_cost[i.n] AS proceeds, x.basis[i.n] AS basis
       FROM ledger.exposure x CROSS JOIN (VALUES (1), (2)) i (n)
       WHERE x.bought[i.n] <> 0 OR x.sold[i.n] <> 0) e
 JOIN ledger.account a ON a.account_id = e.account_id
@@ -7100,24 +7462,20 @@ CROSS JOIN LATERAL (
         count(*) FILTER (WHERE q.settlement = 'provisional') AS provisional
     FROM ledger.fill q WHERE q.account_id = e.account_id AND q.market_id = e.market_id AND q.outcome = e.outcome) f
 CROSS JOIN LATERAL (
-    SELECT CASE WHEN e.bought <= 0 THEN 0
-        ELSE ceil(e.cost::numeric * greatest(e.bought - e.sold, 0) / e.bought)::bigint END AS basis) b
-CROSS JOIN LATERAL (
     SELECT coalesce(
         (SELECT x.book_age_ms FROM ledger.limits x WHERE x.account_id = e.account_id AND x.market_id = e.market_id),
         (SELECT x.book_age_ms FROM ledger.limits x WHERE x.account_id = 0 AND x.market_id = e.market_id),
         (SELECT x.book_age_ms FROM ledger.limits x WHERE x.account_id = e.account_id AND x.market_id = 0),
         (SELECT x.book_age_ms FROM ledger.limits x WHERE x.account_id = 0 AND x.market_id = 0), 30000) AS age_ms) l
 LEFT JOIN LATERAL (
-    SELECT coalesce((q.bids[1] + q.asks[1]) / 2, q.bids[1], q.asks[1]) AS middle, q.at FROM ledger.book q
-    WHERE q.market_id = e.market_id AND q.outcome = e.outcome AND coalesce(q.bids[1] < q.asks[1], true)
-      AND coalesce(q.bids[1], q.asks[1]) IS NOT NULL) k ON true
+    SELECT q.mark_micros AS middle, q.at, q.bids <> '{}' AND q.asks <> '{}' AS both FROM ledger.book q
+    WHERE q.market_id = e.market_id AND q.outcome = e.outcome) k ON true
 CROSS JOIN LATERAL (
-    SELECT CASE WHEN k.middle IS NULL THEN b.basis
+    SELECT CASE WHEN k.middle IS NULL THEN e.basis
         ELSE floor((e.bought - e.sold)::numeric * k.middle / 1000000)::bigint END AS value) v;
 COMMENT ON VIEW audit.pnl IS
-    'Profit per account, market and leg, after fees, at the average cost of all buys: realized, and unrealized by the middle of '
-    'the last good book (marked_by: book, stale book), or at cost where there is none.';
+    'Profit per account, market and leg, after fees, at the average cost of what was held when it was sold: realized, and unrealized by what '
+    'the last good book says a share is worth (marked_by: book, or stale book where it is old or has not both sides), or at cost where there is none.';
 
 CREATE OR REPLACE VIEW audit.pnl_by_strategy AS
 WITH strategy AS (
@@ -7159,8 +7517,8 @@ FROM (SELECT x.account_id, x.market_id, x.outcome, 'fills'::text AS source, x.st
       FROM rest r WHERE (r.bought, r.cost, r.sold, r.proceeds, r.fees, r.basis, r.value) <> (0, 0, 0, 0, 0, 0, 0)) s
 JOIN audit.pnl p ON p.account_id = s.account_id AND p.market_id = s.market_id AND p.outcome = s.outcome;
 COMMENT ON VIEW audit.pnl_by_strategy IS
-    'Each leg by the strategies whose orders filled (source fills), each at its own average cost; and what is left of the leg '
-    '(source rest): what came and went without a trade, what those averages differ from the leg''s, and micros of rounding. '
+    'Each leg by the strategies whose orders filled (source fills), each at the average cost of all its own buys; and what is left of '
+    'the leg (source rest): what came and went without a trade, what those averages differ from the leg''s, and micros of rounding. '
     'The sum is the leg.';
 
 CREATE OR REPLACE VIEW audit.pnl_by_account AS
@@ -7290,13 +7648,16 @@ CREATE OR REPLACE VIEW audit.breakers AS
 SELECT a.name AS account, m.condition_id AS market, m.slug, b.kind,
     CASE WHEN b.until > ledger.clock() THEN 'open' WHEN b.until IS NOT NULL THEN 'half open'
          WHEN b.slow_until > ledger.clock() THEN 'slowed' ELSE 'closed' END AS state,
-    b.count, b.until, b.slow_until, b.probe_order_id, b.why, b.changed_at, b.account_id, nullif(b.market_id, 0) AS market_id
+    b.count, b.until, b.slow_until, (SELECT o.order_id FROM ledger.orders o WHERE o.account_id = b.account_id
+        AND o.order_id = b.probe_order_id AND o.state IN ('SENDING', 'UNKNOWN')) AS probe_order_id,
+    b.why, b.changed_at, b.account_id, nullif(b.market_id, 0) AS market_id
 FROM ledger.breaker b
 JOIN ledger.account a ON a.account_id = b.account_id
 LEFT JOIN ledger.market m ON m.market_id = b.market_id;
 COMMENT ON VIEW audit.breakers IS
     'Breakers that ever counted a failure: open (nothing is placed until then), half open (one order goes as a probe), slowed (half '
-    'as many a minute) or closed. market NULL: the venue''s own faults, for the whole account. Nothing of it stops a cancel.';
+    'as many a minute) or closed. market NULL: for the whole account, the venue''s own faults and credentials it refuses. '
+    'Nothing of it stops a cancel.';
 
 CREATE OR REPLACE VIEW audit.books AS
 SELECT m.condition_id AS market, m.slug, b.outcome, c.label AS outcome_label, c.token_id, b.bids[1] AS best_bid_micros,
@@ -7452,11 +7813,14 @@ SELECT w.withdrawal_id, a.name AS account, w.state, w.amount_micros, w.destinati
     w.state IN ('DONE', 'COMPENSATED', 'CANCELLED') AS ended, w.needs_person_since IS NOT NULL AS needs_person,
     w.needs_person_why, w.attempts, w.last_deadline AS may_arrive_until, w.reference, b.treasury, b.hash,
     CASE WHEN w.state IN ('STOPPING', 'DRAINING') THEN (SELECT count(*) FROM ledger.orders o WHERE o.account_id = w.account_id
-        AND o.state NOT IN ('FILLED', 'CANCELLED', 'EXPIRED', 'REJECTED', 'NOT_PLACED')) ELSE 0 END AS open_orders
+        AND o.state NOT IN ('FILLED', 'CANCELLED', 'EXPIRED', 'REJECTED', 'NOT_PLACED')) ELSE 0 END AS open_orders,
+    w.state NOT IN ('DONE', 'COMPENSATED', 'CANCELLED')
+        AND greatest(w.next_at, w.claimed_until) < ledger.clock() - interval '10 seconds' AS unattended
 FROM ledger.withdrawal w JOIN ledger.account a USING (account_id)
 LEFT JOIN ledger.withdrawal_transfer b USING (account_id, withdrawal_id);
 COMMENT ON VIEW audit.withdrawals IS
-    'Every withdrawal: how far it is, whether it waits for a person, and until when its transfer may still arrive.';
+    'Every withdrawal: how far it is, whether it waits for a person, until when its transfer may still arrive, and whether '
+    'it is due and no worker takes it up (unattended).';
 
 CREATE OR REPLACE VIEW audit.withdrawal_history AS
 SELECT w.withdrawal_id, a.name AS account, q.at, q.what, q.detail, q.n
@@ -7468,7 +7832,7 @@ CROSS JOIN LATERAL (
       AND j.detail ->> 'withdrawal' = w.withdrawal_id::text
     UNION ALL
     SELECT b.at, b.entry_seq, 'booked', b.available_delta::text FROM ledger.balance_entry b
-    WHERE b.account_id = w.account_id AND b.order_id IS NULL AND b.entry_key LIKE format('movement:withdrawal:%s:%%', w.withdrawal_id)
+    WHERE b.account_id = w.account_id AND b.order_id IS NULL AND b.entry_key LIKE format('withdrawal:%s:%%', w.withdrawal_id)
     UNION ALL
     SELECT coalesce(t.ended_at, t.opened_at), t.attempt, format('attempt %s %s', t.attempt, t.outcome), t.code
     FROM ledger.withdrawal_attempt t WHERE t.account_id = w.account_id AND t.withdrawal_id = w.withdrawal_id
@@ -8155,7 +8519,8 @@ AS $$
     UNION ALL
     SELECT coalesce('entry ' || f.entry_seq, 'journal ' || w.seq),
         coalesce(w.text, 'none, for the journal knows of none'), coalesce(f.text, 'no entry')
-    FROM (SELECT j.seq, format('movement:%s', j.detail ->> 'key') AS key, format('%s of %s at %s: %s, note %L', j.detail ->> 'amount',
+    FROM (SELECT j.seq, CASE WHEN j.detail ? 'withdrawal' THEN '' ELSE 'movement:' END || (j.detail ->> 'key') AS key,
+              format('%s of %s at %s: %s, note %L', j.detail ->> 'amount',
               j.detail ->> 'asset', j.at, j.detail ->> 'cause', j.detail ->> 'note') AS text FROM j WHERE j.event = 'MOVEMENT') w
     FULL JOIN (SELECT b.entry_seq, b.entry_key, b.at, format('%s of %s at %s: %s, note %L%s', CASE b.locked_delta WHEN 0 THEN b.available_delta::text
                    ELSE format('%s and %s locked', b.available_delta, b.locked_delta) END, b.asset, b.at, b.cause, b.note,
@@ -8626,7 +8991,8 @@ AS $$
         SELECT format('%s %s until %s', j.event, j.detail ->> 'why', audit._time(j.detail ->> 'until')) AS text
         FROM ledger.journal j
         WHERE j.account_id = p_account_id AND j.market_id = p_market_id AND j.order_id IS NULL
-          AND j.detail ? 'why' AND j.detail ? 'until'
+          -- A breaker that opened stands in a row of its own.
+          AND j.event <> 'BREAKER_OPENED' AND j.detail ? 'why' AND j.detail ? 'until'
         ORDER BY j.market_seq DESC LIMIT 1) x ON true
     LEFT JOIN LATERAL (
         SELECT format('%s until %s', e.suspended_why, e.suspended_until) AS text, e.suspended_until AS until FROM ledger.exposure e
@@ -8925,24 +9291,22 @@ RETURNS TABLE (subject text, expected text, found text)
 LANGUAGE sql STABLE
 AS $$
     WITH moved AS (
-        SELECT f.outcome,
+        SELECT f.outcome, f.basis_micros AS basis,
             CASE WHEN f.side = 'BUY' AND f.settlement <> 'failed' THEN f.size_micros ELSE 0 END AS bought,
             CASE WHEN f.side = 'BUY' AND f.settlement <> 'failed' THEN f.cash_micros + f.fee_micros ELSE 0 END AS bought_cost,
             CASE WHEN f.side = 'SELL' AND f.settlement = 'confirmed' THEN f.size_micros ELSE 0 END AS sold,
             CASE WHEN f.side = 'SELL' AND f.settlement = 'confirmed' THEN f.cash_micros - f.fee_micros ELSE 0 END AS sold_cost
         FROM ledger.fill f WHERE f.account_id = p_account_id AND f.market_id = p_market_id
         UNION ALL
-        SELECT c.outcome, greatest(b.available_delta, 0), CASE WHEN b.available_delta > 0 THEN b.value_micros ELSE 0 END,
+        SELECT c.outcome, coalesce(b.basis_micros, 0), greatest(b.available_delta, 0), CASE WHEN b.available_delta > 0 THEN b.value_micros ELSE 0 END,
             greatest(-b.available_delta, 0), CASE WHEN b.available_delta < 0 THEN b.value_micros ELSE 0 END
         FROM ledger.outcome c JOIN ledger.balance_entry b ON b.account_id = p_account_id AND b.asset = c.token_id AND b.order_id IS NULL
         WHERE c.market_id = p_market_id),
     sums AS (
         SELECT i, coalesce(sum(w.bought), 0) AS bought, coalesce(sum(w.bought_cost), 0) AS bought_cost,
-            coalesce(sum(w.sold), 0) AS sold, coalesce(sum(w.sold_cost), 0) AS sold_cost
+            coalesce(sum(w.sold), 0) AS sold, coalesce(sum(w.sold_cost), 0) AS sold_cost, coalesce(sum(w.basis), 0) AS basis
         FROM generate_series(1, 2) i LEFT JOIN moved w ON w.outcome + 1 = i GROUP BY i),
     e AS (SELECT * FROM ledger.exposure x WHERE x.account_id = p_account_id AND x.market_id = p_market_id),
-    basis AS (
-        SELECT sum(CASE WHEN s.bought <= 0 THEN 0 ELSE ceil(s.bought_cost * greatest(s.bought - s.sold, 0) / s.bought) END) AS cost FROM sums s),
     whole AS (
         SELECT (SELECT coalesce(sum(r.held_micros), 0) FROM ledger.reservation r
                 WHERE r.account_id = p_account_id AND r.market_id = p_market_id AND r.side = 'BUY') AS held,
@@ -8953,9 +9317,12 @@ AS $$
         UNION ALL SELECT format('outcome %s, bought for', s.i - 1), s.bought_cost, e.bought_cost[s.i] FROM sums s CROSS JOIN e
         UNION ALL SELECT format('outcome %s, sold', s.i - 1), s.sold, e.sold[s.i] FROM sums s CROSS JOIN e
         UNION ALL SELECT format('outcome %s, sold for', s.i - 1), s.sold_cost, e.sold_cost[s.i] FROM sums s CROSS JOIN e
+        UNION ALL SELECT format('outcome %s, what is held cost', s.i - 1), s.basis, e.basis[s.i] FROM sums s CROSS JOIN e
+        UNION ALL SELECT format('outcome %s, nothing is held, and it cost', s.i - 1), 0, s.basis FROM sums s WHERE s.bought <= s.sold
+        UNION ALL SELECT format('outcome %s, cost of what is held, at least', s.i - 1), 0, least(s.basis, 0) FROM sums s
         UNION ALL SELECT 'collateral held', w.held, e.held_cost FROM whole w CROSS JOIN e
         UNION ALL SELECT 'orders that have not ended', w.open, e.open_orders FROM whole w CROSS JOIN e
-        UNION ALL SELECT 'at risk', w.held + b.cost, e.at_risk FROM whole w CROSS JOIN basis b CROSS JOIN e
+        UNION ALL SELECT 'at risk', w.held + b.cost, e.at_risk FROM whole w CROSS JOIN (SELECT sum(s.basis) AS cost FROM sums s) b CROSS JOIN e
         UNION ALL SELECT 'effective shares', greatest(ledger._effective(x, 1), 0) + greatest(ledger._effective(x, 2), 0), x.shares
         FROM ledger.exposure x WHERE x.account_id = p_account_id AND x.market_id = p_market_id) q
     WHERE q.wanted <> q.counted
@@ -8991,7 +9358,7 @@ LANGUAGE sql STABLE
 AS $$
     WITH entries AS MATERIALIZED (
         SELECT b.entry_seq, b.asset, b.contra, b.contra_delta, b.fee_delta,
-            b.available_delta + b.locked_delta + b.contra_delta + b.fee_delta AS rest, b.order_id, b.cause, b.value_micros
+            b.available_delta + b.locked_delta + b.contra_delta + b.fee_delta AS rest, b.order_id, b.cause, b.value_micros, b.basis_micros
         FROM ledger.balance_entry b WHERE b.account_id = p_account_id),
     sides AS (
         SELECT q.asset, q.contra, sum(q.amount) AS amount FROM (
@@ -9009,6 +9376,7 @@ AS $$
     SELECT 'entry ' || e.entry_seq, CASE WHEN e.value_micros IS NULL THEN 'the value of its tokens' ELSE 'no value' END,
         coalesce('value ' || e.value_micros, 'none') FROM entries e
     WHERE (e.order_id IS NULL AND e.asset <> 'collateral') <> (e.value_micros IS NOT NULL)
+       OR (e.value_micros IS NULL) <> (e.basis_micros IS NULL)
     UNION ALL
     SELECT format('%s of %s', coalesce(s.contra, c.contra), coalesce(s.asset, c.asset)), coalesce(s.amount, 0)::text, coalesce(c.amount, 0)::text
     FROM sides s FULL JOIN (SELECT * FROM ledger.contra_balance x WHERE x.account_id = p_account_id AND x.amount <> 0) c
@@ -9126,6 +9494,62 @@ AS $$
     WHERE b.account_id = p_account_id AND b.until IS NOT NULL
 $$;
 COMMENT ON FUNCTION audit._notice_open_breakers(bigint) IS 'Breakers that are open or wait for a probe.';
+
+-- file: ledger/sql/views/checks_withdrawals.sql
+-- purpose: recompute withdrawals: what was asked, how far each is, what was booked for it, and that it was given back on proof alone.
+-- locks:   none; one STABLE function, so it sees one snapshot.
+-- index:   withdrawal and its children by primary key; journal by account; balance_entry by account and key.
+-- fence:   as checks_orders.sql.
+
+CREATE OR REPLACE FUNCTION audit._check_withdrawals(p_account_id bigint)
+RETURNS TABLE (subject text, expected text, found text)
+LANGUAGE sql STABLE
+AS $$
+    WITH j AS MATERIALIZED (
+        SELECT (q.detail ->> 'withdrawal')::bigint AS id, q.seq, q.at, q.event, q.to_state, q.detail FROM ledger.journal q
+        WHERE q.account_id = p_account_id AND q.event IN ('WITHDRAWAL_ASKED', 'WITHDRAWAL_MOVED')),
+    asked AS (SELECT * FROM j WHERE j.event = 'WITHDRAWAL_ASKED'),
+    last AS (SELECT DISTINCT ON (j.id) j.id, j.to_state, j.at FROM j ORDER BY j.id, j.seq DESC),
+    w AS MATERIALIZED (
+        SELECT q.*, q.state IN ('DEBITED', 'SENDING', 'UNKNOWN', 'FAILED', 'DONE') AS is_out, b.hash,
+            (SELECT coalesce(sum(e.available_delta), 0) FROM ledger.balance_entry e WHERE e.account_id = q.account_id
+               AND e.order_id IS NULL AND e.entry_key LIKE format('withdrawal:%s:%%', q.withdrawal_id)) AS booked,
+            (SELECT count(*) FROM ledger.balance_entry e WHERE e.account_id = q.account_id
+               AND e.order_id IS NULL AND e.entry_key LIKE format('withdrawal:%s:%%', q.withdrawal_id)) AS entries,
+            (SELECT count(*) FROM ledger.withdrawal_attempt t
+             WHERE t.account_id = q.account_id AND t.withdrawal_id = q.withdrawal_id) AS tried,
+            EXISTS (SELECT FROM ledger.withdrawal_attempt t WHERE t.account_id = q.account_id AND t.withdrawal_id = q.withdrawal_id
+                      AND t.outcome = 'done') AS seen_done,
+            EXISTS (SELECT FROM ledger.withdrawal_attempt t WHERE t.account_id = q.account_id AND t.withdrawal_id = q.withdrawal_id
+                      AND t.outcome NOT IN ('refused', 'not_sent')) AS in_doubt,
+            EXISTS (SELECT FROM ledger.withdrawal_evidence v WHERE v.account_id = q.account_id AND v.withdrawal_id = q.withdrawal_id
+                      AND v.kind IN ('failed', 'absent', 'operator')) AS proved
+        FROM ledger.withdrawal q
+        LEFT JOIN ledger.withdrawal_transfer b ON b.account_id = q.account_id AND b.withdrawal_id = q.withdrawal_id
+        WHERE q.account_id = p_account_id)
+    SELECT format('withdrawal %s, %s', x.id, x.what), x.expected, x.found FROM (
+        SELECT coalesce(w.withdrawal_id, a.id) AS id, v.what, v.expected, v.found
+        FROM w FULL JOIN asked a ON a.id = w.withdrawal_id LEFT JOIN last l ON l.id = coalesce(w.withdrawal_id, a.id)
+        CROSS JOIN LATERAL (VALUES
+            ('amount', a.detail ->> 'amount', w.amount_micros::text), ('destination', a.detail ->> 'destination', w.destination),
+            ('key', a.detail ->> 'key', w.key), ('why', a.detail ->> 'why', w.why), ('asked at', a.at::text, w.asked_at::text),
+            ('state', l.to_state, w.state)) v (what, expected, found)
+        WHERE v.expected IS DISTINCT FROM v.found AND NOT (v.expected IS NULL AND audit._archived_between(w.asked_at, NULL))
+        UNION ALL
+        SELECT w.withdrawal_id, 'booked', v.amount::text, w.booked::text
+        FROM w CROSS JOIN LATERAL (SELECT CASE WHEN w.is_out THEN -w.amount_micros ELSE 0 END AS amount) v WHERE v.amount <> w.booked
+        UNION ALL
+        SELECT w.withdrawal_id, 'bytes of its transfer', 'stored with the debit', 'none' FROM w WHERE w.entries > 0 AND w.hash IS NULL
+        UNION ALL
+        SELECT w.withdrawal_id, 'attempts', w.tried::text, w.attempts::text FROM w WHERE w.tried <> w.attempts
+        UNION ALL
+        SELECT w.withdrawal_id, 'state', 'DONE, for an attempt was answered so', w.state FROM w WHERE w.seen_done AND w.state <> 'DONE'
+        UNION ALL
+        SELECT w.withdrawal_id, 'proof that nothing moved', 'before it was given back', 'none'
+        FROM w WHERE w.state IN ('FAILED', 'COMPENSATED') AND w.in_doubt AND NOT w.proved) x
+$$;
+COMMENT ON FUNCTION audit._check_withdrawals(bigint) IS
+    'Each withdrawal is what was asked and where its last move left it; its money left once, and came back only on proof.';
 
 -- file: ledger/sql/views/checks.sql
 -- purpose: run the checks: market by market, account by account, and once for the ledger; notices of what needs a look.
@@ -9286,6 +9710,7 @@ AS $$
     UNION ALL SELECT 'risk_totals', c.* FROM audit._check_risk_totals(p_account_id) c
     UNION ALL SELECT 'contra', c.* FROM audit._check_contra(p_account_id) c
     UNION ALL SELECT 'breakers', c.* FROM audit._check_breakers(p_account_id) c
+    UNION ALL SELECT 'withdrawals', c.* FROM audit._check_withdrawals(p_account_id) c
     UNION ALL SELECT 'unresolved', c.* FROM audit._notice_unresolved(p_account_id) c
     UNION ALL SELECT 'waiting', c.* FROM audit._notice_waiting(p_account_id) c
     UNION ALL SELECT 'times', c.* FROM audit._notice_times(p_account_id) c

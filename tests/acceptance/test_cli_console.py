@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from app import __version__
 from tests.support.cli import MARKET, Cli, cli_fixture, command  # noqa: F401
 from tests.support.database import TestDatabase
 
@@ -68,8 +69,8 @@ def test_without_a_command_the_help_is_shown_and_nothing_was_done(cli: Cli) -> N
 
 def test_the_version_needs_no_database(cli: Cli) -> None:
     done = cli.process("version", "--json", LEDGER_DATABASE_URL="nonsense")
-    assert done.value == {"version": "0.2.0"}
-    assert cli.process("--version").out == "ledger-worker 0.2.0\n"
+    assert done.value == {"version": __version__}
+    assert cli.process("--version").out == f"ledger-worker {__version__}\n"
 
 
 def test_a_database_that_does_not_answer_is_named_without_its_password(cli: Cli) -> None:

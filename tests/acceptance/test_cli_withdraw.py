@@ -6,6 +6,8 @@ import asyncio
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
 from tests.support.cli import Cli, cli_fixture
 from tests.support.worker import Rig, rig_fixture, until
 
@@ -86,6 +88,60 @@ def test_real_money_leaves_only_after_a_typed_yes(cli: Cli) -> None:
     assert cli.counts() == before
     assert cli.process(*asked, typed="yes\n").code == 0
     assert cli.run(*asked, "--yes").value["replay"] is True
+
+
+def test_without_a_worker_it_is_told_that_none_runs(cli: Cli) -> None:
+    done = cli.run(*START, "--amount", "12.5", "--key", "w1")
+    assert done.code == 0
+    assert "no worker is running: it stays REQUESTED" in done.out
+    assert start(cli).value["workers_running"] == 0
+    (row,) = cli.good("withdraw")
+    number = str(row["withdrawal_id"])
+    assert row["unattended"] is False, "it has just been asked for"
+    cli.fetch("UPDATE ledger.withdrawal SET next_at = next_at - interval '1 minute' RETURNING 1")
+    assert "no worker takes it up" in cli.run("withdraw", "show", number).out
+    (row,) = cli.good("status")["withdrawals"]
+    assert (row["state"], row["unattended"], row["needs_person"]) == ("REQUESTED", True, False)
+    shown = cli.run("status").out
+    assert "withdrawals" in shown
+    assert "a worker that can carry it on" in shown
+
+
+def test_a_running_worker_is_not_said_to_carry_on_what_it_may_not_be_able_to(cli: Cli) -> None:
+    cli.fetch(
+        "INSERT INTO ledger.worker (incarnation, name, version, started_at, seen_at, alive_until) "
+        "SELECT gen_random_uuid(), 'w', '1', now, now, now + interval '1 hour' FROM ledger.clock() AS now "
+        "RETURNING 1"
+    )
+    done = cli.run(*START, "--amount", "12.5", "--key", "w1")
+    assert "1 worker running; whether one takes it up is seen in a moment" in done.out
+    assert "has what a transfer needs" in done.out
+
+
+@pytest.mark.parametrize("option", ["--drain-within", "--alarm-after"])
+@pytest.mark.parametrize("given", ["0s", "999ms", "25h"])
+def test_a_patience_out_of_bounds_is_refused_with_the_bounds_of_its_own_option(
+    cli: Cli, option: str, given: str
+) -> None:
+    done = start(cli, option, given)
+    assert (done.code, done.error["code"]) == (2, "BAD_VALIDITY")
+    assert done.error["next"] == f"give {option} from 1s to 24h"
+    assert cli.good("withdraw", "list", "--all") == []
+
+
+def test_an_empty_reason_cancels_and_resolves_nothing(cli: Cli) -> None:
+    number = str(start(cli).value["withdrawal_id"])
+    for words in (("cancel", number), ("resolve", number, "--as", "failed")):
+        done = cli.run("withdraw", *words, "--why", "  ", "--json")
+        assert (done.code, done.error["wrong"]) == (2, "--why is empty"), words
+    assert cli.good("withdraw", "show", number)["state"] == "REQUESTED"
+
+
+def test_a_key_of_withdrawals_books_no_movement(cli: Cli) -> None:
+    deposit = ("--asset", "collateral", "--cause", "deposit", "--amount", "1", "--why", "x")
+    done = cli.run("balances", "book", *deposit, "--key", "withdrawal:1:debit", "--json")
+    assert (done.code, done.error["code"]) == (2, "BAD_KEY")
+    assert "nothing was booked" in done.error["not_done"]
 
 
 async def test_a_worker_drains_the_account_moves_the_money_and_lets_it_trade_again(

@@ -13,7 +13,7 @@ from app.db import embedded
 from app.db.credentials import Credentials
 from tests.support.database import TestDatabase, migrated_template
 from tests.support.in_force import FREE, bring_into_force, limit, rows, same
-from tests.support.life import call
+from tests.support.life import SHARE, call
 from tests.support.servers import in_thread, of_embedded
 from tests.support.worker import ROOT, Rig, open_rig, rig_fixture, until  # noqa: F401
 
@@ -47,6 +47,35 @@ async def test_a_worker_killed_at_any_step_leaves_every_limit_in_force(rig: Rig)
     await rig.until_resolved(within_s=60)
     await same(rig, before, window=False)
     await worker.stop()
+    await rig.check_sound()
+
+
+WITHDRAWING: Final = ("stop.after", "drain.after", "debit.before", "debit.after", "send.after")
+LOOKING: Final = ("lapse.after", "look.after", "note.after")
+
+
+async def test_a_worker_killed_at_each_step_of_a_withdrawal_moves_the_money_once(rig: Rig) -> None:
+    asked = await call(
+        rig.owner,
+        "start_withdrawal",
+        *("main", 900 * SHARE, "0x" + "ab" * 20, "w1", "test", "jo"),
+    )
+    assert asked["status"] == "ok"
+    for point in (*WITHDRAWING, *LOOKING):
+        await rig.start(stop_at=f"withdraw.{point}").died()
+        # The claim of the dead one lapses by itself; a test need not wait for it.
+        await rig.owner.execute("UPDATE ledger.withdrawal SET claimed_until = NULL")
+    row = await rig.owner.fetchrow("SELECT state, attempts FROM ledger.withdrawal")
+    assert tuple(row) == ("DONE", 1)
+    [moved] = await rig.owner.fetch("SELECT amount_micros, times_received FROM paper.transfer")
+    assert tuple(moved) == (900 * SHARE, 1)
+    worker = await rig.started()
+    await rig.until_state(await rig.reserve(), "LIVE")
+    await worker.stop()
+    entries = await rig.owner.fetch(
+        "SELECT available_delta FROM ledger.balance_entry WHERE cause = 'withdrawal'"
+    )
+    assert [entry["available_delta"] for entry in entries] == [-900 * SHARE]
     await rig.check_sound()
 
 
@@ -114,6 +143,9 @@ async def test_a_database_killed_under_a_worker_comes_back_with_every_limit(tmp_
                 await rig.account()
                 await rig.no_burst_limits()
                 await bring_into_force(rig)
+                # No answer counts as slow, and this order's will not come for a while.
+                for name in ("slow_ms", "stop_ms"):
+                    await call(rig.owner, "set_limit", None, FREE, name, "60000", "test")
                 before = await rows(rig)
                 worker = await rig.started()
                 await rig.fault("place", "delay", times=100, before_ms=150, after_ms=150)

@@ -229,3 +229,13 @@ async def test_an_attempt_is_open_for_two_seconds_whatever_the_time_of_its_marke
     attempt = await life.row("attempt", order_id)
     assert attempt["opened_at"] == ahead, "evidence is weighed by the market's time"
     assert attempt["send_by"] == ahead + timedelta(milliseconds=SEND_BY_MS)
+
+
+@pytest.mark.parametrize("back_ms", [3_000, 240_000])
+async def test_a_cancel_that_was_just_asked_for_waits_for_no_step_of_the_clock(
+    life: Life, back_ms: int
+) -> None:
+    order_id = await life.live()
+    await life.cancel(order_id)
+    await life.clock.advance(-back_ms)
+    assert await life.claim_cancels() == [order_id]

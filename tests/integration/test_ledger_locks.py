@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 
 from tests.support.database import TestDatabase
-from tests.support.life import SHARE, Item, Life, call, incarnation, token, venue_id
+from tests.support.life import SHARE, Item, Life, call, incarnation, market_row, token, venue_id
 from tests.support.recount import differences
 
 SESSIONS = 4
@@ -242,9 +242,15 @@ class Hammer:
         value = str(self.rng.randrange(500, 2_000) * SHARE)
         await self("set_limit", None, self.market(), "max_outcome_micros", value, "w")
         scope = self.rng.choice(("account", "group", "global"))
-        await self("set_total_limit", scope, "", "max_cost_micros", value, "w")
+        total = self.rng.choice((value, value, None))
+        await self("set_total_limit", scope, "", "max_cost_micros", total, "w")
         await self("reset_breaker", self.account(), self.rng.choice((None, self.market())), "w")
         await self("sweep_groups")
+
+    async def regroup(self) -> None:
+        group = self.rng.choice(("g", "h", None))
+        markets = self.rng.sample(MARKETS, 2)
+        await self("import_markets", [market_row(market, group_key=group) for market in markets])
 
     async def books(self) -> None:
         side = [[300_000, SHARE]]
@@ -269,7 +275,7 @@ class Hammer:
             [self.reserve] * 5 + [self.send] * 5 + [self.fills, self.observe, self.cancel] * 2
             + [self.complete_any, self.renew, self.cancel_all, self.claim_cancels, self.release,
                self.evidence, self.replace, self.sweep, self.move, self.mutex, self.halt,
-               self.mend, self.limits, self.books, self.housekeeping, self.tick]
+               self.mend, self.limits, self.regroup, self.books, self.housekeeping, self.tick]
         )  # fmt: skip
         for _ in range(operations):
             await self.rng.choice(steps)()

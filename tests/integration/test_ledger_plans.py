@@ -215,3 +215,40 @@ async def test_a_table_of_few_rows_is_read_by_index_too(database: TestDatabase) 
     ):
         found = await reads(fresh, function, arguments, tables=FEW_ROWS)
         assert {table: rows[0] for table, rows in found.items() if rows[0]} == {}, function
+
+
+IDLE = 3_000
+
+
+async def test_the_sweep_for_breaches_reads_the_lanes_that_hold_something(
+    database: TestDatabase,
+) -> None:
+    """It runs on every pass, and the lanes of all markets there ever were are many."""
+    life = await Life.begin(database)
+    await life.limit("max_outcome_micros", 100 * SHARE)
+    bought = await life.live()
+    await life.fill(bought, 10 * SHARE)
+    await life.conn.execute(
+        "WITH made AS (INSERT INTO ledger.market (condition_id, slug, question, group_key, tick_micros, "
+        "min_size_micros, fee_rate_micros, fee_exponent, fee_taker_only, neg_risk, neg_risk_augmented, "
+        "protocol_version, tradable, untradable_reasons, created_at, updated_at) "
+        "SELECT '0x' || encode(sha256(n::text::bytea), 'hex'), 'idle ' || n, '', NULL, 10000, 5000000, 0, 1, "
+        "false, false, false, 'v1', true, '{}', ledger.clock(), ledger.clock() "
+        "FROM generate_series(1, $1::int) n RETURNING market_id) "
+        "INSERT INTO ledger.exposure (account_id, market_id, clock_at) SELECT 1, market_id, ledger.clock() FROM made",
+        IDLE,
+    )
+    await life.add_market("m2")
+    await life.reserved(market="m2")
+    await life.conn.execute("VACUUM ANALYZE ledger.exposure, ledger.reservation, ledger.fill")
+    fresh = life.on(await database.connect())
+    found = await reads(
+        fresh, "sweep_breaches", tables=("exposure", "limits", "reservation", "fill")
+    )
+    assert {table: rows[0] for table, rows in found.items()} == dict.fromkeys(found, 0)
+    assert found["exposure"][1] <= 20
+    assert found["limits"][1] <= 20
+    # and it finds what is too much in either of them
+    await life.limit("max_outcome_micros", 5 * SHARE)
+    assert await fresh.call("sweep_breaches") == 2
+    assert await fresh.call("sweep_breaches") == 0

@@ -106,7 +106,10 @@ async def lose_while_halted(life: Life, units: int) -> None:
     await resume(life)
     shares = units * 5
     bought = await life.live(price_micros=600_000, size_micros=shares * SHARE)
-    await life.call("set_halt", "account", "main", "DAILY_LOSS: again", "test")
+    await life.conn.execute(
+        "SELECT ledger._halt_once('account', account_id::text, 'DAILY_LOSS: again', ledger.clock()) "
+        "FROM ledger.account WHERE name = 'main'"
+    )
     await life.fill(bought, shares * SHARE, "CONFIRMED", price_micros=600_000)
     token_id = await life.conn.fetchval("SELECT token_id FROM ledger.outcome WHERE outcome = 0")
     await life.call(

@@ -58,16 +58,9 @@ async def test_an_old_book_still_marks_and_says_that_it_is_old(life: Life) -> No
     assert (await leg(life))["marked_by"] == "book"
 
 
-async def test_a_crossed_book_marks_nothing(life: Life) -> None:
-    await trade(life, "BUY", 10, 40)
-    await book(life, 40, 60)
-    await life.conn.execute("UPDATE ledger.book SET bids = '{700000,1000000}'")
-    assert (await leg(life))["marked_by"] == "cost"
-
-
-@pytest.mark.parametrize(("bid", "ask", "mark"), [(30, None, 300_000), (None, 70, 700_000)])
-async def test_a_book_with_one_side_marks_at_its_best_price(
-    life: Life, bid: int | None, ask: int | None, mark: int
+@pytest.mark.parametrize(("bid", "ask", "mark"), [(30, None, 300_000), (None, 70, None)])
+async def test_a_book_with_one_side_marks_at_its_bid_and_a_lone_offer_at_nothing(
+    life: Life, bid: int | None, ask: int | None, mark: int | None
 ) -> None:
     await trade(life, "BUY", 10, 40)
     await book(life, bid, ask)

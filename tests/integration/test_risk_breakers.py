@@ -52,11 +52,8 @@ async def test_the_third_reject_pauses_the_market_then_one_probe_goes(open_life:
     assert await code(open_life, market="m2") == "admitted", "other markets go on"
     assert await waits_ms(open_life) == MINUTE_MS
     await open_life.clock.advance(MINUTE_MS)
-    probe = await open_life.reserved()
+    probe = await open_life.sending()
     assert await code(open_life) == "BREAKER", "one at a time"
-    await open_life.claim()
-    await open_life.prepare(probe)
-    await open_life.open_attempt(probe)
     await open_life.complete("acknowledge", probe)
     assert await code(open_life, price_micros=390_000) == "admitted"
     (closed,) = await open_life.events("BREAKER_CLOSED")
@@ -136,10 +133,14 @@ async def test_a_probe_that_is_never_sent_makes_room_for_another(open_life: Life
     for _ in range(3):
         await rejected(open_life)
     await open_life.clock.advance(MINUTE_MS)
-    probe = await open_life.reserved()
+    probe = await open_life.sending()
     assert await code(open_life) == "BREAKER"
-    await open_life.item("release_pending", order_id=probe)
+    assert (await open_life.complete("hold_back", probe))["state"] == "HELD_BACK"
     assert await code(open_life) == "admitted"
+    await open_life.item("release_pending", order_id=probe)
+    await open_life.claim()
+    await open_life.prepare(probe + 1)
+    assert (await open_life.open_attempt(probe + 1))["status"] == "ok"
 
 
 async def test_cancels_nobody_answers_stop_placements_and_never_cancels(open_life: Life) -> None:

@@ -172,6 +172,7 @@ CODES: Final[dict[str, tuple[Stop, str, dict[str, Any]]]] = {
     "withdrawal": (withdrawal, "HALTED", {}),
     "reject breaker": (rejects("ours"), "BREAKER", {}),
     "venue breaker": (rejects("venue"), "BREAKER", {}),
+    "credentials breaker": (rejects("credentials"), "BREAKER", {}),
     "latency breaker": (slow, "BREAKER", {}),
     "cancel breaker": (unanswered_cancels, "BREAKER", {}),
     "cooldown": (cooling_down, "COOLDOWN", {}),

@@ -12,6 +12,7 @@ import random
 import asyncpg
 import pytest
 
+from tests.support.cost_replay import replayed
 from tests.support.database import TestDatabase
 from tests.support.life import SHARE, Life, token
 from tests.support.storm import ACCOUNTS, CAPS, MARKETS, Session, Storm
@@ -115,3 +116,16 @@ async def sound(conn: asyncpg.Connection) -> None:
         "SELECT * FROM audit.checks() WHERE NOT is_notice AND name NOT IN ('signed_bytes')"
     )
     assert rows == [], f"seed {SEED}"
+    # What positions cost, worked out anew: the audit above sums what the ledger noted with each row.
+    counted = {
+        (row["account_id"], row["market_id"], n): (
+            row["bought"][n] - row["sold"][n],
+            row["basis"][n],
+        )
+        for row in await conn.fetch("SELECT * FROM ledger.exposure")
+        for n in (0, 1)
+    }
+    for leg, held in (await replayed(conn)).items():
+        shares, basis = counted[leg]
+        assert shares == held.shares, f"seed {SEED}: {leg}"
+        assert held.cost <= basis <= held.cost + held.sales, f"seed {SEED}: {leg}"

@@ -131,6 +131,16 @@ async def test_a_market_that_changes_its_group_takes_its_risk_along(many: Life) 
     await many.live(market="b1")
     await many.live(market="b1", price_micros=390_000)
     await many.add_market("b1", group_key="a")
+    assert await many.conn.fetchval("SELECT ledger.sweep_groups()") == 0
+    assert await code(many, market="a1") == "CAP_GROUP"
+    await sound(many)
+
+
+async def test_a_lane_that_an_import_did_not_see_is_moved_by_the_next_sweep(many: Life) -> None:
+    """Made while the import ran: neither of the two saw the other."""
+    await total(many, "group", "max_cost_micros", COST)
+    await many.live(market="b1")
+    await many.conn.execute("UPDATE ledger.market SET group_key = 'a' WHERE slug = 'b1'")
     assert await many.conn.fetchval("SELECT ledger.sweep_groups()") == 1
     assert await many.conn.fetchval("SELECT ledger.sweep_groups()") == 0
     assert await code(many, market="a1") == "CAP_GROUP"

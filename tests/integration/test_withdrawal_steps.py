@@ -191,7 +191,7 @@ async def test_a_refusal_is_proof_for_the_first_copy_and_none_for_the_second(sag
 async def test_a_refusal_after_a_lapse_proves_nothing(saga: Saga) -> None:
     await saga.to("DEBITED")
     await saga.open()
-    await saga.life.clock.advance(saga.lease_ms + 1)
+    await saga.after_lease()
     assert (await saga.step("lapse_transfer"))["state"] == "UNKNOWN"
     assert (await saga.record(await saga.open(), "refused"))["state"] == "UNKNOWN"
     assert (await saga.record(await saga.open(), "not_sent"))["state"] == "UNKNOWN"
@@ -220,7 +220,7 @@ async def test_a_second_claimer_gets_nothing_and_the_first_loses_it_with_its_lea
     other = Saga(second)
     assert await other.claims() == []
     attempt = await saga.open(claimed=True)
-    await saga.life.clock.advance(saga.lease_ms + 1)
+    await saga.after_lease()
     assert (await other.claim())["state"] == "SENDING"
     other.id = saga.id
     assert (await other.under_claim("lapse_transfer"))["state"] == "UNKNOWN"
@@ -236,7 +236,7 @@ async def test_two_claimers_at_once_share_nothing(saga: Saga, second: Life) -> N
     for _ in range(10):
         mine, theirs = await asyncio.gather(saga.claims(), Saga(second).claims())
         assert len(mine) + len(theirs) == 1
-        await saga.life.clock.advance(saga.lease_ms + 1)
+        await saga.after_lease()
 
 
 async def test_a_transfer_that_comes_after_it_was_given_up_is_booked_and_halts(saga: Saga) -> None:

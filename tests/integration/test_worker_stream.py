@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -139,6 +140,34 @@ async def test_a_wake_up_shortens_the_wait(rig: Rig) -> None:
         order_id = await rig.reserve()
         await rig.owner.execute(f"NOTIFY {OUTBOX_CHANNEL}")
         assert await latency_ms(rig, order_id) < 4_000
+
+
+async def test_a_wake_up_lets_cancels_leave_too_and_takes_nothing_from_placements(rig: Rig) -> None:
+    """Asked for before a new order, a cancel does not wait for its poll while the order leaves at once."""
+    async with rig.inside(poll_ms=8_000) as context:
+        await until(lambda: context.shared.ready, "the account is ready")
+        await rig.until(LISTENERS)
+        await rig.until(
+            "SELECT bool_or(query LIKE 'LISTEN%') FROM pg_stat_activity "
+            "WHERE datname = current_database()"
+        )
+        first = await rig.reserve()
+        await rig.owner.execute(f"NOTIFY {OUTBOX_CHANNEL}")
+        await rig.until("SELECT state = 'LIVE' FROM ledger.orders WHERE order_id = $1", first)
+        await rig.cancel(first)
+        second = await rig.reserve(cents=4)
+        loop = asyncio.get_running_loop()
+        asked_at = loop.time()
+        await rig.owner.execute(f"NOTIFY {OUTBOX_CHANNEL}")
+        await rig.until(
+            "SELECT bool_and(state IN ('LIVE', 'CANCELLED')) FROM ledger.orders "
+            "WHERE order_id = ANY ($1)",
+            [first, second],
+        )
+        await rig.until(
+            "SELECT last_answer IS NOT NULL FROM ledger.cancel_request WHERE order_id = $1", first
+        )
+        assert loop.time() - asked_at < 4
 
 
 async def test_a_lost_wake_up_only_delays_to_the_poll(rig: Rig) -> None:

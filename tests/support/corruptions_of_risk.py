@@ -197,6 +197,32 @@ MISCOUNTED: Final[dict[str, Corruption]] = {
         "breakers",
         "main: reject of m8: expected closed",
     ),
+    # ---- withdrawals
+    "another amount withdrawn": (
+        ("UPDATE ledger.withdrawal SET amount_micros = amount_micros + 1 WHERE state = 'DONE'",),
+        "withdrawals",
+        "third: withdrawal 1, amount",
+    ),
+    "a withdrawal that is called done": (
+        ("UPDATE ledger.withdrawal SET state = 'DONE' WHERE state = 'COMPENSATED'",),
+        "withdrawals",
+        "third: withdrawal 2, state",
+    ),
+    "bytes of a transfer deleted": (
+        ("DELETE FROM ledger.withdrawal_transfer WHERE withdrawal_id = 1",),
+        "withdrawals",
+        "third: withdrawal 1, bytes of its transfer",
+    ),
+    "an attempt deleted": (
+        ("DELETE FROM ledger.withdrawal_attempt WHERE withdrawal_id = 1 AND attempt = 2",),
+        "withdrawals",
+        "third: withdrawal 1, attempts",
+    ),
+    "given back in doubt": (
+        ("UPDATE ledger.withdrawal_attempt SET outcome = 'unsure' WHERE withdrawal_id = 2",),
+        "withdrawals",
+        "third: withdrawal 2, proof that nothing moved",
+    ),
     # ---- who made and who took
     "a fill that took, and made": (
         ("UPDATE ledger.fill SET liquidity = CASE liquidity WHEN 'taker' THEN 'maker' ELSE 'taker' END",),

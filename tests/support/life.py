@@ -419,10 +419,19 @@ async def empty_ledger(conn: asyncpg.Connection) -> None:
         )
         tables = [row["relname"] for row in found if row["relkind"] != b"S"]
         between = [t for t in tables if t not in _KEPT + _FIRST + _LAST]
-        steps = [f"ALTER TABLE ledger.{table} DISABLE TRIGGER USER" for table in _GUARDED]
-        steps += [f"DELETE FROM ledger.{table}" for table in (*_FIRST, *between, *_LAST)]
-        steps += [f"ALTER TABLE ledger.{table} ENABLE TRIGGER USER" for table in _GUARDED]
-        steps += ["DELETE FROM ledger.limits", "DELETE FROM ledger.total_limits", _default_limits()]
+        # A ledger of an earlier release has not all of them.
+        first, last, guarded = (
+            [t for t in some if t in tables] for some in (_FIRST, _LAST, _GUARDED)
+        )
+        steps = [f"ALTER TABLE ledger.{table} DISABLE TRIGGER USER" for table in guarded]
+        steps += [f"DELETE FROM ledger.{table}" for table in (*first, *between, *last)]
+        steps += [f"ALTER TABLE ledger.{table} ENABLE TRIGGER USER" for table in guarded]
+        if "total_limits" in tables:
+            steps += [
+                "DELETE FROM ledger.limits",
+                "DELETE FROM ledger.total_limits",
+                _default_limits(),
+            ]
         steps += [
             f"ALTER SEQUENCE ledger.{row['relname']} RESTART"
             for row in found

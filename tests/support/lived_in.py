@@ -12,6 +12,7 @@ from typing import Any
 from tests.support.database import TestDatabase
 from tests.support.life import LEASE_MS, SHARE, Life, incarnation, token, venue_id
 from tests.support.servers import in_thread
+from tests.support.withdrawals import Saga
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ async def live(life: Life) -> Orders:
     await _suspend(life)
     await _surroundings(life)
     await _risk(life)
+    await _withdraw(life)
     life.market = "m2"
     await life.call("set_limit", None, "m2", "burst_per_minute", "60", "test")
     await life.clock.advance(120_000)
@@ -325,6 +327,25 @@ async def _surroundings(life: Life) -> None:
     await life.call("take_lease", "stream", life.worker, 1_000)
     await life.call("move_cursor", life.account, "trades", 1_770_000_000_000)
     await life.call("take_receipt", life.account, "a consumer", "a key")
+
+
+async def _withdraw(life: Life) -> None:
+    """One withdrawal that went through at the second try, one given back on proof, one not begun."""
+    await life.open_account("third")
+    third = Saga(Writer(life.conn, life.clock, "third", life.market, incarnation(3)))
+    await third.to("UNLOCKED")
+    await third.debit()
+    await third.record(await third.open(), "unsure")
+    await third.note("pending", False)
+    await third.record(await third.open(), "done")
+    assert await third.state() == "DONE"
+    await third.to("UNLOCKED", key="w2", amount=7 * SHARE)
+    await third.debit(hash="0x" + "2" * 64)
+    await third.record(await third.open(), "refused")
+    assert await third.state() == "FAILED"
+    await third.step("compensate_withdrawal")
+    assert await third.state() == "COMPENSATED"
+    await third.start(key="w3", amount=9 * SHARE)
 
 
 _EXCHANGE: dict[str, Any] = {"method": "GET", "path": "/", "query": "", "request": ""} | {

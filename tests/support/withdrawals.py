@@ -104,6 +104,10 @@ class Saga:
     async def after_deadline(self) -> None:
         await self.life.clock.advance(2_000 + REQUEST_MS + VALID_MS + 1)
 
+    async def after_lease(self) -> None:
+        """Of whoever claimed it, also for a send."""
+        await self.life.clock.advance(max(self.lease_ms, REQUEST_MS + 15_000) + 1)
+
     async def to(self, state: str, **changes: Any) -> None:
         """Start one, and carry it to a state by nothing but successes."""
         answer = await self.start(**changes)

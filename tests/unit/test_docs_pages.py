@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -53,14 +54,20 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     assert [link for link in inside if not (page.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_every_test_that_is_named_exists(page: Path) -> None:
-    known = {
+@cache
+def known_tests() -> frozenset[str]:
+    """Read once: parsing every test takes seconds."""
+    return frozenset(
         node.name
         for path in (ROOT / "tests").rglob("test_*.py")
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    }
+    )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_test_that_is_named_exists(page: Path) -> None:
+    known = known_tests()
     named = {name for name in names_in_backticks(page) if re.fullmatch(r"test_\w+", name)}
     assert named - known == set()
 

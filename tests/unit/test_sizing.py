@@ -300,3 +300,25 @@ def test_the_largest_record_is_bounded() -> None:
 def test_what_cannot_be_sized_is_an_error(wrong: Any) -> None:
     with pytest.raises(BadInput):
         wrong()
+
+
+@pytest.mark.parametrize("needed", [0, 1])
+@pytest.mark.parametrize("mids", [(), (500_000,)])
+def test_volatility_is_unknown_below_two_mids_however_few_are_asked_for(
+    needed: int, mids: tuple[int, ...]
+) -> None:
+    rules = SizingRules(
+        base_micros=100 * SHARE,
+        min_size_micros=SHARE,
+        calm_micros=10_000,
+        wild_micros=50_000,
+        mids_needed=needed,
+        unknown_ppm=0,
+    )
+    assert size(rules, Moment(now_ms=0, mids=mids)).size_micros == 0
+
+
+@pytest.mark.parametrize(("collateral", "price"), [(SHARE, 0), (SHARE, -1), (SHARE, 2 * SHARE)])
+def test_no_shares_are_worked_out_for_a_price_that_is_none(collateral: int, price: int) -> None:
+    with pytest.raises(BadInput):
+        shares_for(collateral, price)

@@ -51,7 +51,9 @@ def reset(
     ] = None,
     market: Annotated[
         str | None,
-        typer.Option("--market", help="Its breakers and the venue's; default: all of the account."),
+        typer.Option(
+            "--market", help="Its breakers and the account's; default: all of the account."
+        ),
     ] = None,
     operator: Operator = None,
     as_json: Json = False,
@@ -71,7 +73,7 @@ def reset(
 
 
 def _where(row: Row) -> object:
-    return row["slug"] or row["market"] or "(the venue's faults)"
+    return row["slug"] or row["market"] or "(the account)"
 
 
 def _ends(row: Row) -> str:

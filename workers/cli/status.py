@@ -11,6 +11,7 @@ from workers.cli.connect import read, with_ledger
 from workers.cli.mending import FOREIGN, LANES
 from workers.cli.output import Column, age, counted, decimal, emit, field, say, table
 from workers.cli.state import Json
+from workers.cli.withdrawing import WITHDRAWALS
 
 if TYPE_CHECKING:
     from app.ledger.calls import LedgerCalls
@@ -38,7 +39,7 @@ def status(
     ] = 20,
     as_json: Json = False,
 ) -> None:
-    """Halts, unknown orders, blocked lanes, what waits, workers, exposure against caps."""
+    """Halts, unknown orders, withdrawals under way, blocked lanes, what waits, workers, exposure against caps."""
 
     async def work(calls: LedgerCalls) -> dict[str, Any]:
         found: dict[str, Any] = {key: await read(calls, name) for key, name in _READS.items()}
@@ -46,6 +47,7 @@ def status(
         found["foreign_orders"] = await read(calls, "foreign_orders", None)
         found["exposure"] = await read(calls, "exposure", limit)
         breakers = await read(calls, "breakers", None, False)
+        found["withdrawals"] = await read(calls, "withdrawals", None, None, False)
         found["breakers"] = [row for row in breakers if row["state"] != "closed"]
         return found
 
@@ -120,6 +122,7 @@ _SECTIONS: Final[dict[str, list[Column]]] = {
         ("why", field("why")),
     ],
     "breakers": BREAKERS,
+    "withdrawals": WITHDRAWALS,
     "unresolved": [
         ("order", field("order_id")),
         ("account", field("account")),

@@ -16,7 +16,19 @@ from app.errors import BadInput, Code, DatabaseProblem, LedgerError
 from workers.cli.asking import Person
 from workers.cli.connect import check_filters, read, with_ledger
 from workers.cli.errors import COULD_NOT, DONE, INTERRUPTED, REFUSED, refusal
-from workers.cli.output import age, counted, decimal, emit, field, micros, note, pairs, say, table
+from workers.cli.output import (
+    Column,
+    age,
+    counted,
+    decimal,
+    emit,
+    field,
+    micros,
+    note,
+    pairs,
+    say,
+    table,
+)
 from workers.cli.people import Operator, operator_name
 from workers.cli.state import Json, state
 from workers.cli.values import parse_duration_ms
@@ -96,8 +108,8 @@ def start(
     """
     name = account or state().settings.account
     wish = _wish(amount, to, key, why)
-    drain_ms = parse_duration_ms(drain_within, what="--drain-within")
-    alarm_ms = parse_duration_ms(alarm_after, what="--alarm-after")
+    drain_ms = _patience(drain_within, "--drain-within")
+    alarm_ms = _patience(alarm_after, "--alarm-after")
     timeout_ms = parse_duration_ms(timeout, what="--timeout")
     if not yes:
         _ask(name, wish)
@@ -119,7 +131,9 @@ def start(
         return {**answer, **wish, "account": name}
 
     answer = with_ledger("risk", work)
-    if wait:
+    if not wait:
+        answer["workers_running"] = _workers_running()
+    else:
         try:
             answer = {**answer, **_wait(answer["withdrawal_id"], timeout_ms)}
         except KeyboardInterrupt:
@@ -150,6 +164,32 @@ def _wish(amount: str, to: str, key: str, why: str) -> dict[str, Any]:
     # Mixed case that fails its checksum is a mistyped address: the money would be nobody's.
     address = parse_address(to, what="--to")
     return {"amount_micros": micros_, "destination": f"0x{address:040x}"}
+
+
+def _patience(text: str, what: str) -> int:
+    patience_ms = parse_duration_ms(text, what=what)
+    if not 1_000 <= patience_ms <= 86_400_000:
+        raise BadInput(
+            Code.BAD_VALIDITY,
+            f"{what} is {text.strip()}, and a person is called after 1 s to 24 h",
+            not_done=_NOT_STARTED,
+            next_step=f"give {what} from 1s to 24h",
+        )
+    return patience_ms
+
+
+def _workers_running() -> int | None:
+    """None where the login may not look."""
+
+    async def work(calls: LedgerCalls) -> int | None:
+        try:
+            return sum(bool(row["alive"]) for row in await read(calls, "status_workers"))
+        except DatabaseProblem as problem:
+            if problem.code != Code.DATABASE_PRIVILEGE:
+                raise
+            return None
+
+    return with_ledger("worker", work)
 
 
 def _ask(name: str, wish: Mapping[str, Any]) -> None:
@@ -221,10 +261,32 @@ def _show_started(answer: Mapping[str, Any]) -> None:
     say(f"withdrawal {number} of {decimal(answer['amount_micros'])}: {answer['state']}{again}")
     row = answer.get("withdrawal")
     if row is None:
-        say("a running worker carries it on")
+        _show_carrier(answer)
     elif row["needs_person"]:
         _show_waits(row)
+    elif row["unattended"]:
+        say(_UNATTENDED)
     note(f"  next: ledger-worker withdraw show {number}")
+
+
+_CARRIER: Final = "a worker that serves the account and has what a transfer needs"
+"""docs/withdrawals.md says what that is."""
+_UNATTENDED: Final = f"no worker takes it up: it waits for {_CARRIER}"
+
+
+def _show_carrier(answer: Mapping[str, Any]) -> None:
+    """Who carries it on, as far as it is known: which worker can is seen only when one does."""
+    if "waited" in answer or answer["state"] in ("DONE", "COMPENSATED", "CANCELLED"):
+        return
+    running = answer["workers_running"]
+    if running == 0:
+        say(f"no worker is running: it stays {answer['state']} until one is started")
+    else:
+        say(f"it is carried on by {_CARRIER}")
+        if running is not None:
+            say(
+                f"{counted(running, 'worker')} running; whether one takes it up is seen in a moment"
+            )
 
 
 def _show_waits(row: Mapping[str, Any]) -> None:
@@ -239,6 +301,8 @@ def _after(row: Mapping[str, Any]) -> str:
             f"look at the wallet, then: ledger-worker withdraw resolve {number} --as done|failed"
             ' --why "..."'
         )
+    if row["state"] == "FAILED":
+        return f'ledger-worker withdraw resolve {number} --as failed --why "..."'
     return f"ledger-worker withdraw resolve {number} --as continue, or withdraw cancel {number}"
 
 
@@ -258,17 +322,23 @@ def _list(account: str | None, *, everything: bool) -> None:
 
     rows = with_ledger("worker", work)
     empty = "no withdrawals" if everything else "no withdrawal is under way"
-    emit(rows, lambda: table(_COLUMNS, rows, empty=empty))
+    emit(rows, lambda: table(WITHDRAWALS, rows, empty=empty))
 
 
-_COLUMNS = [
+def _waits_for(row: Mapping[str, Any]) -> str:
+    if row["needs_person"]:
+        return f"a person: {row['needs_person_why']}"
+    return "a worker that can carry it on" if row["unattended"] else ""
+
+
+WITHDRAWALS: Final[list[Column]] = [
     ("no", field("withdrawal_id")),
     ("account", field("account")),
     ("amount", micros("amount_micros")),
     ("to", field("destination")),
     ("state", field("state")),
     ("for", lambda row: age(row["age_s"])),
-    ("waits for a person", lambda row: row["needs_person_why"] or ""),
+    ("waits for", _waits_for),
 ]
 
 
@@ -300,6 +370,8 @@ def _show(row: Mapping[str, Any]) -> None:
     table(_HISTORY, row["history"], empty="nothing happened yet")
     if row["needs_person"]:
         _show_waits(row)
+    elif row["unattended"]:
+        say(_UNATTENDED)
 
 
 _HISTORY = [("at", field("at")), ("what", field("what")), ("detail", field("detail"))]
@@ -307,6 +379,7 @@ _HISTORY = [("at", field("at")), ("what", field("what")), ("detail", field("deta
 
 def cancel(number: Number, why: Why, operator: Operator = None, as_json: Json = False) -> None:
     """End a withdrawal before its transfer. A debit is given back, the account trades again."""
+    _check_why(why, "a reason for the journal")
 
     async def work(calls: LedgerCalls) -> dict[str, Any]:
         return _answered(
@@ -327,7 +400,10 @@ def resolve(
     operator: Operator = None,
     as_json: Json = False,
 ) -> None:
-    """Say what became of a withdrawal that waits. failed gives the money back: look at the wallet first."""
+    """Say what became of a withdrawal that waits. Look at the wallet first: failed gives the money back, and done
+    is final (what was wrong about it can only be set right with balances book).
+    """
+    _check_why(why, "what you have seen")
 
     async def work(calls: LedgerCalls) -> dict[str, Any]:
         return _answered(
@@ -338,6 +414,16 @@ def resolve(
 
     answer = with_ledger("risk", work)
     emit(answer, lambda: say(f"withdrawal {number}: {answer['state']}"))
+
+
+def _check_why(why: str, what: str) -> None:
+    if not why.strip():
+        raise BadInput(
+            Code.BAD_REQUEST,
+            "--why is empty",
+            not_done=_UNCHANGED,
+            next_step=f"give {what} with --why",
+        )
 
 
 def _answered(answer: dict[str, Any]) -> dict[str, Any]:
@@ -351,7 +437,7 @@ _NEXT: Final = {
     Code.BUSY: "wait for its end, or cancel it; ledger-worker withdraw shows it",
     Code.ILLEGAL_TRANSITION: "ledger-worker withdraw show tells where it stands",
     Code.NOT_PROVEN: "wait until no copy can arrive any more; ledger-worker withdraw show says when",
-    Code.ALREADY_ENDED: "ledger-worker withdraw show tells how it ended",
+    Code.ALREADY_ENDED: "ledger-worker withdraw show tells how it ended; if that is wrong, balances book corrects it",
 }
 """What helps with a withdrawal, where the same code speaks of orders elsewhere."""
 

@@ -214,11 +214,17 @@ LOGS: Final[dict[str, str]] = {
     "WAKE_LOST": "The wake-up session died. The poll finds the work.",
     "WAKE_UNAVAILABLE": "No wake-up session could be opened. The poll finds the work.",
     "TRANSFER_ANSWERED": "How a send of a withdrawal's transfer ended. What is in doubt is UNKNOWN and looked up.",
+    "TRANSFER_RECORD_DELAYED": "The answer to a transfer could not be stored yet. It is repeated until it is.",
+    "WITHDRAWAL_CLAIM_LEFT": "A claim could not be given back after a step that failed. It lapses within seconds.",
     "WITHDRAWAL_MOVED": "A withdrawal went a step further.",
     "WITHDRAWAL_NEEDS_PERSON": (
         "A withdrawal waits for a person, with its account paused: `withdraw show` and `withdrawals.md` say what for."
     ),
-    "WITHDRAWAL_NOT_CARRIED_ON": "The database failed under a step. The claim lapses, and the step is taken again.",
+    "WITHDRAWAL_NOT_CARRIED_ON": "The database failed under a step. Its claim is given back, and it is taken again.",
+    "WITHDRAWAL_STEP_FAILED": (
+        "The database would not take a step, and would not the next time either. A person is called; other withdrawals "
+        "and the worker go on."
+    ),
     "WITHDRAWAL_STEP_REFUSED": "The ledger refused a step: the claim was lost, or it stands elsewhere by now.",
     "WRONG_KEY": (
         "The key signs for other addresses than the account's. The account is not served. See "

@@ -82,6 +82,10 @@ class Shared:
     """Accounts to be compared with the venue before the next regular time."""
     work: asyncio.Event = field(default_factory=asyncio.Event)
     """Set by a wake-up; the poll is the truth, this only shortens it."""
+    cancel_work: asyncio.Event = field(default_factory=asyncio.Event)
+    """The same for the cancels: with one event for both the first to wake would take it from the other, and a new order
+    would leave before the cancel that was asked before it.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,13 @@ class LookUps:
         if not work["cancel_asked"]:
             await context.calls.items(
                 "request_cancel",
-                [{"order_id": order_id, "reason": "unknown, and not wanted any more"}],
+                [
+                    {
+                        "order_id": order_id,
+                        "reason": "unknown, and not wanted any more",
+                        "protective": True,
+                    }
+                ],
             )
         complete = await self._look_for_trades(work, present)
         for owner in await self._other_owners(work, present):

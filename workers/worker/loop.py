@@ -17,9 +17,9 @@ Pass = Callable[[], Awaitable[bool]]
 
 
 async def run(
-    context: Context, name: str, one_pass: Pass, *, idle_ms: int, wakes: bool = False
+    context: Context, name: str, one_pass: Pass, *, idle_ms: int, wakes: asyncio.Event | None = None
 ) -> None:
-    """Repeat ``one_pass`` until the worker stops. ``wakes``: a wake-up shortens the idle time."""
+    """Repeat ``one_pass`` until the worker stops. ``wakes``: what shortens the idle time; of this loop alone."""
     log = context.named(name)
     failures = 0
     while not context.shared.stopping.is_set():
@@ -38,20 +38,20 @@ async def run(
             await pause(context, idle_ms, wakes=wakes)
 
 
-async def pause(context: Context, ms: int, *, wakes: bool = False) -> None:
-    """Wait ``ms``, or less if the worker stops or (with ``wakes``) is woken."""
+async def pause(context: Context, ms: int, *, wakes: asyncio.Event | None = None) -> None:
+    """Wait ``ms``, or less if the worker stops or ``wakes`` is set, which is taken back then."""
     shared = context.shared
     waits = [
         context.ports.tasks.spawn(context.ports.clock.sleep(ms / 1000), name="pause"),
         context.ports.tasks.spawn(shared.stopping.wait(), name="pause-stop"),
     ]
-    if wakes:
-        waits.append(context.ports.tasks.spawn(shared.work.wait(), name="pause-wake"))
+    if wakes is not None:
+        waits.append(context.ports.tasks.spawn(wakes.wait(), name="pause-wake"))
     try:
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for wait in waits:
             wait.cancel()
         await asyncio.gather(*waits, return_exceptions=True)
-    if wakes:
-        shared.work.clear()
+    if wakes is not None:
+        wakes.clear()

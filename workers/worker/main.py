@@ -188,21 +188,25 @@ async def serve(context: Context, url: str) -> None:
     context.log.info("STARTED", version=app.__version__, venue=context.venue.name)
     sender = Sender(context)
     placements, serving = Placements(context, sender), Serving(context)
-    cancels = Cancels(context)
+    cancels, withdrawals = Cancels(context), Withdrawals(context)
+    shared, idle_ms = context.shared, settings.poll_ms
+    cancelling = ports.tasks.spawn(
+        loop.run(context, "cancels", cancels.one_pass, idle_ms=idle_ms, wakes=shared.cancel_work),
+        name="cancels",
+    )
     placing = ports.tasks.spawn(
-        loop.run(context, "placements", placements.one_pass, idle_ms=settings.poll_ms, wakes=True),
+        loop.run(context, "placements", placements.one_pass, idle_ms=idle_ms, wakes=shared.work),
         name="placements",
     )
     others = [
-        ports.tasks.spawn(loop.run(context, name, one_pass, idle_ms=idle_ms), name=name)
-        for name, one_pass, idle_ms in (
+        ports.tasks.spawn(loop.run(context, name, one_pass, idle_ms=every_ms), name=name)
+        for name, one_pass, every_ms in (
             ("accounts", serving.one_pass, LOOK_FOR_ACCOUNTS_MS),
-            ("cancels", cancels.one_pass, settings.poll_ms),
             ("look_ups", LookUps(context, sender).one_pass, settings.poll_ms),
             ("delayed", Delayed(context).one_pass, delayed.EVERY_MS),
             ("sweeps", Sweeps(context).one_pass, SWEEP_MS),
             ("watchdog", Watchdog(context).one_pass, WATCH_MS),
-            ("withdrawals", Withdrawals(context).one_pass, WITHDRAWALS_MS),
+            ("withdrawals", withdrawals.one_pass, WITHDRAWALS_MS),
             ("horizon", Horizon(context).one_pass, LOOK_EVERY_MS),
             ("beat", Beat(context).one_pass, context.lease_ms // 5),
             *context.host.passes(context),
@@ -213,14 +217,14 @@ async def serve(context: Context, url: str) -> None:
     stopping = ports.tasks.spawn(context.shared.stopping.wait(), name="stopping")
     try:
         done, _ = await asyncio.wait(
-            [placing, *others, stopping], return_when=asyncio.FIRST_COMPLETED
+            [cancelling, placing, *others, stopping], return_when=asyncio.FIRST_COMPLETED
         )
         for task in done - {stopping}:
             task.result()  # a task that ends before the stop has failed: fail loudly, start fresh
     finally:
         context.shared.stopping.set()
-        in_flight = (sender, placements, cancels)
-        await _stop_in_order(context, in_flight, serving, [placing, *others, stopping])
+        in_flight = (sender, placements, cancels, withdrawals)
+        await _stop_in_order(context, in_flight, serving, [cancelling, placing, *others, stopping])
 
 
 async def _announce(context: Context) -> bool:
@@ -242,7 +246,7 @@ async def _announce_nothing(context: Context) -> None:
 
 async def _stop_in_order(
     context: Context,
-    in_flight: tuple[Sender, Placements, Cancels],
+    in_flight: tuple[Sender, Placements, Cancels, Withdrawals],
     serving: Serving,
     tasks: list[asyncio.Task[Any]],
 ) -> None:

@@ -278,7 +278,10 @@ class Sender:
         """
         if works:
             reason = "its time ran out by the clock of the sender"
-            items = [{"order_id": work["order_id"], "reason": reason} for work in works]
+            items = [
+                {"order_id": work["order_id"], "reason": reason, "protective": True}
+                for work in works
+            ]
             await self._context.calls.items("request_cancel", items)
 
     async def _placed(self, account: str, requests: list[PlaceRequest]) -> Sequence[PlaceOutcome]:

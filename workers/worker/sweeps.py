@@ -27,9 +27,31 @@ class Sweeps:
         self._log = context.named("sweeper")
 
     async def one_pass(self) -> bool:
-        """Lapsed claims, expired intents, cancels that a halt or suspension asks for, breaches."""
-        calls = self._context.calls
-        lapsed = await calls.value("sweep_lapsed")
+        """Cancels that a halt or suspension asks for, which nothing is to hold up; then lapsed claims, expired
+        intents, breaches, losses; and the cancels again where one of these has stopped something.
+        """
+        self._passes += 1
+        cancels = await self._sweep_cancels()
+        await self._end_what_lapsed()
+        stopped = await self._look_for_breaches()
+        stopped |= await self._look_for_old_fills()
+        stopped |= await self._look_for_losses()
+        if self._passes % GROUPS_EVERY == 1 and (
+            moved := await self._context.calls.value("sweep_groups")
+        ):
+            self._log.info("LANES_REGROUPED", count=moved)
+        if stopped:
+            cancels += await self._sweep_cancels()
+        return bool(cancels)
+
+    async def _sweep_cancels(self) -> int:
+        count: int = await self._context.calls.value("sweep_cancels")
+        if count:
+            self._log.info("CANCELS_SWEPT", count=count)
+        return count
+
+    async def _end_what_lapsed(self) -> None:
+        lapsed = await self._context.calls.value("sweep_lapsed")
         if lapsed["lost"]:
             self._log.warning(
                 "FATE_UNKNOWN",
@@ -38,23 +60,18 @@ class Sweeps:
             )
         if lapsed["taken_back"]:
             self._log.info("CLAIMS_TAKEN_BACK", orders=lapsed["taken_back"])
-        if expired := await calls.value("sweep_expired"):
+        if expired := await self._context.calls.value("sweep_expired"):
             self._log.info("INTENTS_EXPIRED", count=expired)
-        if breaches := await calls.value("sweep_breaches"):
-            self._log.error("INVARIANT_BREACH_HALT", count=breaches)
-        await self._look_for_old_fills()
-        await self._look_for_losses()
-        if self._passes % GROUPS_EVERY == 1 and (moved := await calls.value("sweep_groups")):
-            self._log.info("LANES_REGROUPED", count=moved)
-        if cancels := await calls.value("sweep_cancels"):
-            self._log.info("CANCELS_SWEPT", count=cancels)
-        return bool(cancels)
 
-    async def _look_for_old_fills(self) -> None:
+    async def _look_for_breaches(self) -> bool:
+        if breaches := await self._context.calls.value("sweep_breaches"):
+            self._log.error("INVARIANT_BREACH_HALT", count=breaches)
+        return bool(breaches)
+
+    async def _look_for_old_fills(self) -> bool:
         """A fill that stays unsettled is not final: an alarm first, then its market is halted (lesson 21)."""
-        self._passes += 1
         if self._passes % OLD_FILLS_EVERY != 1:
-            return
+            return False
         settings = self._context.settings
         found = await self._context.calls.value(
             "sweep_unconfirmed",
@@ -64,14 +81,14 @@ class Sweeps:
         )
         if found["old"]:
             self._log.error("FILLS_UNCONFIRMED", orders=found["old"], halted=found["halted"])
+        return bool(found["halted"])
 
-    async def _look_for_losses(self) -> None:
-        """Marks of equity, halts on daily and rolling loss, sizes by drawdown. Before the sweep of cancels:
-        what a halt covers is cancelled in the same pass.
-        """
+    async def _look_for_losses(self) -> bool:
+        """Marks of equity, halts on daily and rolling loss, sizes by drawdown."""
         if self._passes % LOSSES_EVERY != 1:
-            return
-        for one in (await self._context.calls.value("sweep_losses"))["halted"]:
+            return False
+        halted = (await self._context.calls.value("sweep_losses"))["halted"]
+        for one in halted:
             self._log.error(
                 "LOSS_HALT",
                 scope=one["scope"],
@@ -79,6 +96,7 @@ class Sweeps:
                 kind=one["kind"],
                 loss_micros=one["loss_micros"],
             )
+        return bool(halted)
 
 
 class Watchdog:

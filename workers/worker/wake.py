@@ -28,6 +28,7 @@ async def listen(context: Context, url: str, channel: str) -> None:
         tries = 0
 
         def woken(*_: Any) -> None:
+            context.shared.cancel_work.set()
             context.shared.work.set()
 
         try:

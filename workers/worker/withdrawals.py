@@ -3,6 +3,9 @@
 Each step is a commit of the ledger, guarded by the claim; a kill anywhere leaves a claim that lapses,
 and whoever claims next reads where the withdrawal stands. Only a send is more than a commit: its
 attempt is opened first, its bytes are the stored ones, and what is not recorded of it is unknown.
+
+A pass waits for the steps it began, but not for long: what waits for an answer of the outside holds up no
+other withdrawal.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import asyncio
 import base64
 from typing import Any, Final
 
-from app.errors import BadInput, Code, DatabaseProblem
+from app.errors import BadInput, Code, DatabaseProblem, LedgerError
 from app.ledger.calls import storable
 from app.withdrawal.decide import Next, Saga, State, Step, decide
 from app.withdrawal.treasury import (
@@ -40,13 +43,16 @@ PERSON_MS: Final = 15_000
 """Between two looks at what waits for a person."""
 
 LEASE_OVER_REQUEST_MS: Final = 15_000
-"""A claim outlives the longest request by this: what is sent under it is recorded under it."""
+"""A claim outlives the longest look-up by this: what is seen under it is noted under it."""
+
+PASS_S: Final = 1.0
+"""How long a pass waits for its steps. One that takes longer goes on beside the next passes."""
 
 
 class Withdrawals:
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._log = context.named("withdrawals")
+        self._under_way: set[asyncio.Task[None]] = set()
 
     async def one_pass(self) -> bool:
         """One step of each withdrawal that is due; whether there was any."""
@@ -64,10 +70,27 @@ class Withdrawals:
         )
         if claimed:
             context.reached("withdraw.claim.after")
-        await asyncio.gather(
-            *(_Carrier(context, one, treasuries[one["account"]]).step() for one in claimed)
-        )
+        began = [
+            context.ports.tasks.spawn(
+                _Carrier(context, one, treasuries[one["account"]]).step(), name="withdrawal"
+            )
+            for one in claimed
+        ]
+        self._under_way.update(began)
+        await self._wait_for(began, PASS_S)
         return bool(claimed)
+
+    async def drain(self, within_s: float) -> None:
+        """Wait for the steps under way, at most ``within_s``. None is cut: a claim that is left lapses."""
+        await self._wait_for(list(self._under_way), within_s)
+
+    async def _wait_for(self, tasks: list[asyncio.Task[None]], within_s: float) -> None:
+        if tasks:
+            await asyncio.wait(tasks, timeout=within_s)
+        ended = [task for task in self._under_way if task.done()]
+        self._under_way.difference_update(ended)
+        for task in ended:
+            task.result()  # what nobody foresaw ends the worker: a fresh start is better tested
 
 
 class _Carrier:
@@ -97,11 +120,35 @@ class _Carrier:
         )
 
     async def step(self) -> None:
-        """Whatever comes next. A database that is away leaves the claim to lapse."""
+        """Whatever comes next. Whatever the database says to it, the worker lives on."""
         try:
+            if self._context.shared.stopping.is_set():
+                await self._give_back(0)
+                return
             await self._do(decide(self._saga))
         except DatabaseProblem as problem:
             self._log.warning("WITHDRAWAL_NOT_CARRIED_ON", code=problem.code, problem=problem.wrong)
+            await self._soon_again()
+        except LedgerError as error:
+            self._log.error("WITHDRAWAL_STEP_FAILED", code=error.code, problem=error.wrong)
+            await self._failed(error)
+
+    async def _soon_again(self) -> None:
+        """Give the claim back. A database that is still away leaves it to lapse."""
+        try:
+            await self._give_back(self._context.jitter_ms(WAIT_MS))
+        except DatabaseProblem as problem:
+            self._log.debug("WITHDRAWAL_CLAIM_LEFT", code=problem.code)
+
+    async def _failed(self, error: LedgerError) -> None:
+        """What the ledger will not take now it will not take later: a person looks, and it is tried seldom."""
+        try:
+            if not self._saga.needs_person:
+                await self._call_a_person(f"STEP_FAILED: {error.code}: {error.wrong}")
+            else:
+                await self._give_back(self._context.jitter_ms(PERSON_MS))
+        except LedgerError as second:
+            self._log.debug("WITHDRAWAL_CLAIM_LEFT", code=second.code)
 
     async def _do(self, following: Next) -> None:
         match following.step:
@@ -165,9 +212,8 @@ class _Carrier:
         await self._commit("debit", "debit_withdrawal", stored)
 
     async def _send(self) -> None:
-        context, row, treasury = self._context, self._row, self._treasury
-        if row["treasury"] != treasury.name:
-            await self._call_a_person(f"TREASURY_CHANGED: {row['treasury']}")
+        context, treasury = self._context, self._treasury
+        if await self._of_another_treasury():
             return
         started_ns = context.ports.clock.monotonic_ns()
         opened = await self._commit("open", "open_transfer", treasury.request_ms, treasury.valid_ms)
@@ -176,26 +222,41 @@ class _Carrier:
                 await self._call_a_person("MAY_HAVE_LEFT")
             return
         sent = await self._deliver(started_ns, opened["send_within_ms"])
-        outcome, code, raw, reference = _as_record(sent)
         context.reached("withdraw.record.before")
-        answer = await context.calls.value(
-            "record_transfer",
-            row["withdrawal_id"],
-            context.incarnation,
-            opened["attempt"],
-            outcome,
-            storable(code),
-            storable(raw),
-            reference,
-        )
+        answer = await self._record(opened["attempt"], sent)
         context.reached("withdraw.record.after")
         self._log.info(
             "TRANSFER_ANSWERED",
             attempt=opened["attempt"],
-            outcome=outcome,
+            outcome=_as_record(sent)[0],
             state=answer.get("state"),
             latency_ms=context.elapsed_ms(started_ns),
         )
+
+    async def _record(self, attempt: int, sent: Sent) -> dict[str, Any]:
+        """An answer is never dropped: it is repeated until the database takes it. If the claim lapses meanwhile,
+        the transfer is unknown by then, and this answer is kept as evidence.
+        """
+        context, tries = self._context, 0
+        outcome, code, raw, reference = _as_record(sent)
+        while True:
+            try:
+                answer: dict[str, Any] = await context.calls.value(
+                    "record_transfer",
+                    self._row["withdrawal_id"],
+                    context.incarnation,
+                    attempt,
+                    outcome,
+                    storable(code),
+                    storable(raw),
+                    None if reference is None else storable(reference),
+                )
+                return answer
+            except DatabaseProblem as problem:
+                tries += 1
+                self._log.error("TRANSFER_RECORD_DELAYED", attempt=attempt, code=problem.code)
+                pause_ms = context.backoff_ms(tries, first_ms=50, most_ms=2_000)
+                await context.ports.clock.sleep(pause_ms / 1000)
 
     async def _deliver(self, started_ns: int, within_ms: int) -> Sent:
         context, treasury = self._context, self._treasury
@@ -212,6 +273,8 @@ class _Carrier:
 
     async def _look(self) -> None:
         context, treasury, row = self._context, self._treasury, self._row
+        if await self._of_another_treasury():
+            return
         context.reached("withdraw.look.before")
         seen: Seen
         try:
@@ -222,10 +285,26 @@ class _Carrier:
         context.reached("withdraw.look.after")
         finding, proof, detail, reference = _as_finding(seen)
         answer = await self._commit(
-            "note", "note_transfer", finding, proof, storable(detail), reference
+            "note",
+            "note_transfer",
+            finding,
+            proof,
+            storable(detail),
+            None if reference is None else storable(reference),
         )
         if answer["status"] == "ok" and answer["state"] == row["state"]:
             await self._do(decide(self._saga, seen))
+
+    async def _of_another_treasury(self) -> bool:
+        """What one treasury has sent no other can know: that it sees nothing is no proof of anything."""
+        stored = self._row["treasury"]
+        if stored == self._treasury.name:
+            return False
+        if self._saga.needs_person:
+            await self._put_off()
+        else:
+            await self._call_a_person(f"TREASURY_CHANGED: {stored}")
+        return True
 
     async def _call_a_person(self, why: str) -> None:
         answer = await self._commit("escalate", "escalate_withdrawal", storable(why))
@@ -238,12 +317,16 @@ class _Carrier:
             ms = PERSON_MS
         elif self._saga.state is State.UNKNOWN:
             ms = LOOK_EVERY_MS
+        await self._give_back(self._context.jitter_ms(ms))
+
+    async def _give_back(self, ms: int) -> None:
+        """The claim, for somebody to take it up again in ``ms``."""
         await self._context.calls.value(
             "put_off_withdrawal",
             self._row["withdrawal_id"],
             self._context.incarnation,
             self._row["claim_no"],
-            self._context.jitter_ms(ms),
+            ms,
         )
 
     def _transfer(self) -> Transfer:

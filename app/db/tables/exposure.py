@@ -139,10 +139,7 @@ exposure = Table(
         BigInteger,
         nullable=False,
         server_default=text("0"),
-        comment=(
-            "Cost of the position at its average price plus held_cost: what was last added to"
-            " the totals of account and group."
-        ),
+        comment=("basis plus held_cost: what was last added to the totals of account and group."),
     ),
     Column(
         "shares",
@@ -171,6 +168,16 @@ exposure = Table(
         ),
     ),
     Column("change_tokens_at", DateTime(timezone=True)),
+    Column(
+        "basis",
+        ARRAY(BigInteger),
+        nullable=False,
+        server_default=text("'{0,0}'::bigint[]"),
+        comment=(
+            "Collateral micros that what is held cost: the sum of basis_micros over fills and"
+            " movements. 0 where nothing is held."
+        ),
+    ),
     Index(
         "exposure_open_positions",
         "account_id",
@@ -264,6 +271,14 @@ balance_entry = Table(
         "value_micros",
         BigInteger,
         comment="Of tokens that moved without a trade: what they were worth in collateral micros.",
+    ),
+    Column(
+        "basis_micros",
+        BigInteger,
+        comment=(
+            "What a movement of tokens added to what the position cost (basis of exposure); NULL"
+            " for everything else."
+        ),
     ),
     UniqueConstraint("account_id", "entry_key"),
     Index(

@@ -341,6 +341,16 @@ fill = Table(
             "or the venue said so."
         ),
     ),
+    Column(
+        "basis_micros",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment=(
+            "Collateral micros it added to what the position cost: a BUY its cost, a SELL, below "
+            "zero, its part of the average."
+        ),
+    ),
     ForeignKeyConstraint(
         ["account_id", "order_id"], ["ledger.orders.account_id", "ledger.orders.order_id"]
     ),

@@ -88,6 +88,15 @@ book = Table(
     Column("bids", ARRAY(BigInteger), nullable=False),
     Column("asks", ARRAY(BigInteger), nullable=False),
     Column("at", DateTime(timezone=True), nullable=False),
+    Column(
+        "mark_micros",
+        BigInteger,
+        comment=(
+            "What a share is taken to be worth: the middle of the last book with both sides; its "
+            "bid while nobody offers; never more than the ask while nobody bids. An empty book "
+            "says nothing. NULL until something said so."
+        ),
+    ),
     comment=(
         "The last good book of each outcome: price and size in micros alternating, best "
         "price first, at most 20 levels a side."

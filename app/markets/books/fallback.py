@@ -30,8 +30,9 @@ Snapshot: TypeAlias = Book | Absent | Unread
 class FallbackRules:
     """The defaults are for the venue; tests shorten them."""
 
-    stream_age_ms: int = 60_000
-    """A stream's book that heard nothing for so long is taken for silent."""
+    stream_age_ms: int = 20_000
+    """A stream's book that heard nothing for so long is taken for silent. Shorter than the age at which the ledger
+    takes no book for good any more (`book_age_ms`), or a quiet market would be refused."""
     after_s: float = 3.0
     """The stream may mend itself for so long: a reconnection takes about a second."""
     every_s: float = 2.0

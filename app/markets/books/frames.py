@@ -21,6 +21,7 @@ PRICE_UNIT: Final = 100
 
 _TOKEN: Final = re.compile(r"[1-9][0-9]{0,77}|0")
 _HASH: Final = re.compile(r"[0-9a-f]{40}")
+_PLAIN: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _LEADING_DOT: Final = re.compile(r"\.[0-9]")
 _MOST_LEVELS: Final = 20_000
 _MOST_TEXT: Final = 200
@@ -339,6 +340,8 @@ def _maybe_number(item: Mapping[str, Any], name: str) -> str | None:
     if item.get(name) in (None, ""):
         return None
     text = _number(item, name)
+    if not _PLAIN.fullmatch(text):
+        raise _Unreadable(f"{name} is no plain decimal: {text[:40]!r}")
     parse_micros(text, what=name)
     return text
 

@@ -12,6 +12,7 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final
 
 import anyio
@@ -218,6 +219,7 @@ class Transport:
             ),
             follow_redirects=False,
             trust_env=False,
+            cookies=_no_cookies(),
         )
         return _Pool(client, self._ports.clock.monotonic_ns())
 
@@ -248,6 +250,11 @@ class _Pool:
     requests: int = 0
     under_way: int = 0
     retired: bool = False
+
+
+def _no_cookies() -> CookieJar:
+    """A jar that takes nothing: what one answer sets must not travel with the next request of another account."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
 
 
 def _broken(

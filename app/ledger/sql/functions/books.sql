@@ -13,15 +13,17 @@ BEGIN
     IF jsonb_typeof(p_items) IS DISTINCT FROM 'array' OR jsonb_array_length(p_items) > 1024 THEN
         RAISE EXCEPTION 'BAD_REQUEST: an array of at most 1024 books is needed; nothing was stored' USING ERRCODE = 'LG004';
     END IF;
-    INSERT INTO ledger.book AS b (market_id, outcome, bids, asks, at)
-    SELECT DISTINCT ON (o.market_id, o.outcome) o.market_id, o.outcome, ledger._levels(x -> 'bids', false),
-        ledger._levels(x -> 'asks', true), ledger.clock() - make_interval(secs => ledger._whole(x -> 'age_ms') / 1000.0)
+    INSERT INTO ledger.book AS b (market_id, outcome, bids, asks, at, mark_micros)
+    SELECT DISTINCT ON (o.market_id, o.outcome) o.market_id, o.outcome, k.bids, k.asks,
+        ledger.clock() - make_interval(secs => ledger._whole(x -> 'age_ms') / 1000.0), ledger._mark(k.bids[1], k.asks[1], NULL)
     FROM jsonb_array_elements(p_items) x JOIN ledger.outcome o ON o.token_id = x ->> 'token_id'
+    CROSS JOIN LATERAL (SELECT ledger._levels(x -> 'bids', false) AS bids, ledger._levels(x -> 'asks', true) AS asks) k
     WHERE ledger._whole(x -> 'age_ms') BETWEEN 0 AND 86400000
-      AND ledger._levels(x -> 'bids', false) IS NOT NULL AND ledger._levels(x -> 'asks', true) IS NOT NULL
+      AND k.bids IS NOT NULL AND k.asks IS NOT NULL AND coalesce(k.bids[1] < k.asks[1], true)
     ORDER BY o.market_id, o.outcome, ledger._whole(x -> 'age_ms')
     -- One from the future was stored before the clock went back.
-    ON CONFLICT (market_id, outcome) DO UPDATE SET bids = excluded.bids, asks = excluded.asks, at = excluded.at
+    ON CONFLICT (market_id, outcome) DO UPDATE SET bids = excluded.bids, asks = excluded.asks, at = excluded.at,
+            mark_micros = ledger._mark(excluded.bids[1], excluded.asks[1], b.mark_micros)
         WHERE b.at <= excluded.at OR b.at > ledger.clock();
     GET DIAGNOSTICS v_count = ROW_COUNT;
     RETURN v_count;
@@ -71,8 +73,19 @@ COMMENT ON FUNCTION ledger._book_of(bigint, smallint, integer) IS 'The book if i
 
 CREATE FUNCTION ledger._middle(b ledger.book) RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$ SELECT coalesce((b.bids[1] + b.asks[1]) / 2, b.bids[1], b.asks[1]) $$;
-COMMENT ON FUNCTION ledger._middle(ledger.book) IS 'Between the best prices; with one side empty the other''s best; NULL for an empty book.';
+AS $$ SELECT (b.bids[1] + b.asks[1]) / 2 $$;
+COMMENT ON FUNCTION ledger._middle(ledger.book) IS
+    'Between the best prices; NULL unless there are both: a lone offer would be its own middle, and any price near it would pass.';
+
+CREATE FUNCTION ledger._mark(p_bid bigint, p_ask bigint, p_before bigint) RETURNS bigint
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+AS $$
+BEGIN
+    RETURN CASE WHEN p_bid IS NOT NULL THEN (p_bid + coalesce(p_ask, p_bid)) / 2
+        -- Nobody bids: an offer says what a share is not worth more than.
+        WHEN p_before IS NOT NULL THEN least(p_before, p_ask) END;
+END $$;
+COMMENT ON FUNCTION ledger._mark(bigint, bigint, bigint) IS 'See mark_micros of ledger.book. A book that was emptied hides no loss.';
 
 CREATE FUNCTION ledger._uncross(r ledger.request, l ledger.limits, p_tick bigint) RETURNS bigint
 LANGUAGE plpgsql VOLATILE
@@ -102,14 +115,20 @@ DECLARE
     v_paid numeric := 0;
     v_middle bigint := ledger._middle(b);
     v_average numeric;
+    v_known integer := coalesce(cardinality(v_levels), 0) / 2;
 BEGIN
-    FOR i IN 1 .. coalesce(cardinality(v_levels), 0) / 2 LOOP
+    FOR i IN 1 .. v_known LOOP
         EXIT WHEN v_left = 0 OR r.side = 'BUY' AND v_levels[2 * i - 1] > r.price_micros
                   OR r.side = 'SELL' AND v_levels[2 * i - 1] < r.price_micros;
         v_part := least(v_left, v_levels[2 * i]);
         v_paid := v_paid + v_part::numeric * v_levels[2 * i - 1];
         v_left := v_left - v_part;
     END LOOP;
+    -- No more than 20 levels are kept: what reaches past them may trade at the order's own price.
+    IF v_left > 0 AND v_known = 20 AND (v_levels[39] < r.price_micros) = (r.side = 'BUY') AND v_levels[39] <> r.price_micros THEN
+        v_paid := v_paid + v_left::numeric * r.price_micros;
+        v_left := 0;
+    END IF;
     IF v_left = r.size_micros OR v_middle IS NULL THEN
         RETURN 0;
     END IF;
@@ -139,7 +158,7 @@ BEGIN
         RETURN NULL;
     ELSIF v_middle IS NULL THEN
         RETURN CASE WHEN NOT ledger._unwinds(r) THEN
-            ledger._refusal(r.item, 'NO_BOOK', format('there is no good book younger than %s ms to judge the price by', l.book_age_ms)) END;
+            ledger._refusal(r.item, 'NO_BOOK', format('there is no good book of both sides younger than %s ms to judge the price by', l.book_age_ms)) END;
     ELSIF r.side = 'BUY' AND r.price_micros > v_middle + l.collar_micros
           OR r.side = 'SELL' AND r.price_micros < v_middle - l.collar_micros THEN
         RETURN ledger._refusal(r.item, 'COLLAR', format('the middle of the book is %s; at most %s from it', v_middle, l.collar_micros));

@@ -1,6 +1,7 @@
 -- purpose: halts, suspensions and the invariant breach: what stops trading, who may end it.
 -- locks:   _check_breach runs under the exposure and account_state locks of its market; halts lock nothing of the send path.
--- index:   halt_standing; exposure by primary key.
+--          _hold_moving_lanes takes exposure, then account_state, of the lanes whose market an import moves.
+-- index:   halt_standing; exposure by primary key; exposure_open_positions, reservation_standing, fill_unsettled for the sweep.
 -- fence:   resume names a version and is refused while a newer halt of the same scope stands.
 
 CREATE FUNCTION ledger._halted_by(p_account_id bigint, p_market_id bigint) RETURNS text
@@ -42,12 +43,14 @@ LANGUAGE plpgsql VOLATILE
 AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM ledger.halt h WHERE h.scope = p_scope AND h.scope_id = p_scope_id
-                   AND h.cleared_at IS NULL AND split_part(h.why, ':', 1) = split_part(p_why, ':', 1)) THEN
+                   -- What a person or a trader has set under that word is not ours, and ends when they like.
+                   AND h.set_as = 'ledger' AND h.cleared_at IS NULL
+                   AND split_part(h.why, ':', 1) = split_part(p_why, ':', 1)) THEN
         PERFORM ledger._add_halt(p_scope, p_scope_id, p_why, 'ledger', p_now);
     END IF;
 END $$;
 COMMENT ON FUNCTION ledger._halt_once(text, text, text, timestamptz) IS
-    'Sets a halt unless one of the same kind (the word before the colon) already stands.';
+    'Sets a halt unless the ledger itself has set one of the same kind (the word before the colon) that stands.';
 
 CREATE FUNCTION ledger._check_breach(
     p_account_id bigint, p_market_id bigint, p_now timestamptz, p_overfill boolean DEFAULT false) RETURNS boolean
@@ -102,13 +105,20 @@ BEGIN
     PERFORM ledger._enter();
     -- Finds again a breach whose own transaction was rolled back. Candidates are read without locks, then judged under them.
     FOR x IN
-        SELECT e.account_id, e.market_id FROM ledger.exposure e
-        CROSS JOIN LATERAL ledger._effective_limits(e.account_id, e.market_id) l
-        WHERE (e.suspended_until IS NULL OR e.suspended_until <= ledger.clock())
-          AND (greatest(ledger._effective(e, 1), ledger._effective(e, 2)) > l.max_outcome_micros
-               OR ledger._effective(e, 1) + ledger._effective(e, 2) > l.max_market_micros
-               OR least(e.confirmed[1], e.confirmed[2]) < 0)
-        ORDER BY e.account_id, e.market_id LIMIT 100
+        SELECT n.account_id, n.market_id FROM (
+            -- Lanes that hold something or ask for it: what there ever was besides has nothing that could be too much. Each by
+            -- an index that is there anyway; one on what counts itself would make every reservation write it.
+            SELECT q.account_id, q.market_id FROM ledger.exposure q WHERE q.bought <> q.sold
+            UNION SELECT r.account_id, r.market_id FROM ledger.reservation r WHERE r.phase <> 'released'
+            UNION SELECT f.account_id, f.market_id FROM ledger.fill f WHERE f.settlement = 'provisional') n
+        -- One by one (OFFSET): the planner takes arrays for hardly ever equal and would read every lane to join them.
+        CROSS JOIN LATERAL (SELECT q AS e FROM ledger.exposure q WHERE q.account_id = n.account_id AND q.market_id = n.market_id
+              AND (q.suspended_until IS NULL OR q.suspended_until <= ledger.clock()) OFFSET 0) lane
+        CROSS JOIN LATERAL ledger._effective_limits(n.account_id, n.market_id) l
+        WHERE greatest(ledger._effective(lane.e, 1), ledger._effective(lane.e, 2)) > l.max_outcome_micros
+           OR ledger._effective(lane.e, 1) + ledger._effective(lane.e, 2) > l.max_market_micros
+           OR least((lane.e).confirmed[1], (lane.e).confirmed[2]) < 0
+        ORDER BY n.account_id, n.market_id LIMIT 100
     LOOP
         PERFORM FROM ledger.exposure e WHERE e.account_id = x.account_id AND e.market_id = x.market_id FOR UPDATE SKIP LOCKED;
         CONTINUE WHEN NOT FOUND;
@@ -149,6 +159,16 @@ BEGIN
     RETURN v_id;
 END $$;
 
+CREATE FUNCTION ledger._own_reasons() RETURNS text[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT ARRAY['DAILY_LOSS', 'ROLLING_LOSS', 'NEGATIVE_BALANCE', 'FOREIGN_ORDER', 'ID_MISMATCH', 'UNCONFIRMED_TOO_LONG',
+        'CONFIRMED_AFTER_FAILED', 'TRADE_CHANGED', 'WITHDRAWAL_CAME_LATE', 'BANNED', 'BAD_CREDENTIALS', 'GROUP_LEFT',
+        -- and of workers
+        'NEG_RISK_ON', 'POSITION_DIFFERS', 'COLLATERAL_DIFFERS']
+$$;
+COMMENT ON FUNCTION ledger._own_reasons() IS 'The words with which reasons begin that the ledger and its workers give.';
+
 CREATE FUNCTION ledger.set_halt(p_scope text, p_id text, p_why text, p_as text DEFAULT '') RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
@@ -158,12 +178,21 @@ BEGIN
     PERFORM ledger._enter();
     IF coalesce(p_why, '') = '' THEN
         RAISE EXCEPTION 'BAD_REQUEST: a halt needs a reason; nothing was halted' USING ERRCODE = 'LG004';
+    ELSIF lower(trim(p_as)) = 'ledger' THEN
+        RAISE EXCEPTION 'BAD_REQUEST: ledger is no name to halt by; nothing was halted' USING ERRCODE = 'LG004',
+            HINT = 'It marks the halts that the ledger sets itself. Give another name, or none.';
+    ELSIF trim(split_part(p_why, ':', 1)) = ANY (ledger._own_reasons())
+          AND NOT pg_has_role(session_user, '${role_worker}', 'MEMBER') THEN
+        -- One that stands under such a word keeps the ledger or a worker from setting its own.
+        RAISE EXCEPTION 'BAD_REQUEST: a reason that begins with % is the ledger''s own; nothing was halted',
+            trim(split_part(p_why, ':', 1)) USING ERRCODE = 'LG004', HINT = 'Say it in other words.';
     END IF;
     v_scope_id := ledger._scope_id(p_scope, p_id);
     RETURN ledger._add_halt(p_scope, v_scope_id, p_why, p_as, ledger.clock());
 END $$;
 COMMENT ON FUNCTION ledger.set_halt(text, text, text, text) IS
-    'Anyone may halt. Returns the version that resume must name. Effective for the next decision in every process.';
+    'Anyone may halt, in words of their own (not _own_reasons). Returns the version that resume must name. Effective for the next '
+    'decision in every process.';
 
 CREATE FUNCTION ledger.clear_halt(p_scope text, p_id text, p_version bigint, p_why text DEFAULT '', p_as text DEFAULT '')
 RETURNS integer
@@ -201,3 +230,62 @@ BEGIN
     GET DIAGNOSTICS v_count = ROW_COUNT;
     RETURN v_count;
 END $$;
+
+CREATE FUNCTION ledger._hold_moving_lanes(p_rows jsonb) RETURNS bigint[]
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_markets bigint[] := array(
+        SELECT m.market_id FROM jsonb_array_elements(p_rows) x JOIN ledger.market m ON m.condition_id = x ->> 'condition_id'
+        WHERE m.group_key IS DISTINCT FROM x ->> 'group_key');
+BEGIN
+    IF v_markets <> '{}' THEN
+        PERFORM FROM ledger.exposure e
+        WHERE (e.account_id, e.market_id) IN (SELECT a.account_id, q FROM ledger.account a CROSS JOIN unnest(v_markets) q)
+        ORDER BY e.account_id, e.market_id FOR UPDATE;
+        PERFORM FROM ledger.account_state s
+        WHERE EXISTS (SELECT FROM ledger.exposure e WHERE e.account_id = s.account_id AND e.market_id = ANY (v_markets))
+        ORDER BY s.account_id FOR UPDATE;
+        PERFORM ledger._halt_leavers(v_markets);
+    END IF;
+    RETURN v_markets;
+END $$;
+COMMENT ON FUNCTION ledger._hold_moving_lanes(jsonb) IS
+    'Locks the lanes of markets that an import moves to another group, before it does. Returns those markets.';
+
+CREATE FUNCTION ledger._halt_leavers(p_markets bigint[]) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    m record;
+BEGIN
+    FOR m IN SELECT q.market_id, q.group_key FROM ledger.market q WHERE q.market_id = ANY (p_markets)
+        AND EXISTS (SELECT FROM ledger.halt h WHERE h.scope = 'group' AND h.scope_id = q.group_key AND h.cleared_at IS NULL)
+        ORDER BY q.market_id
+    LOOP
+        PERFORM ledger._halt_once('market', m.market_id::text,
+            format('GROUP_LEFT: it was halted with the group %s, which it has left', m.group_key), ledger.clock());
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION ledger._halt_leavers(bigint[]) IS
+    'Only a person ends a halt: what the venue says of a market''s group takes the market out of none.';
+
+CREATE FUNCTION ledger._regroup_lanes(p_markets bigint[]) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    e record;
+BEGIN
+    FOR e IN SELECT q.account_id, q.market_id FROM ledger.exposure q
+        WHERE (q.account_id, q.market_id) IN (SELECT a.account_id, n FROM ledger.account a CROSS JOIN unnest(p_markets) n)
+        ORDER BY q.account_id, q.market_id FOR UPDATE SKIP LOCKED
+    LOOP
+        PERFORM FROM ledger.account_state s WHERE s.account_id = e.account_id FOR UPDATE SKIP LOCKED;
+        IF FOUND THEN
+            PERFORM ledger._regroup(e.account_id, e.market_id);
+        END IF;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION ledger._regroup_lanes(bigint[]) IS
+    'In the commit of the import, so that no cap of the group is judged without them. A lane that is made at this very moment is '
+    'left to its own next reservation or to sweep_groups.';

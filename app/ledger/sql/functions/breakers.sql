@@ -1,16 +1,17 @@
--- purpose: breakers and pauses per market and, for the venue's own faults, per account: rejects, failed cancels, slow answers.
+-- purpose: breakers and pauses per market and, for what is no market's fault, per account: rejects, failed cancels, slow answers.
 -- locks:   the caller holds exposure and account_state; breaker rows follow. reset_breaker takes the same two first.
 -- index:   breaker by primary key, two probes.
--- fence:   one probe at a time; while its fate is open no other order follows. No cancel ever asks here.
+-- fence:   one probe at a time: appointed in the commit that opens its attempt, under account_state; while a copy of it may
+--          live unseen no other order follows. No cancel ever asks here.
 
-CREATE FUNCTION ledger._pause_after(p_count integer, p_threshold integer, p_venue boolean) RETURNS interval
+CREATE FUNCTION ledger._pause_after(p_count integer, p_threshold integer, p_of_account boolean) RETURNS interval
 LANGUAGE plpgsql IMMUTABLE
 AS $$
 BEGIN
-    -- 60 s at the threshold and for the first probe that fails, then 5, 10, 20, 40 ... minutes to two hours. The venue's own
-    -- fault pauses twice as long: asking again does not mend it.
+    -- 60 s at the threshold and for the first probe that fails, then 5, 10, 20, 40 ... minutes to two hours. What is the
+    -- whole account's matter pauses twice as long: asking again does not mend it.
     RETURN least(interval '2 hours', CASE WHEN p_count <= p_threshold + 1 THEN interval '60 seconds'
-        ELSE interval '5 minutes' * (2 ^ least(p_count - p_threshold - 2, 10)) END * CASE WHEN p_venue THEN 2 ELSE 1 END);
+        ELSE interval '5 minutes' * (2 ^ least(p_count - p_threshold - 2, 10)) END * CASE WHEN p_of_account THEN 2 ELSE 1 END);
 END $$;
 
 CREATE FUNCTION ledger._breaker_fails(
@@ -20,6 +21,7 @@ LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
     b ledger.breaker;
+    v_clock timestamptz := ledger.clock();
 BEGIN
     IF p_threshold IS NULL THEN
         RETURN;
@@ -28,41 +30,53 @@ BEGIN
     VALUES (p_account_id, p_market_id, p_kind, p_now) ON CONFLICT DO NOTHING;
     SELECT * INTO b FROM ledger.breaker x
     WHERE x.account_id = p_account_id AND x.market_id = p_market_id AND x.kind = p_kind FOR UPDATE;
-    IF b.until IS NOT NULL AND b.probe_order_id IS DISTINCT FROM p_order_id THEN
-        -- What was on its way when it opened tells nothing new: one burst is one step.
+    IF b.until > v_clock OR b.until IS NOT NULL AND p_order_id IS NOT NULL AND b.probe_order_id IS DISTINCT FROM p_order_id THEN
+        -- What was on its way when it opened tells nothing new: one burst is one step. Cancels go on all the time: of them
+        -- one that fails after the pause is news.
         RETURN;
     END IF;
     b.count := b.count + 1;
     IF b.count >= p_threshold THEN
-        b.until := p_now + ledger._pause_after(b.count, p_threshold, p_kind = 'venue');
+        -- By the clock, as it is asked for: the market's time may be ahead of it.
+        b.until := v_clock + ledger._pause_after(b.count, p_threshold, p_market_id = 0);
         PERFORM ledger._journal(p_account_id, nullif(p_market_id, 0), p_now, 'BREAKER_OPENED', p_order_id, NULL, NULL, NULL,
             jsonb_build_object('kind', p_kind, 'count', b.count, 'until', b.until, 'why', left(p_why, 200)));
     END IF;
-    UPDATE ledger.breaker SET count = b.count, until = b.until, probe_order_id = NULL, why = coalesce(left(p_why, 200), ''), changed_at = p_now
+    -- The probe stays: should its fate still be open after the pause, the next waits for that.
+    UPDATE ledger.breaker SET count = b.count, until = b.until, why = coalesce(left(p_why, 200), ''), changed_at = p_now
     WHERE account_id = p_account_id AND market_id = p_market_id AND kind = p_kind;
 END $$;
 COMMENT ON FUNCTION ledger._breaker_fails(bigint, bigint, text, bigint, integer, text, timestamptz) IS
-    'One more failure in a row. At the threshold it opens; the reject of its probe counts on and opens it for longer.';
+    'One more failure in a row. At the threshold it opens; the failure of its probe, or of a cancel (no order) after the pause, '
+    'counts on and opens it for longer. While it is open nothing counts.';
 
-CREATE FUNCTION ledger._breaker_succeeds(
-    p_account_id bigint, p_market_id bigint, p_kind text, p_order_id bigint, p_now timestamptz) RETURNS void
+CREATE FUNCTION ledger._breakers_succeed(
+    p_account_id bigint, p_market_id bigint, p_kinds text[], p_order_id bigint, p_now timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
     b ledger.breaker;
+    v_clock timestamptz := ledger.clock();
 BEGIN
-    SELECT * INTO b FROM ledger.breaker x
-    WHERE x.account_id = p_account_id AND x.market_id = p_market_id AND x.kind = p_kind AND (x.count > 0 OR x.until IS NOT NULL);
-    IF NOT FOUND THEN
-        RETURN;
-    END IF;
-    IF b.until IS NOT NULL THEN
-        PERFORM ledger._journal(p_account_id, nullif(p_market_id, 0), p_now, 'BREAKER_CLOSED', p_order_id, NULL, NULL, NULL,
-            jsonb_build_object('kind', p_kind, 'count', b.count));
-    END IF;
-    UPDATE ledger.breaker SET count = 0, until = NULL, probe_order_id = NULL, why = '', changed_at = p_now
-    WHERE account_id = p_account_id AND market_id = p_market_id AND kind = p_kind;
+    FOR b IN SELECT * FROM ledger.breaker x
+        WHERE x.account_id = p_account_id AND x.market_id IN (0, p_market_id) AND x.kind = ANY (p_kinds)
+          AND (x.count > 0 OR x.until IS NOT NULL)
+        ORDER BY x.market_id, x.kind
+    LOOP
+        -- Of placements only the probe, which left after the pause, tells that it works again. An answered cancel is what was
+        -- missed, whenever it comes; an order that is accepted says nothing about cancels, unless it was let through to close it.
+        CONTINUE WHEN p_order_id IS NOT NULL AND CASE WHEN b.until IS NULL THEN b.kind = 'cancel'
+            ELSE b.until > v_clock OR b.probe_order_id IS DISTINCT FROM p_order_id END;
+        IF b.until IS NOT NULL THEN
+            PERFORM ledger._journal(p_account_id, nullif(b.market_id, 0), p_now, 'BREAKER_CLOSED', p_order_id, NULL, NULL, NULL,
+                jsonb_build_object('kind', b.kind, 'count', b.count));
+        END IF;
+        UPDATE ledger.breaker SET count = 0, until = NULL, probe_order_id = NULL, why = '', changed_at = p_now
+        WHERE account_id = b.account_id AND market_id = b.market_id AND kind = b.kind;
+    END LOOP;
 END $$;
+COMMENT ON FUNCTION ledger._breakers_succeed(bigint, bigint, text[], bigint, timestamptz) IS
+    'A success of that order (NULL: an answered cancel) ends the row of failures, and closes a breaker whose probe it was.';
 
 CREATE FUNCTION ledger._breaker_says(p_account_id bigint, p_market_id bigint, p_order_id bigint) RETURNS ledger.breaker
 LANGUAGE plpgsql VOLATILE
@@ -77,14 +91,15 @@ BEGIN
     LOOP
         IF b.until > v_clock OR b.probe_order_id IS NOT NULL AND b.probe_order_id IS DISTINCT FROM p_order_id
            AND EXISTS (SELECT FROM ledger.orders o WHERE o.account_id = p_account_id AND o.order_id = b.probe_order_id
-                       AND o.state IN ('RESERVED', 'PREPARED', 'SENDING', 'HELD_BACK', 'UNKNOWN')) THEN
+                       AND o.state IN ('SENDING', 'UNKNOWN')) THEN
             RETURN b;
         END IF;
     END LOOP;
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION ledger._breaker_says(bigint, bigint, bigint) IS
-    'The breaker that keeps the order back, or a row of NULLs. A probe that was never sent makes room for the next.';
+    'The breaker that keeps the order back, or a row of NULLs. A probe that is known not to be under way makes room for the '
+    'next, also one that was held back: it may stand behind an order that waits for it.';
 
 CREATE FUNCTION ledger._breaker_refusal(r ledger.request, p_now timestamptz) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE
@@ -105,7 +120,9 @@ BEGIN
     UPDATE ledger.breaker SET probe_order_id = p_order_id
     WHERE account_id = p_account_id AND market_id IN (0, p_market_id) AND until IS NOT NULL;
 END $$;
-COMMENT ON FUNCTION ledger._probe(bigint, bigint, bigint) IS 'The order that was let through where a breaker is half open.';
+COMMENT ON FUNCTION ledger._probe(bigint, bigint, bigint) IS
+    'The order that leaves where a breaker is half open. Not one that is merely admitted: it might wait in its lane behind '
+    'another, and that one for it.';
 
 CREATE FUNCTION ledger._slowed(p_account_id bigint, p_market_id bigint) RETURNS boolean
 LANGUAGE plpgsql VOLATILE
@@ -122,37 +139,43 @@ AS $$
 DECLARE
     l ledger.limits := ledger._effective_limits(o.account_id, o.market_id);
     v_ms bigint := extract(epoch FROM p_now - p_opened_at) * 1000;
+    v_took text := format(CASE p_outcome WHEN 'unknown' THEN 'no answer for %s ms' ELSE 'an answer took %s ms' END, v_ms);
+    v_well text[] := '{}';
 BEGIN
-    IF p_outcome = 'rejected' AND p_class = 'venue' THEN
-        PERFORM ledger._breaker_fails(o.account_id, 0, 'venue', o.order_id, l.breaker_rejects, p_code, p_now);
+    IF p_outcome = 'rejected' AND p_class IN ('venue', 'credentials') THEN
+        PERFORM ledger._breaker_fails(o.account_id, 0, p_class, o.order_id, l.breaker_rejects, p_code, p_now);
     ELSIF p_outcome = 'rejected' THEN
         PERFORM ledger._breaker_fails(o.account_id, o.market_id, 'reject', o.order_id, l.breaker_rejects, p_code, p_now);
     ELSIF p_outcome = 'accepted' THEN
-        PERFORM ledger._breaker_succeeds(o.account_id, o.market_id, 'reject', o.order_id, p_now);
-        PERFORM ledger._breaker_succeeds(o.account_id, 0, 'venue', o.order_id, p_now);
+        v_well := '{reject,venue,credentials,cancel}';
     END IF;
-    IF p_outcome <> 'accepted' AND p_outcome <> 'rejected' THEN
-        RETURN;
+    IF p_outcome IN ('held_back', 'seen') THEN
+        -- May be of our own making: an order dropped before sending waited for us.
+        NULL;
     ELSIF v_ms >= l.stop_ms THEN
-        PERFORM ledger._breaker_fails(o.account_id, o.market_id, 'latency', o.order_id, 1, format('an answer took %s ms', v_ms), p_now);
+        PERFORM ledger._breaker_fails(o.account_id, o.market_id, 'latency', o.order_id, 1, v_took, p_now);
     ELSIF v_ms >= l.slow_ms THEN
         INSERT INTO ledger.breaker (account_id, market_id, kind, slow_until, why, changed_at)
-        VALUES (o.account_id, o.market_id, 'latency', p_now + interval '60 seconds', format('an answer took %s ms', v_ms), p_now)
+        VALUES (o.account_id, o.market_id, 'latency', p_now + interval '60 seconds', v_took, p_now)
         ON CONFLICT (account_id, market_id, kind) DO UPDATE SET slow_until = excluded.slow_until;
-    ELSE
-        PERFORM ledger._breaker_succeeds(o.account_id, o.market_id, 'latency', o.order_id, p_now);
+    ELSIF p_outcome IN ('accepted', 'rejected') THEN
+        v_well := v_well || 'latency'::text;
+    END IF;
+    IF v_well <> '{}' THEN
+        PERFORM ledger._breakers_succeed(o.account_id, o.market_id, v_well, o.order_id, p_now);
     END IF;
 END $$;
 COMMENT ON FUNCTION ledger._note_answer(ledger.orders, text, text, text, timestamptz, timestamptz) IS
-    'What an answer to a placement means for the breakers. From slow_ms on half as many orders are admitted for a minute, '
-    'from stop_ms on none until a probe is answered in time.';
+    'What an answer to a placement, or that none came, means for the breakers. From slow_ms on half as many orders are admitted '
+    'for a minute, from stop_ms on none until a probe is answered in time.';
 
 CREATE FUNCTION ledger._note_cancel(o ledger.orders, p_answer text, p_raw text, p_now timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
 BEGIN
-    IF p_answer = 'accepted' THEN
-        PERFORM ledger._breaker_succeeds(o.account_id, o.market_id, 'cancel', NULL, p_now);
+    IF p_answer IN ('accepted', 'refused', 'not_listed') THEN
+        -- A no is an answer, too.
+        PERFORM ledger._breakers_succeed(o.account_id, o.market_id, '{cancel}', NULL, p_now);
     ELSIF p_answer = 'unknown' THEN
         PERFORM ledger._breaker_fails(o.account_id, o.market_id, 'cancel', NULL,
             (ledger._effective_limits(o.account_id, o.market_id)).breaker_cancels, p_raw, p_now);

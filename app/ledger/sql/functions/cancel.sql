@@ -34,10 +34,13 @@ DECLARE
     v_now timestamptz;
     v_answers jsonb := '[]';
     v_answer jsonb;
+    v_protective boolean;
     i integer := 0;
 BEGIN
     v_locked := ledger._lock_lanes(ledger._ids(p_items));
     FOR x IN SELECT * FROM jsonb_array_elements(p_items) LOOP
+        -- A worker's own cancel uses up no budget of whoever trades; a trader cannot call its own one protective.
+        v_protective := coalesce(x -> 'protective' = 'true', false) AND pg_has_role(session_user, '${role_worker}', 'MEMBER');
         o := ledger._order(ledger._whole(x -> 'order_id'), v_locked);
         SELECT * INTO e FROM ledger.exposure q WHERE q.account_id = o.account_id AND q.market_id = o.market_id;
         IF o.order_id IS NULL THEN
@@ -48,7 +51,7 @@ BEGIN
             v_answer := ledger._refusal(i, 'MUTEX_LOST', 'the evaluation lost its market; nothing was cancelled');
         ELSE
             v_now := ledger._lane_time(o.account_id, o.market_id);
-            IF NOT ledger._ended(o.state) AND o.cancel_asked_at IS NULL THEN
+            IF NOT ledger._ended(o.state) AND o.cancel_asked_at IS NULL AND NOT v_protective THEN
                 PERFORM ledger._count_change(o.account_id, o.market_id, ledger._effective_limits(o.account_id, o.market_id),
                                              ledger._totals('account', o.account_id::text), v_now);
             END IF;
@@ -60,7 +63,7 @@ BEGIN
     RETURN v_answers;
 END $$;
 COMMENT ON FUNCTION ledger.request_cancel(jsonb) IS
-    'Items {order_id, reason, mutex_term (only inside an evaluation)}. What was never sent ends at once; the rest is queued.';
+    'Items {order_id, reason, mutex_term (only inside an evaluation), protective (a worker''s own: no change is counted)}. What was never sent ends at once; the rest is queued.';
 
 CREATE FUNCTION ledger.request_cancel_all(p_account text, p_market text, p_reason text) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
@@ -78,7 +81,7 @@ BEGIN
         RAISE EXCEPTION 'UNKNOWN_MARKET: %; nothing was cancelled', p_market USING ERRCODE = 'LG004';
     END IF;
     RETURN ledger.request_cancel((
-        SELECT coalesce(jsonb_agg(jsonb_build_object('order_id', q.order_id, 'reason', p_reason)), '[]')
+        SELECT coalesce(jsonb_agg(jsonb_build_object('order_id', q.order_id, 'reason', p_reason, 'protective', true)), '[]')
         FROM (SELECT o.order_id FROM ledger.orders o
               WHERE o.account_id = v_account_id AND (v_market_id IS NULL OR o.market_id = v_market_id)
                 AND o.state NOT IN ('FILLED', 'CANCELLED', 'EXPIRED', 'REJECTED', 'NOT_PLACED')
@@ -156,8 +159,8 @@ BEGIN
     WITH due AS (
         SELECT c.account_id, c.order_id, ledger._cancel_way(c) AS way FROM ledger.cancel_request c
         WHERE c.status = 'due'
-          -- Further ahead than any pause reaches, it was set before the clock went back.
-          AND (c.next_at <= ledger.clock() OR c.next_at > ledger.clock() + interval '5 minutes')
+          -- A first try waits for no time. Of the others: further ahead than any pause reaches, it was set before the clock went back.
+          AND (c.tries = 0 OR c.next_at <= ledger.clock() OR c.next_at > ledger.clock() + interval '5 minutes')
           AND c.account_id IN (SELECT a.account_id FROM ledger.account a WHERE a.name = ANY (p_accounts))
         ORDER BY c.next_at LIMIT least(p_limit, 100) FOR UPDATE SKIP LOCKED
     ), claimed AS (

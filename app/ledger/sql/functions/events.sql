@@ -63,7 +63,12 @@ BEGIN
     INSERT INTO ledger.receipt (account_id, consumer, key, at)
     SELECT a.account_id, p_consumer, p_key, ledger.clock() FROM ledger.account a
     WHERE a.name = p_account AND ledger._may_act_for(a.account_id) ON CONFLICT DO NOTHING;
-    RETURN FOUND;
+    IF NOT FOUND THEN
+        -- As in _replay: what was seen may wait for its standby still, and this answer has to be as durable.
+        PERFORM pg_logical_emit_message(true, 'ledger', 'receipt');
+        RETURN false;
+    END IF;
+    RETURN true;
 END $$;
 COMMENT ON FUNCTION ledger.take_receipt(text, text, text) IS
     'true the first time (consumer, key) is seen. In the caller''s transaction: its work and the receipt stand or fall together.';

@@ -207,30 +207,46 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION ledger._fee_of(ledger.fill) IS 'The part of _cash_of that goes to fees.';
 
-CREATE FUNCTION ledger._count_cost(o ledger.orders, p_old ledger.fill, p_new ledger.fill) RETURNS void
+CREATE FUNCTION ledger._counted_size(f ledger.fill) RETURNS bigint
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+BEGIN
+    RETURN CASE WHEN f.side = 'BUY' AND f.settlement <> 'failed' OR f.side = 'SELL' AND f.settlement = 'confirmed'
+                THEN f.size_micros ELSE 0 END;
+END $$;
+COMMENT ON FUNCTION ledger._counted_size(ledger.fill) IS 'The shares by which a fill counts as bought or as sold.';
+
+CREATE FUNCTION ledger._count_cost(o ledger.orders, p_old ledger.fill, p_new ledger.fill) RETURNS bigint
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
     i integer := o.outcome + 1;
+    e ledger.exposure;
     v_cash bigint := ledger._cash_of(p_new) - coalesce(ledger._cash_of(p_old), 0);
-    v_size bigint := CASE WHEN o.side = 'BUY' AND p_new.settlement <> 'failed' OR o.side = 'SELL' AND p_new.settlement = 'confirmed'
-                          THEN p_new.size_micros ELSE 0 END
-                   - CASE WHEN o.side = 'BUY' AND p_old.settlement <> 'failed' OR o.side = 'SELL' AND p_old.settlement = 'confirmed'
-                          THEN p_old.size_micros ELSE 0 END;
+    v_size bigint := ledger._counted_size(p_new) - coalesce(ledger._counted_size(p_old), 0);
+    v_basis bigint;
 BEGIN
     IF v_cash = 0 AND v_size = 0 THEN
-        RETURN;
-    ELSIF o.side = 'BUY' THEN
-        UPDATE ledger.exposure e SET bought[i] = e.bought[i] + v_size, bought_cost[i] = e.bought_cost[i] - v_cash
-        WHERE e.account_id = o.account_id AND e.market_id = o.market_id;
+        RETURN 0;
+    END IF;
+    SELECT * INTO e FROM ledger.exposure x WHERE x.account_id = o.account_id AND x.market_id = o.market_id;
+    IF o.side = 'BUY' THEN
+        v_basis := ledger._basis_after(e.basis[i], e.bought[i] - e.sold[i], v_size, -v_cash, v_size < 0) - e.basis[i];
+        UPDATE ledger.exposure x SET bought[i] = e.bought[i] + v_size, bought_cost[i] = e.bought_cost[i] - v_cash,
+            basis[i] = e.basis[i] + v_basis
+        WHERE x.account_id = o.account_id AND x.market_id = o.market_id;
     ELSE
-        UPDATE ledger.exposure e SET sold[i] = e.sold[i] + v_size, sold_cost[i] = e.sold_cost[i] + v_cash
-        WHERE e.account_id = o.account_id AND e.market_id = o.market_id;
+        v_basis := ledger._basis_after(e.basis[i], e.bought[i] - e.sold[i], -v_size, 0) - e.basis[i];
+        UPDATE ledger.exposure x SET sold[i] = e.sold[i] + v_size, sold_cost[i] = e.sold_cost[i] + v_cash,
+            basis[i] = e.basis[i] + v_basis
+        WHERE x.account_id = o.account_id AND x.market_id = o.market_id;
     END IF;
     UPDATE ledger.account_state s SET traded_net = s.traded_net + v_cash WHERE s.account_id = o.account_id AND v_cash <> 0;
+    RETURN v_basis;
 END $$;
 COMMENT ON FUNCTION ledger._count_cost(ledger.orders, ledger.fill, ledger.fill) IS
-    'What a fill contributes to the cost counters is a function of its row: the difference is counted. A new one has no old.';
+    'What a fill contributes to the cost counters is a function of its row: the difference is counted. A new one has no old. '
+    'Returns what was added to what the position cost, for the row to keep.';
 
 CREATE FUNCTION ledger._new_fill(o ledger.orders, x jsonb, p_now timestamptz) RETURNS ledger.fill
 LANGUAGE plpgsql VOLATILE
@@ -241,7 +257,7 @@ BEGIN
     f.account_id := o.account_id; f.trade_id := x ->> 'trade_id'; f.order_id := o.order_id;
     f.market_id := o.market_id; f.outcome := o.outcome; f.side := o.side;
     f.size_micros := ledger._whole(x -> 'size_micros'); f.price_micros := ledger._whole(x -> 'price_micros');
-    f.fee_micros := 0; f.fee_rank := 0;
+    f.fee_micros := 0; f.fee_rank := 0; f.basis_micros := 0;
     f.cash_micros := CASE o.side WHEN 'BUY' THEN ledger.cost_of(f.price_micros, f.size_micros)
         ELSE floor(f.price_micros::numeric * f.size_micros / 1000000)::bigint END;
     f.is_maker := coalesce(x -> 'is_maker' = 'true', false);
@@ -339,11 +355,18 @@ BEGIN
     IF f.contradicted_at IS DISTINCT FROM v_old.contradicted_at THEN
         PERFORM ledger._contradicted(o, f, v_old.settlement, lower(x ->> 'status'), v_now);
     END IF;
+    f.basis_micros := f.basis_micros + ledger._count_cost(o, CASE WHEN v_new THEN NULL ELSE v_old END, f);
     IF v_new THEN
+        IF o.post_only AND NOT f.is_maker THEN
+            -- A post-only order only makes, by the venue's own rule: booked so, and told, for one of the two is not true.
+            INSERT INTO ledger.drift (account_id, kind, subject, ours, theirs, action, found_at, drift_class, after, evidence)
+            VALUES (o.account_id, 'post_only_took', f.trade_id || '/' || o.venue_order_id, 'maker', 'taker',
+                    'booked as maker; compare the fee with the venue', v_now, 'resync', 'maker', ledger._told(f));
+        END IF;
         INSERT INTO ledger.fill SELECT f.*;
     ELSIF f IS DISTINCT FROM v_old THEN
         UPDATE ledger.fill SET settlement = f.settlement, raw_status = f.raw_status, fee_micros = f.fee_micros,
-            fee_rank = f.fee_rank, contradicted_at = f.contradicted_at, settled_at = f.settled_at
+            fee_rank = f.fee_rank, contradicted_at = f.contradicted_at, settled_at = f.settled_at, basis_micros = f.basis_micros
         WHERE account_id = f.account_id AND trade_id = f.trade_id AND order_id = f.order_id;
     END IF;
     IF NOT v_new AND f.settlement = v_old.settlement AND f.fee_micros = v_old.fee_micros THEN
@@ -352,7 +375,6 @@ BEGIN
 
     v_cash := v_cash + ledger._cash_of(f);
     v_fee := ledger._fee_of(f) - CASE WHEN v_new THEN 0 ELSE ledger._fee_of(v_old) END;
-    PERFORM ledger._count_cost(o, CASE WHEN v_new THEN NULL ELSE v_old END, f);
     v_provisional := v_provisional + CASE f.settlement WHEN 'provisional' THEN f.size_micros ELSE 0 END;
     v_confirmed := CASE WHEN f.settlement = 'confirmed' AND v_old.settlement <> 'confirmed' THEN f.size_micros ELSE 0 END;
     v_failed := CASE f.settlement WHEN 'failed' THEN f.size_micros ELSE 0 END

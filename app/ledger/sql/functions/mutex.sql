@@ -36,7 +36,8 @@ BEGIN
     ELSIF p_ttl_ms IS NULL OR p_ttl_ms NOT BETWEEN 10 AND 60000 THEN
         RETURN ledger._refusal(0, 'BAD_REQUEST', 'a market mutex is held for 10 to 60000 ms at a time');
     END IF;
-    INSERT INTO ledger.exposure (account_id, market_id, clock_at) VALUES (v_account_id, v_market_id, ledger.clock())
+    INSERT INTO ledger.exposure (account_id, market_id, clock_at, group_key)
+    SELECT v_account_id, m.market_id, ledger.clock(), m.group_key FROM ledger.market m WHERE m.market_id = v_market_id
     ON CONFLICT DO NOTHING;
     SELECT * INTO e FROM ledger.exposure x WHERE x.account_id = v_account_id AND x.market_id = v_market_id FOR UPDATE;
     IF ledger._mutex_held(e) THEN
@@ -229,30 +230,50 @@ EXCEPTION WHEN insufficient_privilege THEN
     RETURN 0;
 END $$;
 
+CREATE FUNCTION ledger._locks_rows(p_pid integer) RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM pg_locks k JOIN pg_class c ON c.oid = k.relation JOIN pg_namespace n ON n.oid = c.relnamespace
+        -- Databases that were copied from one another have the same numbers.
+        WHERE k.pid = p_pid AND k.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+          AND n.nspname = 'ledger' AND k.granted
+          AND k.mode IN ('RowShareLock', 'RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'));
+END $$;
+COMMENT ON FUNCTION ledger._locks_rows(integer) IS 'Whether a session may have locked rows of the ledger, so that others wait for it.';
+
 CREATE FUNCTION ledger.end_lock_holders(p_longer_than_ms integer DEFAULT 500) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
 DECLARE
-    v_pid integer;
+    v_bound interval := make_interval(secs => p_longer_than_ms / 1000.0);
+    s record;
     v_count integer := 0;
 BEGIN
-    -- A trader's session that sits in a transaction with a ledger row locked would stop everybody else.
-    FOR v_pid IN SELECT s.pid FROM pg_stat_activity s
-    WHERE s.datname = current_database() AND s.pid <> pg_backend_pid()
-      AND (s.state LIKE 'idle in transaction%'
-               AND s.state_change < clock_timestamp() - make_interval(secs => p_longer_than_ms / 1000.0)
-           -- A trader may also sit on a lock while busy (pg_sleep, an advisory lock of its own second session). Only one
-           -- that waits for a row, as every writer does now and then, is left alone: who holds that row is ended.
-           OR s.state = 'active'
-               AND NOT (s.wait_event_type = 'Lock' AND s.wait_event IN ('transactionid', 'tuple'))
-               AND NOT pg_has_role(s.usesysid, '${role_worker}', 'MEMBER')
-               AND s.xact_start < clock_timestamp() - make_interval(secs => p_longer_than_ms / 1000.0))
-      AND EXISTS (SELECT FROM pg_locks k JOIN pg_class c ON c.oid = k.relation
-                  JOIN pg_namespace n ON n.oid = c.relnamespace
-                  WHERE k.pid = s.pid AND n.nspname = 'ledger' AND k.granted
-                    AND k.mode IN ('RowShareLock', 'RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'))
+    -- A trader's session that sits in a transaction with a ledger row locked would stop everybody else. No time-out of its role
+    -- or session is relied on: it can change each of its own.
+    FOR s IN SELECT q.pid, q.state LIKE 'idle in transaction%'
+            OR q.xact_start < clock_timestamp() - greatest(10 * v_bound, interval '5 seconds')
+            OR NOT (q.wait_event_type = 'Lock' AND q.wait_event IN ('transactionid', 'tuple')) AS sits
+        FROM pg_stat_activity q
+        WHERE q.datname = current_database() AND q.pid <> pg_backend_pid()
+          -- A commit that waits for its standby holds its locks until then: ended, its row would stand here and nowhere else.
+          AND q.wait_event IS DISTINCT FROM 'SyncRep'
+          AND (q.state LIKE 'idle in transaction%' AND q.state_change < clock_timestamp() - v_bound
+               -- A trader may also sit on a lock while busy (pg_sleep, an advisory lock of its own second session).
+               OR q.state = 'active' AND q.xact_start < clock_timestamp() - v_bound
+                  AND NOT pg_has_role(q.usesysid, '${role_worker}', 'MEMBER'))
+          AND ledger._locks_rows(q.pid)
     LOOP
-        v_count := v_count + ledger._end_session(v_pid);
+        -- Every writer waits for a row now and then. It is left alone, not for ever, where everybody it waits for has rows of the
+        -- ledger locked and so is judged here too, link by link to the head of the queue; what else it waits for (a row of a
+        -- catalog, say, that its second session has written) nobody would end.
+        IF s.sits IS NOT FALSE OR EXISTS (SELECT FROM unnest(pg_blocking_pids(s.pid)) b (pid) WHERE NOT ledger._locks_rows(b.pid)) THEN
+            v_count := v_count + ledger._end_session(s.pid);
+        END IF;
     END LOOP;
     RETURN v_count;
 END $$;
+COMMENT ON FUNCTION ledger.end_lock_holders(integer) IS
+    'Ends who sits on rows of the ledger: idle in a transaction, or a trader''s that is busy with something else or waits for '
+    'something else; and a trader''s that is ten times as old (5 s at least), whatever it waits for.';

@@ -21,21 +21,19 @@ BEGIN
                   WHERE c.account_id = s.account_id AND c.asset = 'collateral' AND c.contra = 'fees'), 0),
         (count(DISTINCT q.market_id) FILTER (WHERE q.stale))::integer
     FROM ledger.account_state s LEFT JOIN LATERAL (
-        SELECT e.market_id, ledger._basis(e, i.n) AS basis,
-            coalesce(floor((e.bought[i.n] - e.sold[i.n])::numeric * b.middle / 1000000)::bigint, ledger._basis(e, i.n)) AS value,
-            coalesce(b.at <= v_clock - make_interval(secs => l.book_age_ms / 1000.0), true) AS stale
+        SELECT e.market_id, e.basis[i.n] AS basis,
+            coalesce(floor((e.bought[i.n] - e.sold[i.n])::numeric * b.mark_micros / 1000000)::bigint, e.basis[i.n]) AS value,
+            coalesce(b.at <= v_clock - make_interval(secs => l.book_age_ms / 1000.0) OR b.bids = '{}' OR b.asks = '{}', true) AS stale
         FROM ledger.exposure e CROSS JOIN (VALUES (1), (2)) i (n)
         CROSS JOIN LATERAL ledger._effective_limits(e.account_id, e.market_id) l
-        LEFT JOIN LATERAL (
-            SELECT ledger._middle(k) AS middle, k.at FROM ledger.book k
-            WHERE k.market_id = e.market_id AND k.outcome = i.n - 1 AND coalesce(k.bids[1] < k.asks[1], true)
-              AND coalesce(k.bids[1], k.asks[1]) IS NOT NULL) b ON true
+        LEFT JOIN ledger.book b ON b.market_id = e.market_id AND b.outcome = i.n - 1
         WHERE e.account_id = s.account_id AND e.bought <> e.sold AND e.bought[i.n] <> e.sold[i.n]) q ON true
     GROUP BY s.account_id, s.traded_net
     ORDER BY s.account_id;
 END $$;
 COMMENT ON FUNCTION ledger._equities() IS
-    'Each account''s profit so far: realised, and unrealised by the middle of the last good book, at cost where there is none.';
+    'Each account''s profit so far: realised, and unrealised by what the last good book says a share is worth (mark_micros), at cost where '
+    'there is none. stale: markets whose book is old or has not both sides.';
 
 CREATE FUNCTION ledger._mark_account(
     p_account_id bigint, p_realised bigint, p_unrealised bigint, p_fees bigint, p_stale integer, p_now timestamptz) RETURNS integer
@@ -46,6 +44,9 @@ DECLARE
     v_last ledger.equity_mark;
     v_found integer := 0;
 BEGIN
+    -- The midnight of a day that has not come was written before the clock went back: it would stand as that day's opening.
+    DELETE FROM ledger.equity_mark x
+    WHERE x.account_id = p_account_id AND x.at > p_now AND x.at = date_trunc('day', x.at, 'UTC');
     IF NOT EXISTS (SELECT FROM ledger.equity_mark x WHERE x.account_id = p_account_id AND x.at = v_midnight) THEN
         SELECT * INTO v_last FROM ledger.equity_mark x WHERE x.account_id = p_account_id AND x.at < v_midnight ORDER BY x.at DESC LIMIT 1;
         IF p_now >= v_midnight + interval '2 minutes' AND NOT FOUND AND EXISTS (
@@ -129,7 +130,7 @@ BEGIN
     SELECT w.told_micros INTO v_told FROM ledger.loss_watch w
     WHERE w.scope = p_scope AND w.scope_id = p_scope_id AND w.kind = p_kind AND w.told_at >= p_since;
     v_standing := EXISTS (SELECT FROM ledger.halt h WHERE h.scope = p_scope AND h.scope_id = p_scope_id AND h.cleared_at IS NULL
-                          AND split_part(h.why, ':', 1) = p_kind);
+                          AND h.set_as = 'ledger' AND split_part(h.why, ':', 1) = p_kind);
     IF (CASE WHEN v_standing THEN p_loss <= v_told ELSE p_loss <= v_told + p_limit END) THEN
         RETURN false;
     END IF;
@@ -236,6 +237,7 @@ CREATE FUNCTION ledger._mark_total(p_equity bigint, p_opening bigint, p_accounts
 LANGUAGE plpgsql VOLATILE
 AS $$
 BEGIN
+    DELETE FROM ledger.total_mark x WHERE x.at > p_now AND x.at = date_trunc('day', x.at, 'UTC');
     INSERT INTO ledger.total_mark (at, equity_micros, accounts)
     VALUES (date_trunc('day', p_now, 'UTC'), p_opening, p_accounts) ON CONFLICT DO NOTHING;
     IF FOUND THEN

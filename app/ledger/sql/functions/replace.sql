@@ -11,6 +11,9 @@ DECLARE
     o ledger.orders;
     r ledger.request;
     e ledger.exposure;
+    s ledger.account_state;
+    l ledger.limits;
+    t ledger.total_limits;
     v_now timestamptz;
     v_id bigint;
 BEGIN
@@ -42,18 +45,20 @@ BEGIN
     ELSIF r.mutex_term IS NULL AND ledger._mutex_held(e) THEN
         RETURN ledger._refusal(0, 'LOCKED', 'another evaluation of this market is under way');
     END IF;
+    SELECT * INTO s FROM ledger.account_state q WHERE q.account_id = o.account_id;
+    l := ledger._effective_limits(o.account_id, o.market_id);
+    t := ledger._totals('account', o.account_id::text);
     -- Judged now, while refusing costs nothing: once the old order is gone it is too late.
     r.answer := CASE
         WHEN ledger._halted_by(o.account_id, o.market_id) IS NOT NULL THEN ledger._refusal(0, 'HALTED',
             'halted: ' || ledger._halted_by(o.account_id, o.market_id) || '; the order was left alone')
         WHEN e.suspended_until > v_now THEN ledger._refusal(0, 'SUSPENDED', e.suspended_why || '; the order was left alone')
-        ELSE coalesce(ledger._market_refusal(r), ledger._limiter_refusal(r, e,
-            ledger._effective_limits(r.account_id, r.market_id), v_now)) END;
+        ELSE coalesce(ledger._market_refusal(r), ledger._limiter_refusal(r, e, l, v_now),
+            CASE WHEN NOT ledger._unwinds(r) THEN ledger._change_refusal(r, e, s, l, t, v_now) END) END;
     IF r.answer IS NOT NULL THEN
         RETURN r.answer;
     END IF;
-    PERFORM ledger._count_admission(r, ledger._effective_limits(r.account_id, r.market_id),
-        ledger._totals('account', r.account_id::text), v_now);
+    PERFORM ledger._count_admission(r, l, t, v_now);
     v_id := nextval('ledger.order_id_seq');
     INSERT INTO ledger.replacement (account_id, replacement_id, old_order_id, request, filled_at_ask, state, asked_at)
     VALUES (o.account_id, v_id, o.order_id,

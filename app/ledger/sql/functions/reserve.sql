@@ -146,6 +146,9 @@ BEGIN
     IF k.fingerprint <> r.fingerprint THEN
         RETURN ledger._refusal(r.item, 'KEY_REUSED', 'the key belongs to another request; nothing was reserved');
     END IF;
+    -- What was read may wait for its standby still, and die with this server. An answer is as good as the commit behind it: with
+    -- something written, that one waits for the standby as well, and behind the first.
+    PERFORM pg_logical_emit_message(true, 'ledger', 'replay');
     IF k.kind = 'replacement' THEN
         RETURN jsonb_build_object('item', r.item, 'status', 'asked', 'replay', true, 'replacement_id', k.subject_id);
     END IF;
@@ -220,7 +223,11 @@ LANGUAGE plpgsql VOLATILE
 AS $$
 BEGIN
     PERFORM ledger._count_change(r.account_id, r.market_id, l, t, p_now);
-    IF r.side = 'BUY' OR l.burst_counts_sells THEN
+    IF r.side = 'SELL' AND NOT l.burst_counts_sells THEN
+        -- The bursts do not count it; the cooldown has to know its set.
+        UPDATE ledger.exposure e SET last_set_id = r.set_id
+        WHERE e.account_id = r.account_id AND e.market_id = r.market_id AND l.cooldown_ms IS NOT NULL;
+    ELSE
         UPDATE ledger.exposure e SET last_admitted_at = p_now, last_set_id = r.set_id,
             -- Only what the limit can count is remembered: at most 600 a minute, nothing where there is no limit.
             admitted_at = CASE WHEN l.burst_per_minute IS NULL THEN '{}' ELSE array(
@@ -352,7 +359,6 @@ BEGIN
         WHERE e.account_id = o.account_id AND e.market_id = o.market_id;
     END IF;
     PERFORM ledger._carry_risk(o.account_id, o.market_id, 1, false);
-    PERFORM ledger._probe(o.account_id, o.market_id, o.order_id);
     IF r.replaces_order_id IS NULL THEN
         PERFORM ledger._count_admission(r, l, t, p_now);
     END IF;

@@ -3,15 +3,23 @@
 -- index:   orders_not_ended and orders_of_market for the lane's own orders; book, breaker, total_limits by primary key.
 -- fence:   judged under the locks that the admission needs, in the same call.
 
-CREATE FUNCTION ledger._basis(e ledger.exposure, i integer) RETURNS bigint
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
+CREATE FUNCTION ledger._basis_after(
+    p_basis bigint, p_held bigint, p_moved bigint, p_cost bigint, p_undone boolean DEFAULT false) RETURNS bigint
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 AS $$
-    SELECT CASE WHEN e.bought[i] <= 0 THEN 0
-        ELSE ceil(e.bought_cost[i]::numeric * greatest(e.bought[i] - e.sold[i], 0) / e.bought[i])::bigint END
-$$;
-COMMENT ON FUNCTION ledger._basis(ledger.exposure, integer) IS
-    'What the position of an outcome cost, at the average price of all its buys: a function of sums, so any order of '
-    'arrival gives the same.';
+DECLARE
+    v_left bigint := p_held + p_moved;
+BEGIN
+    RETURN CASE WHEN v_left <= 0 THEN 0
+        -- What comes in adds what it cost and not a micro more; of what fills a gap below zero only the shares above it.
+        WHEN p_moved > 0 AND p_held < 0 THEN ceil(p_cost::numeric * v_left / p_moved)
+        WHEN p_moved >= 0 OR p_undone THEN greatest(p_basis + p_cost, 0)
+        -- What goes out takes its part of the average.
+        ELSE p_basis - floor(p_basis::numeric * -p_moved / p_held) END::bigint;
+END $$;
+COMMENT ON FUNCTION ledger._basis_after(bigint, bigint, bigint, bigint, boolean) IS
+    'What a position cost, after p_moved shares came (p_cost: theirs) or went. An average over all buys, whenever they were, would '
+    'let a cheap buy after a sale raise what is at risk by more than it cost: beyond a cap that admitted it. p_undone: a buy failed.';
 
 CREATE FUNCTION ledger._carry_risk(
     p_account_id bigint, p_market_id bigint, p_opened integer DEFAULT 0, p_fact boolean DEFAULT true) RETURNS void
@@ -23,7 +31,7 @@ DECLARE
     v_shares bigint;
 BEGIN
     SELECT * INTO e FROM ledger.exposure x WHERE x.account_id = p_account_id AND x.market_id = p_market_id;
-    v_cost := e.held_cost + ledger._basis(e, 1) + ledger._basis(e, 2) - e.at_risk;
+    v_cost := e.held_cost + e.basis[1] + e.basis[2] - e.at_risk;
     v_shares := greatest(ledger._effective(e, 1), 0) + greatest(ledger._effective(e, 2), 0) - e.shares;
     IF v_cost = 0 AND v_shares = 0 AND p_opened = 0 THEN
         RETURN;
@@ -125,8 +133,11 @@ CREATE FUNCTION ledger._tokens_left(p_tokens bigint, p_at timestamptz, p_per_min
 LANGUAGE plpgsql IMMUTABLE
 AS $$
 BEGIN
-    IF p_tokens IS NULL OR p_now < p_at THEN
+    IF p_tokens IS NULL THEN
         RETURN p_per_minute::bigint * 1000000;
+    ELSIF p_now < p_at THEN
+        -- The clock went back: what was used up stays used up until it has passed there again.
+        RETURN least(p_tokens, p_per_minute::bigint * 1000000);
     END IF;
     RETURN least(p_per_minute::bigint * 1000000,
         p_tokens + (extract(epoch FROM least(p_now - p_at, interval '1 minute')) * p_per_minute / 60 * 1000000)::bigint);
@@ -150,7 +161,7 @@ AS $$
 BEGIN
     RETURN CASE
         WHEN e.changed_at > p_now - make_interval(secs => coalesce(l.cooldown_ms, 0) / 1000.0)
-             AND NOT (r.set_id IS NOT NULL AND r.set_id = e.last_set_id)
+             AND NOT (r.set_id IS NOT NULL AND r.set_id IS NOT DISTINCT FROM e.last_set_id)
             THEN ledger._refusal(r.item, 'COOLDOWN', format('the market was changed less than %s ms ago', l.cooldown_ms))
         WHEN ledger._tokens_left(e.change_tokens, e.change_tokens_at, ledger._lane_budget(l, t), p_now) < 1000000
             THEN ledger._refusal(r.item, 'CHANGES_MINUTE', format('the market''s budget of %s changes a minute is used up',
@@ -202,17 +213,28 @@ COMMENT ON FUNCTION ledger._self_match(ledger.request) IS
 CREATE FUNCTION ledger._duplicate(r ledger.request, p_window_ms integer, p_now timestamptz) RETURNS bigint
 LANGUAGE plpgsql VOLATILE
 AS $$
+DECLARE
+    q record;
 BEGIN
-    RETURN (SELECT q.order_id FROM (
-            SELECT o.* FROM ledger.orders o WHERE o.account_id = r.account_id AND o.market_id = r.market_id
-            ORDER BY o.order_id DESC LIMIT 20) q
-        WHERE q.created_at > p_now - make_interval(secs => p_window_ms / 1000.0)
-          AND (q.outcome, q.side, q.price_micros, q.size_micros) = (r.outcome, r.side, r.price_micros, r.size_micros)
-          AND q.order_id IS DISTINCT FROM r.replaces_order_id
-        ORDER BY q.order_id DESC LIMIT 1);
+    -- From the latest backwards, as far as the window reaches. By the market's time, which never runs backwards.
+    FOR q IN SELECT o.order_id, o.outcome, o.side, o.price_micros, o.size_micros, v.created_at FROM ledger.orders o
+             JOIN ledger.reservation v ON v.account_id = o.account_id AND v.order_id = o.order_id
+             WHERE o.account_id = r.account_id AND o.market_id = r.market_id ORDER BY o.order_id DESC LOOP
+        EXIT WHEN q.created_at <= p_now - make_interval(secs => p_window_ms / 1000.0);
+        IF (q.outcome, q.side, q.price_micros, q.size_micros) = (r.outcome, r.side, r.price_micros, r.size_micros)
+           AND q.order_id IS DISTINCT FROM r.replaces_order_id THEN
+            RETURN q.order_id;
+        END IF;
+    END LOOP;
+    RETURN NULL;
 END $$;
 COMMENT ON FUNCTION ledger._duplicate(ledger.request, integer, timestamptz) IS
     'The same order under another key a moment ago, or NULL.';
+
+CREATE FUNCTION ledger._leaving(e ledger.exposure, i integer) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT e.pending_sell[i] + e.open_sell[i] + e.awaiting_sell[i] + e.provisional_sell[i] $$;
+COMMENT ON FUNCTION ledger._leaving(ledger.exposure, integer) IS 'Shares offered or sold that the position still counts.';
 
 CREATE FUNCTION ledger._size_refusal(
     r ledger.request, e ledger.exposure, s ledger.account_state, l ledger.limits, t ledger.total_limits, p_cost bigint)
@@ -224,15 +246,15 @@ DECLARE
     v_lead bigint;
 BEGIN
     IF r.side = 'BUY' AND s.size_factor_ppm < 1000000 THEN
-        v_largest := v_largest * s.size_factor_ppm / 1000000;
+        v_largest := (v_largest::numeric * s.size_factor_ppm / 1000000)::bigint;
         IF s.size_factor_ppm = 0 THEN
             RETURN ledger._refusal(r.item, 'DRAWDOWN', 'the drawdown of the account has reached its end: nothing is opened');
         END IF;
     END IF;
-    -- What this side would lead by: only an order that makes it more is refused.
-    v_lead := CASE r.side WHEN 'BUY' THEN ledger._effective(e, r.outcome + 1) - ledger._effective(e, 2 - r.outcome)
-        ELSE ledger._effective(e, 2 - r.outcome) - ledger._effective(e, r.outcome + 1)
-             + e.pending_sell[r.outcome + 1] + e.open_sell[r.outcome + 1] END + r.size_micros;
+    -- What this order would make one outcome lead by, if all buys of that one and all sells of the other trade.
+    v_lead := r.size_micros + CASE r.side
+        WHEN 'BUY' THEN ledger._effective(e, r.outcome + 1) - ledger._effective(e, 2 - r.outcome) + ledger._leaving(e, 2 - r.outcome)
+        ELSE ledger._effective(e, 2 - r.outcome) - ledger._effective(e, r.outcome + 1) + ledger._leaving(e, r.outcome + 1) END;
     RETURN CASE
         WHEN r.size_micros > v_largest THEN ledger._refusal(r.item, 'ORDER_SIZE', format('at most %s share micros an order', v_largest))
         WHEN p_cost > l.max_order_cost_micros AND r.side = 'BUY'

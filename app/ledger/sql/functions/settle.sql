@@ -61,7 +61,7 @@ END $$;
 CREATE FUNCTION ledger._book(
     p_account_id bigint, p_asset text, p_available bigint, p_locked bigint, p_cause text, p_key text,
     p_at timestamptz, p_order_id bigint DEFAULT NULL, p_trade_id text DEFAULT NULL, p_note text DEFAULT NULL,
-    p_contra text DEFAULT 'venue', p_fee bigint DEFAULT 0, p_value bigint DEFAULT NULL)
+    p_contra text DEFAULT 'venue', p_fee bigint DEFAULT 0, p_value bigint DEFAULT NULL, p_basis bigint DEFAULT NULL)
 RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
@@ -86,16 +86,16 @@ BEGIN
     UPDATE ledger.account_state SET entry_seq = entry_seq + 1
     WHERE account_id = p_account_id RETURNING entry_seq INTO v_seq;
     INSERT INTO ledger.balance_entry (account_id, entry_seq, asset, cause, entry_key, available_delta, locked_delta,
-                                      order_id, trade_id, note, at, contra, contra_delta, fee_delta, value_micros)
+                                      order_id, trade_id, note, at, contra, contra_delta, fee_delta, value_micros, basis_micros)
     VALUES (p_account_id, v_seq, p_asset, p_cause, p_key, p_available, p_locked,
-            p_order_id, p_trade_id, p_note, p_at, p_contra, v_contra, p_fee, p_value);
+            p_order_id, p_trade_id, p_note, p_at, p_contra, v_contra, p_fee, p_value, p_basis);
     IF v_available < 0 AND p_available < 0 THEN
         -- Holds are checked before they are taken, so only a fact leads here: it is booked, and trading stops.
         PERFORM ledger._halt_once('account', p_account_id::text,
             format('NEGATIVE_BALANCE: %s of %s after %s', v_available, p_asset, p_cause), p_at);
     END IF;
 END $$;
-COMMENT ON FUNCTION ledger._book(bigint, text, bigint, bigint, text, text, timestamptz, bigint, text, text, text, bigint, bigint) IS
+COMMENT ON FUNCTION ledger._book(bigint, text, bigint, bigint, text, text, timestamptz, bigint, text, text, text, bigint, bigint, bigint) IS
     'One movement, once: both sides of it in one row, whose deltas are zero together. p_fee is the part that went to fees.';
 
 CREATE FUNCTION ledger._book_contra(p_account_id bigint, p_asset text, p_contra text, p_amount bigint) RETURNS void

@@ -1,5 +1,6 @@
 -- purpose: accounts, grants, markets, movements with a cause: what a person or an importer sets up.
 -- locks:   book_movement takes exposure (for tokens), then account_state.
+--          import_markets takes the lanes of markets that change their group first (_hold_moving_lanes), then market rows.
 -- index:   primary keys, market by condition id.
 -- fence:   every movement has its own key and is booked once.
 
@@ -126,6 +127,7 @@ DECLARE
     v_account_id bigint;
     v_market_id bigint;
     v_outcome smallint;
+    v_basis bigint;
     v_now timestamptz := ledger.clock();
 BEGIN
     PERFORM ledger._enter();
@@ -152,14 +154,18 @@ BEGIN
     PERFORM FROM ledger.account_state s WHERE s.account_id = v_account_id FOR UPDATE;
     IF EXISTS (SELECT FROM ledger.balance_entry b WHERE b.account_id = v_account_id AND b.entry_key = 'movement:' || p_key) THEN
         RETURN false;
+    ELSIF p_key LIKE 'withdrawal:%' THEN
+        RAISE EXCEPTION 'BAD_KEY: keys that begin with withdrawal: are those of withdrawals; nothing was booked' USING ERRCODE = 'LG004',
+            HINT = 'Give another key.';
     END IF;
     IF p_asset <> 'collateral' THEN
-        p_value := ledger._move_position(v_account_id, v_market_id, v_outcome, p_amount, p_cause, p_value);
+        SELECT q.p_value, q.p_basis INTO p_value, v_basis
+        FROM ledger._move_position(v_account_id, v_market_id, v_outcome, p_amount, p_cause, p_value) q;
     ELSE
         p_value := NULL;
     END IF;
     PERFORM ledger._book(v_account_id, p_asset, p_amount, 0, p_cause, 'movement:' || p_key, v_now, NULL, NULL, left(p_note, 500),
-                         ledger._contra_of(p_cause), p_value => p_value);
+                         ledger._contra_of(p_cause), p_value => p_value, p_basis => v_basis);
     PERFORM ledger._journal(v_account_id, v_market_id, v_now, 'MOVEMENT',
         NULL, NULL, NULL, NULL, jsonb_build_object('asset', p_asset, 'amount', p_amount, 'cause', p_cause, 'key', p_key,
                                                    'note', left(p_note, 500), 'value', p_value));
@@ -180,40 +186,42 @@ AS $$
 $$;
 
 CREATE FUNCTION ledger._move_position(
-    p_account_id bigint, p_market_id bigint, p_outcome smallint, p_amount bigint, p_cause text, p_value bigint) RETURNS bigint
+    p_account_id bigint, p_market_id bigint, p_outcome smallint, p_amount bigint, p_cause text, INOUT p_value bigint,
+    OUT p_basis bigint)
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
     i integer := p_outcome + 1;
     e ledger.exposure;
-    v_value bigint := p_value;
+    v_held bigint;
 BEGIN
     SELECT * INTO e FROM ledger.exposure x WHERE x.account_id = p_account_id AND x.market_id = p_market_id;
-    IF v_value IS NULL AND p_cause IN ('split', 'merge') THEN
-        v_value := abs(p_amount) / 2;
-    ELSIF v_value IS NULL AND p_amount > 0 THEN
+    v_held := e.bought[i] - e.sold[i];
+    IF p_value IS NULL AND p_cause IN ('split', 'merge') THEN
+        p_value := abs(p_amount) / 2;
+    ELSIF p_value IS NULL AND p_amount > 0 THEN
         -- At the last price known, however old; at the most they can be worth where none is: risk is not to be understated.
-        v_value := ledger.cost_of(coalesce((SELECT ledger._middle(b) FROM ledger.book b
+        p_value := ledger.cost_of(coalesce((SELECT b.mark_micros FROM ledger.book b
             WHERE b.market_id = p_market_id AND b.outcome = p_outcome), 1000000), p_amount);
-    ELSIF v_value IS NULL THEN
-        -- At what they cost: who carries tokens away neither wins nor loses by it.
-        v_value := CASE WHEN e.bought[i] > 0 THEN floor(e.bought_cost[i]::numeric * -p_amount / e.bought[i])::bigint ELSE 0 END;
     END IF;
+    p_basis := ledger._basis_after(e.basis[i], v_held, p_amount, p_value) - e.basis[i];
+    -- At what they cost: who carries tokens away neither wins nor loses by it.
+    p_value := coalesce(p_value, -p_basis);
     IF p_amount > 0 THEN
         UPDATE ledger.exposure x SET confirmed[i] = x.confirmed[i] + p_amount, bought[i] = x.bought[i] + p_amount,
-            bought_cost[i] = x.bought_cost[i] + v_value
+            bought_cost[i] = x.bought_cost[i] + p_value, basis[i] = x.basis[i] + p_basis
         WHERE x.account_id = p_account_id AND x.market_id = p_market_id;
     ELSE
         UPDATE ledger.exposure x SET confirmed[i] = x.confirmed[i] + p_amount, sold[i] = x.sold[i] - p_amount,
-            sold_cost[i] = x.sold_cost[i] + v_value
+            sold_cost[i] = x.sold_cost[i] + p_value, basis[i] = x.basis[i] + p_basis
         WHERE x.account_id = p_account_id AND x.market_id = p_market_id;
     END IF;
-    UPDATE ledger.account_state s SET traded_net = s.traded_net - sign(p_amount)::integer * v_value WHERE s.account_id = p_account_id;
+    UPDATE ledger.account_state s SET traded_net = s.traded_net - sign(p_amount)::integer * p_value WHERE s.account_id = p_account_id;
     PERFORM ledger._carry_risk(p_account_id, p_market_id);
-    RETURN v_value;
 END $$;
 COMMENT ON FUNCTION ledger._move_position(bigint, bigint, smallint, bigint, text, bigint) IS
-    'Tokens that came or went without a trade, at their value in collateral micros. Returns the value taken.';
+    'Tokens that came or went without a trade, at their value in collateral micros. Gives the value taken, and what was added to '
+    'what the position cost.';
 
 CREATE FUNCTION ledger.import_markets(p_rows jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
@@ -225,8 +233,10 @@ DECLARE
     v_now timestamptz := ledger.clock();
     v_created integer := 0;
     v_updated integer := 0;
+    v_moving bigint[];
 BEGIN
     PERFORM ledger._enter();
+    v_moving := ledger._hold_moving_lanes(p_rows);
     FOR x IN SELECT q FROM jsonb_array_elements(p_rows) q ORDER BY q ->> 'condition_id' LOOP
         INSERT INTO ledger.market AS m (condition_id, slug, question, event_id, event_title, category, group_key,
             tick_micros, min_size_micros, fee_rate_micros, fee_exponent, fee_taker_only, neg_risk, neg_risk_augmented,
@@ -262,6 +272,7 @@ BEGIN
                 AND c.outcome = ledger._whole(q -> 'index') AND c.token_id = q ->> 'token_id'));
         IF v_new THEN v_created := v_created + 1; ELSE v_updated := v_updated + 1; END IF;
     END LOOP;
+    PERFORM ledger._regroup_lanes(v_moving);
     RETURN jsonb_build_object('created', v_created, 'updated', v_updated);
 END $$;
 COMMENT ON FUNCTION ledger.import_markets(jsonb) IS

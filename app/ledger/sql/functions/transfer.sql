@@ -26,6 +26,8 @@ BEGIN
     END IF;
     w.attempts := w.attempts + 1;
     w.last_deadline := greatest(w.last_deadline, v_send_by + make_interval(secs => (p_request_ms + p_valid_ms) / 1000.0));
+    -- The claim outlives the request, so that what is sent under it is recorded under it.
+    w.claimed_until := v_now + make_interval(secs => (p_request_ms + 15000) / 1000.0);
     INSERT INTO ledger.withdrawal_attempt (account_id, withdrawal_id, attempt, incarnation, opened_at, send_by, deadline)
     VALUES (w.account_id, w.withdrawal_id, w.attempts, p_incarnation, v_now, v_send_by, w.last_deadline);
     RETURN ledger._withdrawal_move(w, 'SENDING', '', v_now, jsonb_build_object('attempt', w.attempts, 'deadline', w.last_deadline))
@@ -187,7 +189,7 @@ DECLARE
     v_now timestamptz := ledger.clock();
     v_who jsonb := jsonb_build_object('why', left(p_why, 500), 'operator', left(coalesce(p_as, ''), 200));
 BEGIN
-    IF w.withdrawal_id IS NULL OR coalesce(p_why, '') = '' THEN
+    IF w.withdrawal_id IS NULL OR coalesce(p_why, '') !~ '\S' THEN
         RETURN ledger._refusal(0, 'BAD_REQUEST', CASE WHEN w.withdrawal_id IS NULL THEN 'there is no such withdrawal'
             ELSE 'cancelling needs a reason' END || '; nothing was changed');
     ELSIF w.state = 'CANCELLED' THEN
@@ -200,6 +202,8 @@ BEGIN
         -- No attempt was opened, or each is known not to have left: that is proof.
         PERFORM ledger._withdrawal_move(w, 'FAILED', 'CANCEL_ASKED', v_now, v_who || '{"proof": "not_sent"}');
         RETURN ledger._compensate(w, v_now);
+    ELSIF w.state = 'FAILED' THEN
+        RETURN ledger._withdrawal_cannot(w);
     END IF;
     RETURN ledger._refusal(0, 'NOT_PROVEN', format('withdrawal %s is %s: its transfer may have left; nothing was changed', p_id, w.state));
 END $$;
@@ -214,14 +218,14 @@ DECLARE
     v_now timestamptz := ledger.clock();
     v_who jsonb := jsonb_build_object('as', p_as, 'why', left(p_why, 500), 'operator', left(coalesce(p_operator, ''), 200));
 BEGIN
-    IF w.withdrawal_id IS NULL OR coalesce(p_why, '') = '' OR coalesce(p_as, '') NOT IN ('done', 'failed', 'continue') THEN
+    IF w.withdrawal_id IS NULL OR coalesce(p_why, '') !~ '\S' OR coalesce(p_as, '') NOT IN ('done', 'failed', 'continue') THEN
         RETURN ledger._refusal(0, 'BAD_REQUEST', CASE WHEN w.withdrawal_id IS NULL THEN 'there is no such withdrawal'
             ELSE 'resolve as done, failed or continue, and say why' END || '; nothing was changed');
     ELSIF w.state IN ('DONE', 'COMPENSATED', 'CANCELLED') THEN
         RETURN ledger._refusal(0, 'ALREADY_ENDED', format('withdrawal %s is %s; nothing was changed', p_id, w.state));
-    ELSIF p_as = 'continue' AND w.needs_person_since IS NULL OR p_as <> 'continue' AND w.state NOT IN ('UNKNOWN', 'SENDING') THEN
+    ELSIF p_as = 'continue' AND w.needs_person_since IS NULL OR p_as <> 'continue' AND w.state NOT IN ('UNKNOWN', 'SENDING', 'FAILED') THEN
         RETURN ledger._withdrawal_cannot(w);
-    ELSIF p_as <> 'continue' AND (w.state = 'SENDING' OR p_as = 'failed') AND ledger._may_still_arrive(w, v_now) THEN
+    ELSIF p_as <> 'continue' AND (w.state = 'SENDING' OR w.state = 'UNKNOWN' AND p_as = 'failed') AND ledger._may_still_arrive(w, v_now) THEN
         RETURN ledger._refusal(0, 'NOT_PROVEN', format('a copy may still be carried out until %s; nothing was changed', w.last_deadline));
     END IF;
     PERFORM ledger._transfer_evidence(w, 'operator', format('%s: %s: %s', p_operator, p_as, p_why), v_now);
@@ -237,10 +241,12 @@ BEGIN
     WHERE t.account_id = w.account_id AND t.withdrawal_id = w.withdrawal_id AND t.outcome = 'open';
     IF p_as = 'done' THEN
         RETURN ledger._withdrawal_move(w, 'DONE', 'OPERATOR', v_now, v_who);
+    ELSIF w.state = 'FAILED' THEN
+        RETURN ledger._compensate(w, v_now);
     END IF;
     PERFORM ledger._withdrawal_move(w, 'FAILED', 'OPERATOR', v_now, v_who || '{"proof": "operator"}');
     RETURN ledger._compensate(w, v_now);
 END $$;
 COMMENT ON FUNCTION ledger.resolve_withdrawal(bigint, text, text, text) IS
-    'A person who has looked says it is done, or that it failed (only once no copy can be carried out: the money is given back), '
-    'or lets what waits for a person go on with its time anew.';
+    'A person who has looked says it is done, or that it failed (the money is given back: once that is proven, or no copy '
+    'can be carried out any more), or lets what waits for a person go on with its time anew.';

@@ -89,7 +89,7 @@ BEGIN
                         WHEN p_to IN ('DEBITED', 'SENDING', 'UNKNOWN') THEN w.alarm_at END,
         needs_person_since = NULL, needs_person_why = NULL, next_at = p_now,
         -- Each step is claimed anew; only a send keeps its claim until it is answered.
-        claimed_until = CASE WHEN p_to = 'SENDING' THEN q.claimed_until END
+        claimed_until = CASE WHEN p_to = 'SENDING' THEN w.claimed_until END
     WHERE q.account_id = w.account_id AND q.withdrawal_id = w.withdrawal_id;
     PERFORM ledger._journal(w.account_id, NULL, p_now, 'WITHDRAWAL_MOVED', NULL, NULL, w.state, p_to,
         p_detail || jsonb_build_object('withdrawal', w.withdrawal_id, 'cause', left(p_cause, 500)));
@@ -103,12 +103,13 @@ DECLARE
     v_key text := format('withdrawal:%s:%s', w.withdrawal_id, p_step);
     v_note text := format('withdrawal %s to %s', w.withdrawal_id, w.destination);
 BEGIN
-    PERFORM ledger._book(w.account_id, 'collateral', p_amount, 0, 'withdrawal', 'movement:' || v_key, p_now, NULL, NULL, v_note, 'outside');
+    PERFORM ledger._book(w.account_id, 'collateral', p_amount, 0, 'withdrawal', v_key, p_now, NULL, NULL, v_note, 'outside');
     PERFORM ledger._journal(w.account_id, NULL, p_now, 'MOVEMENT', p_detail => jsonb_build_object('asset', 'collateral',
-        'amount', p_amount, 'cause', 'withdrawal', 'key', v_key, 'note', v_note, 'value', NULL));
+        'amount', p_amount, 'cause', 'withdrawal', 'key', v_key, 'note', v_note, 'value', NULL, 'withdrawal', w.withdrawal_id));
 END $$;
 COMMENT ON FUNCTION ledger._withdrawal_book(ledger.withdrawal, bigint, text, timestamptz) IS
-    'A movement between the account and the outside; its key is of the withdrawal and the step, so that it is booked once.';
+    'A movement between the account and the outside; its key is of the withdrawal and the step, so that it is booked once. '
+    'Nobody else can take that key: book_movement writes under movement: alone.';
 
 CREATE FUNCTION ledger._drained(p_account_id bigint) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE
@@ -139,7 +140,7 @@ BEGIN
         RETURN ledger._refusal(0, 'UNKNOWN_ACCOUNT', 'there is no such account');
     ELSIF p_key IS NULL OR octet_length(p_key) NOT BETWEEN 1 AND 200 THEN
         RETURN ledger._refusal(0, 'BAD_KEY', 'the key must be text of 1 to 200 bytes');
-    ELSIF coalesce(p_amount, 0) <= 0 OR coalesce(p_why, '') = '' THEN
+    ELSIF coalesce(p_amount, 0) <= 0 OR coalesce(p_why, '') !~ '\S' THEN
         RETURN ledger._refusal(0, 'BAD_REQUEST', 'a withdrawal needs an amount above zero and a reason');
     ELSIF coalesce(p_destination, '') !~ '^0x[0-9a-fA-F]{40}$' OR p_destination ~ '^0x0{40}$'
           OR lower(p_destination) = lower(a.maker) THEN
@@ -189,13 +190,16 @@ BEGIN
         SELECT q.account_id, q.withdrawal_id FROM ledger.withdrawal q
         WHERE q.state NOT IN ('DONE', 'COMPENSATED', 'CANCELLED')
           -- Further ahead than any of these times reaches, it was set before the clock went back.
-          AND (q.next_at <= v_now OR q.next_at > v_now + interval '5 minutes')
-          AND (q.claimed_until IS NULL OR q.claimed_until <= v_now OR q.claimed_until > v_now + interval '1 hour')
+          AND (q.next_at <= v_now OR q.next_at > v_now + interval '61 seconds')
+          AND (q.claimed_until IS NULL OR q.claimed_until <= v_now OR q.claimed_until > v_now + interval '616 seconds')
           AND q.account_id IN (SELECT a.account_id FROM ledger.account a WHERE a.name = ANY (p_accounts))
         ORDER BY q.next_at LIMIT 16 FOR UPDATE SKIP LOCKED
     ), claimed AS (
         UPDATE ledger.withdrawal q SET claimed_by = p_incarnation, claim_no = q.claim_no + 1,
-            claimed_until = v_now + make_interval(secs => least(greatest(p_lease_ms, 100), 600000) / 1000.0)
+            -- Only a look-up lasts; a send has its claim prolonged when its attempt is opened. Whoever dies at any other
+            -- step holds it up for no longer than this.
+            claimed_until = v_now + make_interval(secs => least(greatest(p_lease_ms, 100),
+                CASE q.state WHEN 'UNKNOWN' THEN 600000 ELSE 3000 END) / 1000.0)
         FROM due WHERE q.account_id = due.account_id AND q.withdrawal_id = due.withdrawal_id
         RETURNING q.*)
     SELECT coalesce(jsonb_agg(jsonb_build_object('withdrawal_id', w.withdrawal_id, 'account', a.name, 'claim_no', w.claim_no,
@@ -211,7 +215,8 @@ BEGIN
     RETURN v_out;
 END $$;
 COMMENT ON FUNCTION ledger.claim_withdrawals(uuid, text[], integer) IS
-    'What is due and nobody''s: claimed by a guarded update for p_lease_ms. Each step that is done gives the claim back.';
+    'What is due and nobody''s: claimed by a guarded update, for p_lease_ms where it is to be looked up and for 3 s at '
+    'most elsewhere. Each step that is done gives the claim back.';
 
 CREATE FUNCTION ledger.stop_for_withdrawal(p_id bigint, p_incarnation uuid, p_claim_no bigint) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp

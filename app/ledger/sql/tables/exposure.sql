@@ -30,7 +30,7 @@ CREATE TABLE ledger.exposure (
     mutex_again         boolean NOT NULL DEFAULT false,
     journal_seq         bigint NOT NULL DEFAULT 0,
     clock_at            timestamptz NOT NULL,
-    -- what it cost, per outcome: sums over fills and movements, so any order of arrival gives the same
+    -- what it cost, per outcome: sums over the rows of fills and movements
     bought              bigint[] NOT NULL DEFAULT '{0,0}',
     bought_cost         bigint[] NOT NULL DEFAULT '{0,0}',
     sold                bigint[] NOT NULL DEFAULT '{0,0}',
@@ -43,6 +43,7 @@ CREATE TABLE ledger.exposure (
     changed_at          timestamptz,
     change_tokens       bigint,
     change_tokens_at    timestamptz,
+    basis               bigint[] NOT NULL DEFAULT '{0,0}',
     PRIMARY KEY (account_id, market_id)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 1000);
 
@@ -59,9 +60,11 @@ COMMENT ON COLUMN ledger.exposure.bought IS
 COMMENT ON COLUMN ledger.exposure.bought_cost IS 'Collateral micros they cost, fees included.';
 COMMENT ON COLUMN ledger.exposure.sold IS 'Share micros of confirmed sells and of movements out.';
 COMMENT ON COLUMN ledger.exposure.sold_cost IS 'Collateral micros they brought, after fees.';
+COMMENT ON COLUMN ledger.exposure.basis IS
+    'Collateral micros that what is held cost: the sum of basis_micros over fills and movements. 0 where nothing is held.';
 COMMENT ON COLUMN ledger.exposure.held_cost IS 'Collateral micros locked by the BUY orders of this market.';
 COMMENT ON COLUMN ledger.exposure.at_risk IS
-    'Cost of the position at its average price plus held_cost: what was last added to the totals of account and group.';
+    'basis plus held_cost: what was last added to the totals of account and group.';
 COMMENT ON COLUMN ledger.exposure.shares IS 'Effective shares of both outcomes, as last added to the totals.';
 COMMENT ON COLUMN ledger.exposure.group_key IS 'The group these numbers were added to; follows the market''s.';
 COMMENT ON COLUMN ledger.exposure.changed_at IS
@@ -118,6 +121,7 @@ CREATE TABLE ledger.balance_entry (
     contra_delta    bigint NOT NULL DEFAULT 0,
     fee_delta       bigint NOT NULL DEFAULT 0,
     value_micros    bigint,
+    basis_micros    bigint,
     PRIMARY KEY (account_id, entry_seq),
     UNIQUE (account_id, entry_key),
     FOREIGN KEY (account_id) REFERENCES ledger.account,
@@ -126,6 +130,8 @@ CREATE TABLE ledger.balance_entry (
 );
 COMMENT ON COLUMN ledger.balance_entry.contra IS
     'Where the rest of the movement stands: venue (counterparties), outside (deposits, transfers), chain (split, redemption ...), correction.';
+COMMENT ON COLUMN ledger.balance_entry.basis_micros IS
+    'What a movement of tokens added to what the position cost (basis of exposure); NULL for everything else.';
 COMMENT ON COLUMN ledger.balance_entry.value_micros IS
     'Of tokens that moved without a trade: what they were worth in collateral micros.';
 COMMENT ON COLUMN ledger.balance_entry.entry_key IS 'Each movement can be booked once.';

@@ -172,6 +172,7 @@ CREATE TABLE ledger.fill (
     settled_at      timestamptz,
     liquidity       text COLLATE "C" NOT NULL CHECK (liquidity IN ('maker', 'taker')),
     liquidity_source text COLLATE "C" NOT NULL CHECK (liquidity_source IN ('post_only', 'crossing', 'venue_flag')),
+    basis_micros    bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (account_id, trade_id, order_id),
     FOREIGN KEY (account_id, order_id) REFERENCES ledger.orders
 );
@@ -180,6 +181,8 @@ CREATE INDEX fill_of_market ON ledger.fill (account_id, market_id);
 CREATE INDEX fill_unsettled ON ledger.fill (account_id, matched_at) WHERE settlement = 'provisional';
 COMMENT ON COLUMN ledger.fill.settlement IS
     'provisional (MATCHED, MINED, RETRYING), confirmed or failed. confirmed outranks failed: tokens moved.';
+COMMENT ON COLUMN ledger.fill.basis_micros IS
+    'Collateral micros it added to what the position cost: a BUY its cost, a SELL, below zero, its part of the average.';
 COMMENT ON COLUMN ledger.fill.fee_rank IS
     'Which status said the fee: 0 none so far, 1 MATCHED, 2 MINED or RETRYING, 3 FAILED, 4 CONFIRMED. A higher one corrects '
     'a lower one; of two alike the higher fee stands. So any order of arrival gives the same fee.';

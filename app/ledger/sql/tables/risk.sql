@@ -1,6 +1,6 @@
 -- purpose: what risk remembers: limits on totals and how they are shared out, the last good books, breakers, marks of equity.
--- locks:   group_state and loan of an account follow its account_state row; pool after the own loan; others' loans are only
---          ever taken with SKIP LOCKED while the pool is held. breaker follows the exposure row, or account_state for market 0.
+-- locks:   group_state and loan of an account follow its account_state row; the row of the global pool, for all of them, after the
+--          own loan; others' loans are only ever taken with SKIP LOCKED while that row is held. breaker follows the exposure row, or account_state for market 0.
 -- index:   primary keys; equity_mark by account and time.
 -- fence:   a loan is spent only under its own row lock; what is lent never exceeds the cap but by facts.
 
@@ -63,15 +63,19 @@ CREATE TABLE ledger.book (
     bids            bigint[] NOT NULL,
     asks            bigint[] NOT NULL,
     at              timestamptz NOT NULL,
+    mark_micros     bigint,
     PRIMARY KEY (market_id, outcome)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 1000);
 COMMENT ON TABLE ledger.book IS
     'The last good book of each outcome: price and size in micros alternating, best price first, at most 20 levels a side.';
+COMMENT ON COLUMN ledger.book.mark_micros IS
+    'What a share is taken to be worth: the middle of the last book with both sides; its bid while nobody offers; never more than '
+    'the ask while nobody bids. An empty book says nothing. NULL until something said so.';
 
 CREATE TABLE ledger.breaker (
     account_id      bigint NOT NULL REFERENCES ledger.account,
     market_id       bigint NOT NULL,
-    kind            text COLLATE "C" NOT NULL CHECK (kind IN ('reject', 'cancel', 'latency', 'venue')),
+    kind            text COLLATE "C" NOT NULL CHECK (kind IN ('reject', 'cancel', 'latency', 'venue', 'credentials')),
     count           integer NOT NULL DEFAULT 0 CHECK (count >= 0),
     until           timestamptz,
     slow_until      timestamptz,
@@ -79,7 +83,7 @@ CREATE TABLE ledger.breaker (
     why             text NOT NULL DEFAULT '',
     changed_at      timestamptz NOT NULL,
     PRIMARY KEY (account_id, market_id, kind),
-    CHECK ((market_id = 0) = (kind = 'venue'))
+    CHECK ((market_id = 0) = (kind IN ('venue', 'credentials')))
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 1000);
 COMMENT ON COLUMN ledger.breaker.count IS 'Failures in a row; a success makes it zero.';
 COMMENT ON COLUMN ledger.breaker.until IS

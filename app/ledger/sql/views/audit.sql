@@ -66,8 +66,7 @@ SELECT a.name AS account, m.condition_id AS market, m.slug, c.outcome, c.label A
         AS sellable_micros,
     coalesce(e.suspended_until > ledger.clock(), false) AS suspended, e.suspended_until, e.suspended_why,
     e.mutex_holder, e.mutex_term, e.mutex_until, e.last_admitted_at, e.group_key,
-    CASE WHEN e.bought[i.n] <= 0 THEN 0
-        ELSE ceil(e.bought_cost[i.n]::numeric * greatest(e.bought[i.n] - e.sold[i.n], 0) / e.bought[i.n])::bigint END AS basis_micros,
+    e.basis[i.n] AS basis_micros,
     e.held_cost AS held_cost_micros, e.at_risk AS at_risk_micros, l.max_market_cost_micros AS cap_market_cost_micros,
     e.open_orders, l.max_open_orders AS cap_open_orders, e.changed_at, e.account_id, e.market_id
 FROM ledger.exposure e

@@ -156,6 +156,7 @@ AS $$
     UNION ALL SELECT 'risk_totals', c.* FROM audit._check_risk_totals(p_account_id) c
     UNION ALL SELECT 'contra', c.* FROM audit._check_contra(p_account_id) c
     UNION ALL SELECT 'breakers', c.* FROM audit._check_breakers(p_account_id) c
+    UNION ALL SELECT 'withdrawals', c.* FROM audit._check_withdrawals(p_account_id) c
     UNION ALL SELECT 'unresolved', c.* FROM audit._notice_unresolved(p_account_id) c
     UNION ALL SELECT 'waiting', c.* FROM audit._notice_waiting(p_account_id) c
     UNION ALL SELECT 'times', c.* FROM audit._notice_times(p_account_id) c

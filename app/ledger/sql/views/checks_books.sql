@@ -169,7 +169,8 @@ AS $$
     UNION ALL
     SELECT coalesce('entry ' || f.entry_seq, 'journal ' || w.seq),
         coalesce(w.text, 'none, for the journal knows of none'), coalesce(f.text, 'no entry')
-    FROM (SELECT j.seq, format('movement:%s', j.detail ->> 'key') AS key, format('%s of %s at %s: %s, note %L', j.detail ->> 'amount',
+    FROM (SELECT j.seq, CASE WHEN j.detail ? 'withdrawal' THEN '' ELSE 'movement:' END || (j.detail ->> 'key') AS key,
+              format('%s of %s at %s: %s, note %L', j.detail ->> 'amount',
               j.detail ->> 'asset', j.at, j.detail ->> 'cause', j.detail ->> 'note') AS text FROM j WHERE j.event = 'MOVEMENT') w
     FULL JOIN (SELECT b.entry_seq, b.entry_key, b.at, format('%s of %s at %s: %s, note %L%s', CASE b.locked_delta WHEN 0 THEN b.available_delta::text
                    ELSE format('%s and %s locked', b.available_delta, b.locked_delta) END, b.asset, b.at, b.cause, b.note,

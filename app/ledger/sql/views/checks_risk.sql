@@ -8,24 +8,22 @@ RETURNS TABLE (subject text, expected text, found text)
 LANGUAGE sql STABLE
 AS $$
     WITH moved AS (
-        SELECT f.outcome,
+        SELECT f.outcome, f.basis_micros AS basis,
             CASE WHEN f.side = 'BUY' AND f.settlement <> 'failed' THEN f.size_micros ELSE 0 END AS bought,
             CASE WHEN f.side = 'BUY' AND f.settlement <> 'failed' THEN f.cash_micros + f.fee_micros ELSE 0 END AS bought_cost,
             CASE WHEN f.side = 'SELL' AND f.settlement = 'confirmed' THEN f.size_micros ELSE 0 END AS sold,
             CASE WHEN f.side = 'SELL' AND f.settlement = 'confirmed' THEN f.cash_micros - f.fee_micros ELSE 0 END AS sold_cost
         FROM ledger.fill f WHERE f.account_id = p_account_id AND f.market_id = p_market_id
         UNION ALL
-        SELECT c.outcome, greatest(b.available_delta, 0), CASE WHEN b.available_delta > 0 THEN b.value_micros ELSE 0 END,
+        SELECT c.outcome, coalesce(b.basis_micros, 0), greatest(b.available_delta, 0), CASE WHEN b.available_delta > 0 THEN b.value_micros ELSE 0 END,
             greatest(-b.available_delta, 0), CASE WHEN b.available_delta < 0 THEN b.value_micros ELSE 0 END
         FROM ledger.outcome c JOIN ledger.balance_entry b ON b.account_id = p_account_id AND b.asset = c.token_id AND b.order_id IS NULL
         WHERE c.market_id = p_market_id),
     sums AS (
         SELECT i, coalesce(sum(w.bought), 0) AS bought, coalesce(sum(w.bought_cost), 0) AS bought_cost,
-            coalesce(sum(w.sold), 0) AS sold, coalesce(sum(w.sold_cost), 0) AS sold_cost
+            coalesce(sum(w.sold), 0) AS sold, coalesce(sum(w.sold_cost), 0) AS sold_cost, coalesce(sum(w.basis), 0) AS basis
         FROM generate_series(1, 2) i LEFT JOIN moved w ON w.outcome + 1 = i GROUP BY i),
     e AS (SELECT * FROM ledger.exposure x WHERE x.account_id = p_account_id AND x.market_id = p_market_id),
-    basis AS (
-        SELECT sum(CASE WHEN s.bought <= 0 THEN 0 ELSE ceil(s.bought_cost * greatest(s.bought - s.sold, 0) / s.bought) END) AS cost FROM sums s),
     whole AS (
         SELECT (SELECT coalesce(sum(r.held_micros), 0) FROM ledger.reservation r
                 WHERE r.account_id = p_account_id AND r.market_id = p_market_id AND r.side = 'BUY') AS held,
@@ -36,9 +34,12 @@ AS $$
         UNION ALL SELECT format('outcome %s, bought for', s.i - 1), s.bought_cost, e.bought_cost[s.i] FROM sums s CROSS JOIN e
         UNION ALL SELECT format('outcome %s, sold', s.i - 1), s.sold, e.sold[s.i] FROM sums s CROSS JOIN e
         UNION ALL SELECT format('outcome %s, sold for', s.i - 1), s.sold_cost, e.sold_cost[s.i] FROM sums s CROSS JOIN e
+        UNION ALL SELECT format('outcome %s, what is held cost', s.i - 1), s.basis, e.basis[s.i] FROM sums s CROSS JOIN e
+        UNION ALL SELECT format('outcome %s, nothing is held, and it cost', s.i - 1), 0, s.basis FROM sums s WHERE s.bought <= s.sold
+        UNION ALL SELECT format('outcome %s, cost of what is held, at least', s.i - 1), 0, least(s.basis, 0) FROM sums s
         UNION ALL SELECT 'collateral held', w.held, e.held_cost FROM whole w CROSS JOIN e
         UNION ALL SELECT 'orders that have not ended', w.open, e.open_orders FROM whole w CROSS JOIN e
-        UNION ALL SELECT 'at risk', w.held + b.cost, e.at_risk FROM whole w CROSS JOIN basis b CROSS JOIN e
+        UNION ALL SELECT 'at risk', w.held + b.cost, e.at_risk FROM whole w CROSS JOIN (SELECT sum(s.basis) AS cost FROM sums s) b CROSS JOIN e
         UNION ALL SELECT 'effective shares', greatest(ledger._effective(x, 1), 0) + greatest(ledger._effective(x, 2), 0), x.shares
         FROM ledger.exposure x WHERE x.account_id = p_account_id AND x.market_id = p_market_id) q
     WHERE q.wanted <> q.counted
@@ -74,7 +75,7 @@ LANGUAGE sql STABLE
 AS $$
     WITH entries AS MATERIALIZED (
         SELECT b.entry_seq, b.asset, b.contra, b.contra_delta, b.fee_delta,
-            b.available_delta + b.locked_delta + b.contra_delta + b.fee_delta AS rest, b.order_id, b.cause, b.value_micros
+            b.available_delta + b.locked_delta + b.contra_delta + b.fee_delta AS rest, b.order_id, b.cause, b.value_micros, b.basis_micros
         FROM ledger.balance_entry b WHERE b.account_id = p_account_id),
     sides AS (
         SELECT q.asset, q.contra, sum(q.amount) AS amount FROM (
@@ -92,6 +93,7 @@ AS $$
     SELECT 'entry ' || e.entry_seq, CASE WHEN e.value_micros IS NULL THEN 'the value of its tokens' ELSE 'no value' END,
         coalesce('value ' || e.value_micros, 'none') FROM entries e
     WHERE (e.order_id IS NULL AND e.asset <> 'collateral') <> (e.value_micros IS NOT NULL)
+       OR (e.value_micros IS NULL) <> (e.basis_micros IS NULL)
     UNION ALL
     SELECT format('%s of %s', coalesce(s.contra, c.contra), coalesce(s.asset, c.asset)), coalesce(s.amount, 0)::text, coalesce(c.amount, 0)::text
     FROM sides s FULL JOIN (SELECT * FROM ledger.contra_balance x WHERE x.account_id = p_account_id AND x.amount <> 0) c

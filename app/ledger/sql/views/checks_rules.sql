@@ -15,7 +15,8 @@ AS $$
         SELECT format('%s %s until %s', j.event, j.detail ->> 'why', audit._time(j.detail ->> 'until')) AS text
         FROM ledger.journal j
         WHERE j.account_id = p_account_id AND j.market_id = p_market_id AND j.order_id IS NULL
-          AND j.detail ? 'why' AND j.detail ? 'until'
+          -- A breaker that opened stands in a row of its own.
+          AND j.event <> 'BREAKER_OPENED' AND j.detail ? 'why' AND j.detail ? 'until'
         ORDER BY j.market_seq DESC LIMIT 1) x ON true
     LEFT JOIN LATERAL (
         SELECT format('%s until %s', e.suspended_why, e.suspended_until) AS text, e.suspended_until AS until FROM ledger.exposure e

@@ -9,16 +9,16 @@ CREATE VIEW audit.pnl AS
 SELECT a.name AS account, m.condition_id AS market, m.slug, e.outcome, c.label AS outcome_label,
     e.bought AS bought_micros, e.cost AS cost_micros, e.sold AS sold_micros, e.proceeds AS proceeds_micros,
     f.fees AS fees_micros, e.bought - e.sold AS net_shares_micros,
-    CASE WHEN e.bought > 0 THEN floor(e.cost::numeric * 1000000 / e.bought) END::bigint AS average_cost_micros,
-    e.cost - b.basis AS cost_of_sold_micros, e.proceeds - (e.cost - b.basis) AS realized_micros,
+    CASE WHEN e.bought > e.sold THEN floor(e.basis::numeric * 1000000 / (e.bought - e.sold)) END::bigint AS average_cost_micros,
+    e.cost - e.basis AS cost_of_sold_micros, e.proceeds - (e.cost - e.basis) AS realized_micros,
     e.proceeds - e.cost AS cash_flow_micros, f.provisional AS provisional_fills,
-    b.basis AS basis_micros, k.middle AS mark_micros, k.at AS marked_at,
+    e.basis AS basis_micros, k.middle AS mark_micros, k.at AS marked_at,
     CASE WHEN e.bought = e.sold THEN 'closed' WHEN k.middle IS NULL THEN 'cost'
-         WHEN k.at <= ledger.clock() - make_interval(secs => l.age_ms / 1000.0) THEN 'stale book' ELSE 'book' END AS marked_by,
-    v.value AS value_micros, v.value - b.basis AS unrealized_micros, e.proceeds - e.cost + v.value AS total_micros,
+         WHEN k.at <= ledger.clock() - make_interval(secs => l.age_ms / 1000.0) OR NOT k.both THEN 'stale book' ELSE 'book' END AS marked_by,
+    v.value AS value_micros, v.value - e.basis AS unrealized_micros, e.proceeds - e.cost + v.value AS total_micros,
     e.account_id, e.market_id
 FROM (SELECT x.account_id, x.market_id, (i.n - 1)::smallint AS outcome, x.bought[i.n] AS bought, x.bought_cost[i.n] AS cost,
-          x.sold[i.n] AS sold, x.sold_cost[i.n] AS proceeds
+          x.sold[i.n] AS sold, x.sold_cost[i.n] AS proceeds, x.basis[i.n] AS basis
       FROM ledger.exposure x CROSS JOIN (VALUES (1), (2)) i (n)
       WHERE x.bought[i.n] <> 0 OR x.sold[i.n] <> 0) e
 JOIN ledger.account a ON a.account_id = e.account_id
@@ -30,24 +30,20 @@ CROSS JOIN LATERAL (
         count(*) FILTER (WHERE q.settlement = 'provisional') AS provisional
     FROM ledger.fill q WHERE q.account_id = e.account_id AND q.market_id = e.market_id AND q.outcome = e.outcome) f
 CROSS JOIN LATERAL (
-    SELECT CASE WHEN e.bought <= 0 THEN 0
-        ELSE ceil(e.cost::numeric * greatest(e.bought - e.sold, 0) / e.bought)::bigint END AS basis) b
-CROSS JOIN LATERAL (
     SELECT coalesce(
         (SELECT x.book_age_ms FROM ledger.limits x WHERE x.account_id = e.account_id AND x.market_id = e.market_id),
         (SELECT x.book_age_ms FROM ledger.limits x WHERE x.account_id = 0 AND x.market_id = e.market_id),
         (SELECT x.book_age_ms FROM ledger.limits x WHERE x.account_id = e.account_id AND x.market_id = 0),
         (SELECT x.book_age_ms FROM ledger.limits x WHERE x.account_id = 0 AND x.market_id = 0), 30000) AS age_ms) l
 LEFT JOIN LATERAL (
-    SELECT coalesce((q.bids[1] + q.asks[1]) / 2, q.bids[1], q.asks[1]) AS middle, q.at FROM ledger.book q
-    WHERE q.market_id = e.market_id AND q.outcome = e.outcome AND coalesce(q.bids[1] < q.asks[1], true)
-      AND coalesce(q.bids[1], q.asks[1]) IS NOT NULL) k ON true
+    SELECT q.mark_micros AS middle, q.at, q.bids <> '{}' AND q.asks <> '{}' AS both FROM ledger.book q
+    WHERE q.market_id = e.market_id AND q.outcome = e.outcome) k ON true
 CROSS JOIN LATERAL (
-    SELECT CASE WHEN k.middle IS NULL THEN b.basis
+    SELECT CASE WHEN k.middle IS NULL THEN e.basis
         ELSE floor((e.bought - e.sold)::numeric * k.middle / 1000000)::bigint END AS value) v;
 COMMENT ON VIEW audit.pnl IS
-    'Profit per account, market and leg, after fees, at the average cost of all buys: realized, and unrealized by the middle of '
-    'the last good book (marked_by: book, stale book), or at cost where there is none.';
+    'Profit per account, market and leg, after fees, at the average cost of what was held when it was sold: realized, and unrealized by what '
+    'the last good book says a share is worth (marked_by: book, or stale book where it is old or has not both sides), or at cost where there is none.';
 
 CREATE VIEW audit.pnl_by_strategy AS
 WITH strategy AS (
@@ -89,8 +85,8 @@ FROM (SELECT x.account_id, x.market_id, x.outcome, 'fills'::text AS source, x.st
       FROM rest r WHERE (r.bought, r.cost, r.sold, r.proceeds, r.fees, r.basis, r.value) <> (0, 0, 0, 0, 0, 0, 0)) s
 JOIN audit.pnl p ON p.account_id = s.account_id AND p.market_id = s.market_id AND p.outcome = s.outcome;
 COMMENT ON VIEW audit.pnl_by_strategy IS
-    'Each leg by the strategies whose orders filled (source fills), each at its own average cost; and what is left of the leg '
-    '(source rest): what came and went without a trade, what those averages differ from the leg''s, and micros of rounding. '
+    'Each leg by the strategies whose orders filled (source fills), each at the average cost of all its own buys; and what is left of '
+    'the leg (source rest): what came and went without a trade, what those averages differ from the leg''s, and micros of rounding. '
     'The sum is the leg.';
 
 CREATE VIEW audit.pnl_by_account AS

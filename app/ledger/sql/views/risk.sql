@@ -33,13 +33,16 @@ CREATE VIEW audit.breakers AS
 SELECT a.name AS account, m.condition_id AS market, m.slug, b.kind,
     CASE WHEN b.until > ledger.clock() THEN 'open' WHEN b.until IS NOT NULL THEN 'half open'
          WHEN b.slow_until > ledger.clock() THEN 'slowed' ELSE 'closed' END AS state,
-    b.count, b.until, b.slow_until, b.probe_order_id, b.why, b.changed_at, b.account_id, nullif(b.market_id, 0) AS market_id
+    b.count, b.until, b.slow_until, (SELECT o.order_id FROM ledger.orders o WHERE o.account_id = b.account_id
+        AND o.order_id = b.probe_order_id AND o.state IN ('SENDING', 'UNKNOWN')) AS probe_order_id,
+    b.why, b.changed_at, b.account_id, nullif(b.market_id, 0) AS market_id
 FROM ledger.breaker b
 JOIN ledger.account a ON a.account_id = b.account_id
 LEFT JOIN ledger.market m ON m.market_id = b.market_id;
 COMMENT ON VIEW audit.breakers IS
     'Breakers that ever counted a failure: open (nothing is placed until then), half open (one order goes as a probe), slowed (half '
-    'as many a minute) or closed. market NULL: the venue''s own faults, for the whole account. Nothing of it stops a cancel.';
+    'as many a minute) or closed. market NULL: for the whole account, the venue''s own faults and credentials it refuses. '
+    'Nothing of it stops a cancel.';
 
 CREATE VIEW audit.books AS
 SELECT m.condition_id AS market, m.slug, b.outcome, c.label AS outcome_label, c.token_id, b.bids[1] AS best_bid_micros,

@@ -10,11 +10,14 @@ SELECT w.withdrawal_id, a.name AS account, w.state, w.amount_micros, w.destinati
     w.state IN ('DONE', 'COMPENSATED', 'CANCELLED') AS ended, w.needs_person_since IS NOT NULL AS needs_person,
     w.needs_person_why, w.attempts, w.last_deadline AS may_arrive_until, w.reference, b.treasury, b.hash,
     CASE WHEN w.state IN ('STOPPING', 'DRAINING') THEN (SELECT count(*) FROM ledger.orders o WHERE o.account_id = w.account_id
-        AND o.state NOT IN ('FILLED', 'CANCELLED', 'EXPIRED', 'REJECTED', 'NOT_PLACED')) ELSE 0 END AS open_orders
+        AND o.state NOT IN ('FILLED', 'CANCELLED', 'EXPIRED', 'REJECTED', 'NOT_PLACED')) ELSE 0 END AS open_orders,
+    w.state NOT IN ('DONE', 'COMPENSATED', 'CANCELLED')
+        AND greatest(w.next_at, w.claimed_until) < ledger.clock() - interval '10 seconds' AS unattended
 FROM ledger.withdrawal w JOIN ledger.account a USING (account_id)
 LEFT JOIN ledger.withdrawal_transfer b USING (account_id, withdrawal_id);
 COMMENT ON VIEW audit.withdrawals IS
-    'Every withdrawal: how far it is, whether it waits for a person, and until when its transfer may still arrive.';
+    'Every withdrawal: how far it is, whether it waits for a person, until when its transfer may still arrive, and whether '
+    'it is due and no worker takes it up (unattended).';
 
 CREATE VIEW audit.withdrawal_history AS
 SELECT w.withdrawal_id, a.name AS account, q.at, q.what, q.detail, q.n
@@ -26,7 +29,7 @@ CROSS JOIN LATERAL (
       AND j.detail ->> 'withdrawal' = w.withdrawal_id::text
     UNION ALL
     SELECT b.at, b.entry_seq, 'booked', b.available_delta::text FROM ledger.balance_entry b
-    WHERE b.account_id = w.account_id AND b.order_id IS NULL AND b.entry_key LIKE format('movement:withdrawal:%s:%%', w.withdrawal_id)
+    WHERE b.account_id = w.account_id AND b.order_id IS NULL AND b.entry_key LIKE format('withdrawal:%s:%%', w.withdrawal_id)
     UNION ALL
     SELECT coalesce(t.ended_at, t.opened_at), t.attempt, format('attempt %s %s', t.attempt, t.outcome), t.code
     FROM ledger.withdrawal_attempt t WHERE t.account_id = w.account_id AND t.withdrawal_id = w.withdrawal_id

@@ -174,7 +174,7 @@ class Fields:
         """A decimal number as plain text, however it was written."""
         found = plain(self._raw.get(name))
         if found is None:
-            raise Unreadable(f"{self._what}: {name} is no number: {self._raw.get(name)!r:.60}")
+            raise Unreadable(f"{self._what}: {name} is no number: {shown(self._raw.get(name))}")
         return found
 
     def price_micros(self, name: str) -> int:
@@ -182,7 +182,7 @@ class Fields:
         whole, _, fraction = self.decimal(name).partition(".")
         micros = int(whole + fraction[:6].ljust(6, "0")) + (fraction[6:7] >= "5")
         if whole.startswith("-") or not 0 <= micros <= MICROS:
-            raise Unreadable(f"{self._what}: {name} is no price: {self._raw.get(name)!r:.60}")
+            raise Unreadable(f"{self._what}: {name} is no price: {shown(self._raw.get(name))}")
         return micros
 
     def micros(self, name: str) -> int:
@@ -210,6 +210,11 @@ class Fields:
         """The first of the fields that holds an instant, or `NOT_TOLD`."""
         told = (instant_ms(self._raw.get(name)) for name in names)
         return next((at for at in told if at != NOT_TOLD), NOT_TOLD)
+
+
+def shown(value: object) -> str:
+    """The beginning of a value; of what is nested its kind, since to print it may take more stack than to read it."""
+    return type(value).__name__ if isinstance(value, list | dict) else f"{value!r:.60}"
 
 
 def printable(value: object) -> str:

@@ -106,7 +106,23 @@ def _refused(exchange: Exchange, ours: Sequence[str], raw: str) -> PlaceOutcome:
     if len(ours) > 1 and not rule.whole_request:
         # True of one order of the batch at most; what became of the others it does not say.
         return Unknown(rule.code, raw)
+    proves_end = rule.verdict in (Verdict.REJECTED, Verdict.NOT_PLACED)
+    if proves_end and _shows_order(said):
+        # The status speaks against the body, and the body of our order: only a read can say which is true.
+        return Unknown("CONTRADICTION", raw)
     return _ruled(rule, exchange, raw, said.body)
+
+
+def _shows_order(said: Said) -> bool:
+    """The body of a refusal tells that the venue has the order, or may have it."""
+    body = said.body
+    # A list is no documented refusal of a whole request, and its results may be acceptances.
+    if isinstance(body, list) and body:
+        return True
+    if isinstance(body, Mapping) and (body.get("orderID") or body.get("status")):
+        return True
+    seen = rule_for(400, said.text)
+    return seen is not None and seen.verdict is Verdict.SEEN
 
 
 def _ruled(rule: Rule, exchange: Exchange, raw: str, body: object) -> PlaceOutcome:

@@ -1,0 +1,72 @@
+"""The watchdog of locks leaves a commit alone that waits for its standby, on a server whose standby never comes.
+
+Ended, its row would be visible and released on a primary that may be about to lose it, and its caller would be told of
+nothing but a lost connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+
+import asyncpg
+import pytest
+
+from app.clock import Ports
+from app.db.durable import call_durable
+from app.ledger import Intent
+from workers.demo.stage import MAIN, Stage, choose_markets, set_up
+
+LONG_WAITING = """
+    SELECT pid FROM pg_stat_activity
+    WHERE wait_event = 'SyncRep' AND xact_start < clock_timestamp() - interval '1 second'"""
+
+
+@pytest.fixture(scope="module", name="stage")
+def _stage() -> Iterator[Stage]:
+    with set_up(choose_markets(None, Ports.system().clock), 1) as stage:
+        yield stage
+
+
+async def waits_for(operator: asyncpg.Connection, standby: str) -> None:
+    await operator.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{standby}'")
+    await operator.execute("SELECT pg_reload_conf()")
+    async with asyncio.timeout(20):
+        while await operator.fetchval("SHOW synchronous_standby_names") != standby:
+            pass
+
+
+async def test_a_trader_whose_commit_waits_for_its_standby_is_not_ended(stage: Stage) -> None:
+    market = stage.cast.markets[0]
+    intent = Intent(
+        market=market.condition_id,
+        outcome="0",
+        side="BUY",
+        price_micros=market.tick_micros * 10,
+        size_micros=market.min_size_micros,
+        key="patient",
+        account=MAIN,
+    )
+    operator = await asyncpg.connect(stage.owner_url)
+    worker = await asyncpg.connect(stage.url("worker"))
+    trader = await asyncpg.connect(stage.url("trader"))
+    try:
+        await waits_for(operator, "absent")
+        await worker.execute("SET synchronous_commit = local")
+        request = json.dumps([intent.as_request(MAIN)])
+        call = asyncio.get_running_loop().create_task(
+            call_durable(trader, "SELECT ledger.reserve_pending($1) AS answer", request)
+        )
+        async with asyncio.timeout(20):
+            while await operator.fetchval(LONG_WAITING) is None:
+                assert not call.done()
+        ended = await worker.fetchval("SELECT ledger.end_lock_holders(500)")
+        assert ended == 0
+        await waits_for(operator, "")
+        [row] = await call
+        assert json.loads(row["answer"])[0]["status"] == "admitted"
+    finally:
+        await waits_for(operator, "")
+        for connection in (trader, worker, operator):
+            connection.terminate()
