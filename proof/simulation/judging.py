@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 
 KNOWN: Final = {
-    "cancels_not_woken": re.compile(r"^cancels_leave_at_once: .*asked after the cancel of"),
     "cancel_claim_of_the_dead": re.compile(r"^cancels_leave_at_once: .*left after [3-5]\d{3} ms"),
 }
 """What was found, written up and not yet mended: counted by name, and no violation of the run any more."""
