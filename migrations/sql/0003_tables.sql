@@ -191,8 +191,9 @@ WHERE q.account_id = e.account_id AND q.market_id = e.market_id;
 -- each keeps what it added or took when it was booked.
 CREATE TEMPORARY TABLE part ON COMMIT DROP AS
 SELECT w.*, CASE WHEN w.way > 0 THEN w.cost ELSE
-    -floor(q.cost::numeric * sum(w.size) OVER sold / nullif(q.bought, 0))::bigint
-    + floor(q.cost::numeric * (sum(w.size) OVER sold - w.size) / nullif(q.bought, 0))::bigint END AS basis
+    -- Where nothing was bought nothing was paid for what went.
+    coalesce(floor(q.cost::numeric * (sum(w.size) OVER sold - w.size) / nullif(q.bought, 0))
+             - floor(q.cost::numeric * sum(w.size) OVER sold / nullif(q.bought, 0)), 0)::bigint END AS basis
 FROM (
     SELECT f.account_id, f.market_id, f.outcome, CASE f.side WHEN 'BUY' THEN 1 ELSE -1 END AS way, f.size_micros AS size,
         CASE f.side WHEN 'BUY' THEN f.cash_micros + f.fee_micros ELSE 0 END AS cost, f.trade_id, f.order_id, NULL::bigint AS entry_seq

@@ -194,8 +194,9 @@ WHERE q.account_id = e.account_id AND q.market_id = e.market_id;
 -- each keeps what it added or took when it was booked.
 CREATE TEMPORARY TABLE part ON COMMIT DROP AS
 SELECT w.*, CASE WHEN w.way > 0 THEN w.cost ELSE
-    -floor(q.cost::numeric * sum(w.size) OVER sold / nullif(q.bought, 0))::bigint
-    + floor(q.cost::numeric * (sum(w.size) OVER sold - w.size) / nullif(q.bought, 0))::bigint END AS basis
+    -- Where nothing was bought nothing was paid for what went.
+    coalesce(floor(q.cost::numeric * (sum(w.size) OVER sold - w.size) / nullif(q.bought, 0))
+             - floor(q.cost::numeric * sum(w.size) OVER sold / nullif(q.bought, 0)), 0)::bigint END AS basis
 FROM (
     SELECT f.account_id, f.market_id, f.outcome, CASE f.side WHEN 'BUY' THEN 1 ELSE -1 END AS way, f.size_micros AS size,
         CASE f.side WHEN 'BUY' THEN f.cash_micros + f.fee_micros ELSE 0 END AS cost, f.trade_id, f.order_id, NULL::bigint AS entry_seq
@@ -1983,7 +1984,9 @@ BEGIN
     RETURN CASE WHEN v_left <= 0 THEN 0
         -- What comes in adds what it cost and not a micro more; of what fills a gap below zero only the shares above it.
         WHEN p_moved > 0 AND p_held < 0 THEN ceil(p_cost::numeric * v_left / p_moved)
-        WHEN p_moved >= 0 OR p_undone THEN greatest(p_basis + p_cost, 0)
+        -- Part of what a failed buy cost has gone with sales since: all of it taken off would be more than is there of it.
+        WHEN p_undone THEN least(p_basis, greatest(p_basis + p_cost, ceil(p_basis::numeric * v_left / p_held)))
+        WHEN p_moved >= 0 THEN greatest(p_basis + p_cost, 0)
         -- What goes out takes its part of the average.
         ELSE p_basis - floor(p_basis::numeric * -p_moved / p_held) END::bigint;
 END $$;
@@ -2786,6 +2789,15 @@ END $$;
 -- fence:   one probe at a time: appointed in the commit that opens its attempt, under account_state; while a copy of it may
 --          live unseen no other order follows. No cancel ever asks here.
 
+CREATE OR REPLACE FUNCTION ledger._paused(p_until timestamptz, p_clock timestamptz) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+AS $$
+BEGIN
+    -- Further ahead than any pause reaches, it was set before the clock went back.
+    RETURN p_until > p_clock AND p_until <= p_clock + interval '121 minutes';
+END $$;
+COMMENT ON FUNCTION ledger._paused(timestamptz, timestamptz) IS 'Whether a breaker''s pause (two hours at most) still runs.';
+
 CREATE OR REPLACE FUNCTION ledger._pause_after(p_count integer, p_threshold integer, p_of_account boolean) RETURNS interval
 LANGUAGE plpgsql IMMUTABLE
 AS $$
@@ -2812,7 +2824,7 @@ BEGIN
     VALUES (p_account_id, p_market_id, p_kind, p_now) ON CONFLICT DO NOTHING;
     SELECT * INTO b FROM ledger.breaker x
     WHERE x.account_id = p_account_id AND x.market_id = p_market_id AND x.kind = p_kind FOR UPDATE;
-    IF b.until > v_clock OR b.until IS NOT NULL AND p_order_id IS NOT NULL AND b.probe_order_id IS DISTINCT FROM p_order_id THEN
+    IF ledger._paused(b.until, v_clock) OR b.until IS NOT NULL AND p_order_id IS NOT NULL AND b.probe_order_id IS DISTINCT FROM p_order_id THEN
         -- What was on its way when it opened tells nothing new: one burst is one step. Cancels go on all the time: of them
         -- one that fails after the pause is news.
         RETURN;
@@ -2848,7 +2860,7 @@ BEGIN
         -- Of placements only the probe, which left after the pause, tells that it works again. An answered cancel is what was
         -- missed, whenever it comes; an order that is accepted says nothing about cancels, unless it was let through to close it.
         CONTINUE WHEN p_order_id IS NOT NULL AND CASE WHEN b.until IS NULL THEN b.kind = 'cancel'
-            ELSE b.until > v_clock OR b.probe_order_id IS DISTINCT FROM p_order_id END;
+            ELSE ledger._paused(b.until, v_clock) OR b.probe_order_id IS DISTINCT FROM p_order_id END;
         IF b.until IS NOT NULL THEN
             PERFORM ledger._journal(p_account_id, nullif(b.market_id, 0), p_now, 'BREAKER_CLOSED', p_order_id, NULL, NULL, NULL,
                 jsonb_build_object('kind', b.kind, 'count', b.count));
@@ -2871,7 +2883,7 @@ BEGIN
         WHERE x.account_id = p_account_id AND x.market_id IN (0, p_market_id) AND x.until IS NOT NULL
         ORDER BY x.until DESC
     LOOP
-        IF b.until > v_clock OR b.probe_order_id IS NOT NULL AND b.probe_order_id IS DISTINCT FROM p_order_id
+        IF ledger._paused(b.until, v_clock) OR b.probe_order_id IS NOT NULL AND b.probe_order_id IS DISTINCT FROM p_order_id
            AND EXISTS (SELECT FROM ledger.orders o WHERE o.account_id = p_account_id AND o.order_id = b.probe_order_id
                        AND o.state IN ('SENDING', 'UNKNOWN')) THEN
             RETURN b;
@@ -2889,7 +2901,7 @@ AS $$
 DECLARE
     b ledger.breaker := ledger._breaker_says(r.account_id, r.market_id, NULL);
 BEGIN
-    RETURN CASE WHEN b.until > ledger.clock() THEN ledger._refusal(r.item, 'BREAKER',
+    RETURN CASE WHEN ledger._paused(b.until, ledger.clock()) THEN ledger._refusal(r.item, 'BREAKER',
             format('paused until %s after %s (%s in a row): %s', b.until, b.kind, b.count, b.why))
         WHEN b.until IS NOT NULL THEN ledger._refusal(r.item, 'BREAKER',
             format('order %s goes first, to find out whether it works again', b.probe_order_id)) END;
@@ -6117,6 +6129,16 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION ledger._locks_rows(integer) IS 'Whether a session may have locked rows of the ledger, so that others wait for it.';
 
+CREATE OR REPLACE FUNCTION ledger._strangers_before(p_pid integer) RETURNS integer[]
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    RETURN array(SELECT b.pid FROM unnest(pg_blocking_pids(p_pid)) b (pid) WHERE NOT ledger._locks_rows(b.pid));
+END $$;
+COMMENT ON FUNCTION ledger._strangers_before(integer) IS
+    'Sessions that a session waits for and that have no row of the ledger locked. Asked twice: one that committed between the look '
+    'at who blocks and the look at what it has locked is no stranger, and blocks nobody the second time.';
+
 CREATE OR REPLACE FUNCTION ledger.end_lock_holders(p_longer_than_ms integer DEFAULT 500) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
@@ -6129,13 +6151,15 @@ BEGIN
     -- or session is relied on: it can change each of its own.
     FOR s IN SELECT q.pid, q.state LIKE 'idle in transaction%'
             OR q.xact_start < clock_timestamp() - greatest(10 * v_bound, interval '5 seconds')
-            OR NOT (q.wait_event_type = 'Lock' AND q.wait_event IN ('transactionid', 'tuple')) AS sits
+            OR q.wait_event_type IN ('Timeout', 'Client', 'Extension')
+            OR q.wait_event_type = 'Lock' AND q.wait_event NOT IN ('transactionid', 'tuple') AS sits
         FROM pg_stat_activity q
         WHERE q.datname = current_database() AND q.pid <> pg_backend_pid()
           -- A commit that waits for its standby holds its locks until then: ended, its row would stand here and nowhere else.
           AND q.wait_event IS DISTINCT FROM 'SyncRep'
           AND (q.state LIKE 'idle in transaction%' AND q.state_change < clock_timestamp() - v_bound
-               -- A trader may also sit on a lock while busy (pg_sleep, an advisory lock of its own second session).
+               -- A trader may also sit on a lock while busy (pg_sleep, an advisory lock of its own second session). What computes,
+               -- reads or writes just now is at work: it may have stood in the queue for most of its time, and has the hard bound.
                OR q.state = 'active' AND q.xact_start < clock_timestamp() - v_bound
                   AND NOT pg_has_role(q.usesysid, '${role_worker}', 'MEMBER'))
           AND ledger._locks_rows(q.pid)
@@ -6143,7 +6167,7 @@ BEGIN
         -- Every writer waits for a row now and then. It is left alone, not for ever, where everybody it waits for has rows of the
         -- ledger locked and so is judged here too, link by link to the head of the queue; what else it waits for (a row of a
         -- catalog, say, that its second session has written) nobody would end.
-        IF s.sits IS NOT FALSE OR EXISTS (SELECT FROM unnest(pg_blocking_pids(s.pid)) b (pid) WHERE NOT ledger._locks_rows(b.pid)) THEN
+        IF coalesce(s.sits, false) OR ledger._strangers_before(s.pid) && ledger._strangers_before(s.pid) THEN
             v_count := v_count + ledger._end_session(s.pid);
         END IF;
     END LOOP;

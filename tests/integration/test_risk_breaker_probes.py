@@ -362,3 +362,15 @@ async def test_a_cancel_leaves_while_a_breaker_is_open_and_while_its_probe_is_un
     await life.cancel(resting[1])
     await life.cancel(probe)
     assert set(await life.claim_cancels()) == {*resting, probe}
+
+
+async def test_a_breaker_from_ahead_of_the_clock_lets_a_probe_out(life: Life) -> None:
+    """Opened while the clock was hours ahead, it is not to hold everything back until then."""
+    await life.limit("breaker_rejects", 1)
+    await life.clock.advance(10 * 3_600_000)
+    await life.complete("reject", await life.sending())
+    assert (await life.reserve(price_micros=390_000))["code"] == "BREAKER"
+    await life.clock.advance(-10 * 3_600_000)
+    order_id = await life.sending(price_micros=390_000)
+    await life.complete("acknowledge", order_id)
+    assert (await life.reserve(price_micros=380_000))["status"] == "admitted"

@@ -128,4 +128,4 @@ async def sound(conn: asyncpg.Connection) -> None:
     for leg, held in (await replayed(conn)).items():
         shares, basis = counted[leg]
         assert shares == held.shares, f"seed {SEED}: {leg}"
-        assert held.cost <= basis <= held.cost + held.sales, f"seed {SEED}: {leg}"
+        assert held.cost <= basis <= held.cost + held.roundings, f"seed {SEED}: {leg}"

@@ -174,3 +174,14 @@ async def test_the_largest_order_may_be_any_number_under_a_drawdown(life: Life) 
     await life.limit("max_order_micros", 9_000_000_000_000 * SHARE)
     await life.conn.execute("UPDATE ledger.account_state SET size_factor_ppm = 500000")
     assert await code(life) == "admitted"
+
+
+async def test_a_buy_that_failed_takes_no_more_cost_along_than_is_left_of_it(life: Life) -> None:
+    await traded(life, "BUY", 1_000, 400_000)
+    dear = await life.live(price_micros=900_000, size_micros=100 * SHARE)
+    await life.fill(dear, 100 * SHARE, price_micros=900_000, trade_id="dear")
+    await traded(life, "SELL", 800, 400_000)
+    await life.fill(dear, 100 * SHARE, "FAILED", price_micros=900_000, trade_id="dear")
+    row = await life.exposure()
+    assert row["bought"][0] - row["sold"][0] == 200 * SHARE
+    assert 80 * SHARE <= row["at_risk"] <= 90 * SHARE, "200 shares that cost 0.40 each"

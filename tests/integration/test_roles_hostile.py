@@ -23,6 +23,7 @@ GONE: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
 )
 BOUND_S: Final = 10.0
 """Far above the watchdog's bound of half a second and its pass of a quarter: machines are slow. Without it nobody

@@ -22,6 +22,10 @@ LONG_WAITING = """
     SELECT pid FROM pg_stat_activity
     WHERE wait_event = 'SyncRep' AND xact_start < clock_timestamp() - interval '1 second'"""
 
+QUEUED_FOR_LONG = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE wait_event_type = 'Lock' AND xact_start < clock_timestamp() - interval '600 milliseconds'"""
+
 
 @pytest.fixture(scope="module", name="stage")
 def _stage() -> Iterator[Stage]:
@@ -69,4 +73,48 @@ async def test_a_trader_whose_commit_waits_for_its_standby_is_not_ended(stage: S
     finally:
         await waits_for(operator, "")
         for connection in (trader, worker, operator):
+            connection.terminate()
+
+
+async def test_who_stood_in_the_queue_for_long_and_then_gets_its_turn_is_not_ended(
+    stage: Stage,
+) -> None:
+    """Most of its transaction's time was waiting: at work it is judged by the hard bound alone."""
+    market = stage.cast.markets[0]
+    worker = await asyncpg.connect(stage.url("worker"))
+    holder = await asyncpg.connect(stage.owner_url)
+    traders = [await asyncpg.connect(stage.url("trader")) for _ in range(8)]
+    try:
+        in_the_way = holder.transaction()
+        await in_the_way.start()
+        await holder.execute("SELECT 1 FROM ledger.account_state FOR UPDATE")
+        intents = [
+            Intent(
+                market=market.condition_id,
+                outcome="0",
+                side="BUY",
+                price_micros=market.tick_micros * (n + 1),
+                size_micros=market.min_size_micros,
+                key=f"queued {n}",
+                account=MAIN,
+            )
+            for n in range(len(traders))
+        ]
+        calls = [
+            asyncio.ensure_future(
+                trader.fetchval(
+                    "SELECT ledger.reserve_pending($1)", json.dumps([intent.as_request(MAIN)])
+                )
+            )
+            for trader, intent in zip(traders, intents, strict=True)
+        ]
+        async with asyncio.timeout(20):
+            while await holder.fetchval(QUEUED_FOR_LONG) < len(traders):
+                pass
+        await in_the_way.commit()
+        while not all(call.done() for call in calls):
+            assert await worker.fetchval("SELECT ledger.end_lock_holders(500)") == 0
+        assert len([json.loads(call.result()) for call in calls]) == len(traders)
+    finally:
+        for connection in (*traders, worker, holder):
             connection.terminate()

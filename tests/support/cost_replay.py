@@ -32,11 +32,11 @@ ORDER BY account_id, entry_seq
 
 @dataclass
 class Held:
-    """Shares of a leg and what they cost, exactly: the ledger may be off by a micro per sale, upwards."""
+    """Shares of a leg and what they cost, exactly: the ledger may be off by a micro per sale or failure, upwards."""
 
     shares: int = 0
     cost: Fraction = Fraction(0)
-    sales: int = 0
+    roundings: int = 0
 
     def comes(self, size: int, cost: int) -> None:
         self.shares += size
@@ -45,11 +45,14 @@ class Held:
     def goes(self, size: int) -> None:
         self.cost -= self.cost * size / self.shares if size < self.shares else self.cost
         self.shares -= size
-        self.sales += 1
+        self.roundings += 1
 
     def fails(self, size: int, cost: int) -> None:
+        """What was sold since took a part of its cost along: no more goes than is there of it."""
+        left = self.cost * (self.shares - size) / self.shares
+        self.cost = min(self.cost, max(self.cost - cost, left))
         self.shares -= size
-        self.cost = max(self.cost - cost, Fraction(0)) if self.shares else Fraction(0)
+        self.roundings += 1
 
 
 async def replayed(conn: asyncpg.Connection) -> dict[Leg, Held]:

@@ -4,6 +4,15 @@
 -- fence:   one probe at a time: appointed in the commit that opens its attempt, under account_state; while a copy of it may
 --          live unseen no other order follows. No cancel ever asks here.
 
+CREATE FUNCTION ledger._paused(p_until timestamptz, p_clock timestamptz) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+AS $$
+BEGIN
+    -- Further ahead than any pause reaches, it was set before the clock went back.
+    RETURN p_until > p_clock AND p_until <= p_clock + interval '121 minutes';
+END $$;
+COMMENT ON FUNCTION ledger._paused(timestamptz, timestamptz) IS 'Whether a breaker''s pause (two hours at most) still runs.';
+
 CREATE FUNCTION ledger._pause_after(p_count integer, p_threshold integer, p_of_account boolean) RETURNS interval
 LANGUAGE plpgsql IMMUTABLE
 AS $$
@@ -30,7 +39,7 @@ BEGIN
     VALUES (p_account_id, p_market_id, p_kind, p_now) ON CONFLICT DO NOTHING;
     SELECT * INTO b FROM ledger.breaker x
     WHERE x.account_id = p_account_id AND x.market_id = p_market_id AND x.kind = p_kind FOR UPDATE;
-    IF b.until > v_clock OR b.until IS NOT NULL AND p_order_id IS NOT NULL AND b.probe_order_id IS DISTINCT FROM p_order_id THEN
+    IF ledger._paused(b.until, v_clock) OR b.until IS NOT NULL AND p_order_id IS NOT NULL AND b.probe_order_id IS DISTINCT FROM p_order_id THEN
         -- What was on its way when it opened tells nothing new: one burst is one step. Cancels go on all the time: of them
         -- one that fails after the pause is news.
         RETURN;
@@ -66,7 +75,7 @@ BEGIN
         -- Of placements only the probe, which left after the pause, tells that it works again. An answered cancel is what was
         -- missed, whenever it comes; an order that is accepted says nothing about cancels, unless it was let through to close it.
         CONTINUE WHEN p_order_id IS NOT NULL AND CASE WHEN b.until IS NULL THEN b.kind = 'cancel'
-            ELSE b.until > v_clock OR b.probe_order_id IS DISTINCT FROM p_order_id END;
+            ELSE ledger._paused(b.until, v_clock) OR b.probe_order_id IS DISTINCT FROM p_order_id END;
         IF b.until IS NOT NULL THEN
             PERFORM ledger._journal(p_account_id, nullif(b.market_id, 0), p_now, 'BREAKER_CLOSED', p_order_id, NULL, NULL, NULL,
                 jsonb_build_object('kind', b.kind, 'count', b.count));
@@ -89,7 +98,7 @@ BEGIN
         WHERE x.account_id = p_account_id AND x.market_id IN (0, p_market_id) AND x.until IS NOT NULL
         ORDER BY x.until DESC
     LOOP
-        IF b.until > v_clock OR b.probe_order_id IS NOT NULL AND b.probe_order_id IS DISTINCT FROM p_order_id
+        IF ledger._paused(b.until, v_clock) OR b.probe_order_id IS NOT NULL AND b.probe_order_id IS DISTINCT FROM p_order_id
            AND EXISTS (SELECT FROM ledger.orders o WHERE o.account_id = p_account_id AND o.order_id = b.probe_order_id
                        AND o.state IN ('SENDING', 'UNKNOWN')) THEN
             RETURN b;
@@ -107,7 +116,7 @@ AS $$
 DECLARE
     b ledger.breaker := ledger._breaker_says(r.account_id, r.market_id, NULL);
 BEGIN
-    RETURN CASE WHEN b.until > ledger.clock() THEN ledger._refusal(r.item, 'BREAKER',
+    RETURN CASE WHEN ledger._paused(b.until, ledger.clock()) THEN ledger._refusal(r.item, 'BREAKER',
             format('paused until %s after %s (%s in a row): %s', b.until, b.kind, b.count, b.why))
         WHEN b.until IS NOT NULL THEN ledger._refusal(r.item, 'BREAKER',
             format('order %s goes first, to find out whether it works again', b.probe_order_id)) END;

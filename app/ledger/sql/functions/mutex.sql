@@ -242,6 +242,16 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION ledger._locks_rows(integer) IS 'Whether a session may have locked rows of the ledger, so that others wait for it.';
 
+CREATE FUNCTION ledger._strangers_before(p_pid integer) RETURNS integer[]
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    RETURN array(SELECT b.pid FROM unnest(pg_blocking_pids(p_pid)) b (pid) WHERE NOT ledger._locks_rows(b.pid));
+END $$;
+COMMENT ON FUNCTION ledger._strangers_before(integer) IS
+    'Sessions that a session waits for and that have no row of the ledger locked. Asked twice: one that committed between the look '
+    'at who blocks and the look at what it has locked is no stranger, and blocks nobody the second time.';
+
 CREATE FUNCTION ledger.end_lock_holders(p_longer_than_ms integer DEFAULT 500) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
 AS $$
@@ -254,13 +264,15 @@ BEGIN
     -- or session is relied on: it can change each of its own.
     FOR s IN SELECT q.pid, q.state LIKE 'idle in transaction%'
             OR q.xact_start < clock_timestamp() - greatest(10 * v_bound, interval '5 seconds')
-            OR NOT (q.wait_event_type = 'Lock' AND q.wait_event IN ('transactionid', 'tuple')) AS sits
+            OR q.wait_event_type IN ('Timeout', 'Client', 'Extension')
+            OR q.wait_event_type = 'Lock' AND q.wait_event NOT IN ('transactionid', 'tuple') AS sits
         FROM pg_stat_activity q
         WHERE q.datname = current_database() AND q.pid <> pg_backend_pid()
           -- A commit that waits for its standby holds its locks until then: ended, its row would stand here and nowhere else.
           AND q.wait_event IS DISTINCT FROM 'SyncRep'
           AND (q.state LIKE 'idle in transaction%' AND q.state_change < clock_timestamp() - v_bound
-               -- A trader may also sit on a lock while busy (pg_sleep, an advisory lock of its own second session).
+               -- A trader may also sit on a lock while busy (pg_sleep, an advisory lock of its own second session). What computes,
+               -- reads or writes just now is at work: it may have stood in the queue for most of its time, and has the hard bound.
                OR q.state = 'active' AND q.xact_start < clock_timestamp() - v_bound
                   AND NOT pg_has_role(q.usesysid, '${role_worker}', 'MEMBER'))
           AND ledger._locks_rows(q.pid)
@@ -268,7 +280,7 @@ BEGIN
         -- Every writer waits for a row now and then. It is left alone, not for ever, where everybody it waits for has rows of the
         -- ledger locked and so is judged here too, link by link to the head of the queue; what else it waits for (a row of a
         -- catalog, say, that its second session has written) nobody would end.
-        IF s.sits IS NOT FALSE OR EXISTS (SELECT FROM unnest(pg_blocking_pids(s.pid)) b (pid) WHERE NOT ledger._locks_rows(b.pid)) THEN
+        IF coalesce(s.sits, false) OR ledger._strangers_before(s.pid) && ledger._strangers_before(s.pid) THEN
             v_count := v_count + ledger._end_session(s.pid);
         END IF;
     END LOOP;

@@ -13,7 +13,9 @@ BEGIN
     RETURN CASE WHEN v_left <= 0 THEN 0
         -- What comes in adds what it cost and not a micro more; of what fills a gap below zero only the shares above it.
         WHEN p_moved > 0 AND p_held < 0 THEN ceil(p_cost::numeric * v_left / p_moved)
-        WHEN p_moved >= 0 OR p_undone THEN greatest(p_basis + p_cost, 0)
+        -- Part of what a failed buy cost has gone with sales since: all of it taken off would be more than is there of it.
+        WHEN p_undone THEN least(p_basis, greatest(p_basis + p_cost, ceil(p_basis::numeric * v_left / p_held)))
+        WHEN p_moved >= 0 THEN greatest(p_basis + p_cost, 0)
         -- What goes out takes its part of the average.
         ELSE p_basis - floor(p_basis::numeric * -p_moved / p_held) END::bigint;
 END $$;
