@@ -6152,14 +6152,17 @@ BEGIN
     FOR s IN SELECT q.pid, q.state LIKE 'idle in transaction%'
             OR q.xact_start < clock_timestamp() - greatest(10 * v_bound, interval '5 seconds')
             OR q.wait_event_type IN ('Timeout', 'Client', 'Extension')
-            OR q.wait_event_type = 'Lock' AND q.wait_event NOT IN ('transactionid', 'tuple') AS sits
+            OR q.wait_event_type = 'Lock' AND q.wait_event NOT IN ('transactionid', 'tuple')
+            OR q.wait_event_type IS DISTINCT FROM 'Lock' AND EXISTS (SELECT FROM pg_locks w WHERE w.locktype = 'transactionid'
+                AND NOT w.granted AND w.transactionid = q.backend_xid AND w.waitstart < clock_timestamp() - v_bound) AS sits
         FROM pg_stat_activity q
         WHERE q.datname = current_database() AND q.pid <> pg_backend_pid()
           -- A commit that waits for its standby holds its locks until then: ended, its row would stand here and nowhere else.
           AND q.wait_event IS DISTINCT FROM 'SyncRep'
           AND (q.state LIKE 'idle in transaction%' AND q.state_change < clock_timestamp() - v_bound
                -- A trader may also sit on a lock while busy (pg_sleep, an advisory lock of its own second session). What computes,
-               -- reads or writes just now is at work: it may have stood in the queue for most of its time, and has the hard bound.
+               -- reads or writes just now may have stood in the queue for most of its time: it is judged by how long others have
+               -- waited for it, and not for whom it waited for.
                OR q.state = 'active' AND q.xact_start < clock_timestamp() - v_bound
                   AND NOT pg_has_role(q.usesysid, '${role_worker}', 'MEMBER'))
           AND ledger._locks_rows(q.pid)

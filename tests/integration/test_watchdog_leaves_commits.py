@@ -80,10 +80,10 @@ async def test_who_stood_in_the_queue_for_long_and_then_gets_its_turn_is_not_end
     stage: Stage,
 ) -> None:
     """Most of its transaction's time was waiting: at work it is judged by the hard bound alone."""
-    market = stage.cast.markets[0]
+    markets = stage.cast.markets[:6]  # nobody waits for another's market, only for the account
     worker = await asyncpg.connect(stage.url("worker"))
     holder = await asyncpg.connect(stage.owner_url)
-    traders = [await asyncpg.connect(stage.url("trader")) for _ in range(8)]
+    traders = [await asyncpg.connect(stage.url("trader")) for _ in markets]
     try:
         in_the_way = holder.transaction()
         await in_the_way.start()
@@ -93,12 +93,12 @@ async def test_who_stood_in_the_queue_for_long_and_then_gets_its_turn_is_not_end
                 market=market.condition_id,
                 outcome="0",
                 side="BUY",
-                price_micros=market.tick_micros * (n + 1),
+                price_micros=market.tick_micros * 10,
                 size_micros=market.min_size_micros,
                 key=f"queued {n}",
                 account=MAIN,
             )
-            for n in range(len(traders))
+            for n, market in enumerate(markets)
         ]
         calls = [
             asyncio.ensure_future(
