@@ -113,7 +113,10 @@ async def _let_roles_log_in(database: TestDatabase) -> None:
             if await conn.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", full):
                 await set_role_password(conn, full, database.server.credentials.password(full))
     finally:
-        await conn.close()
+        try:
+            await conn.close(timeout=10)
+        except TimeoutError:
+            conn.terminate()  # whoever ended its session may have left it waiting for an answer
 
 
 @pytest.fixture(scope="session", name="database_server")
