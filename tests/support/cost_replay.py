@@ -37,19 +37,21 @@ class Held:
     shares: int = 0
     cost: Fraction = Fraction(0)
     roundings: int = 0
+    sold: bool = False
 
     def comes(self, size: int, cost: int) -> None:
         self.shares += size
         self.cost += cost
 
     def goes(self, size: int) -> None:
+        self.sold = True
         self.cost -= self.cost * size / self.shares if size < self.shares else self.cost
         self.shares -= size
         self.roundings += 1
 
     def fails(self, size: int, cost: int) -> None:
         """What was sold since took a part of its cost along: no more goes than is there of it."""
-        left = self.cost * (self.shares - size) / self.shares
+        left = self.cost * (self.shares - size) / self.shares if self.sold else Fraction(0)
         self.cost = min(self.cost, max(self.cost - cost, left))
         self.shares -= size
         self.roundings += 1

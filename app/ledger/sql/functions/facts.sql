@@ -231,7 +231,9 @@ BEGIN
     END IF;
     SELECT * INTO e FROM ledger.exposure x WHERE x.account_id = o.account_id AND x.market_id = o.market_id;
     IF o.side = 'BUY' THEN
-        v_basis := ledger._basis_after(e.basis[i], e.bought[i] - e.sold[i], v_size, -v_cash, v_size < 0) - e.basis[i];
+        -- Where nothing was sold all of its cost is still there.
+        v_basis := CASE WHEN v_size < 0 AND e.sold[i] = 0 THEN greatest(-v_cash, -e.basis[i])
+            ELSE ledger._basis_after(e.basis[i], e.bought[i] - e.sold[i], v_size, -v_cash, v_size < 0) - e.basis[i] END;
         UPDATE ledger.exposure x SET bought[i] = e.bought[i] + v_size, bought_cost[i] = e.bought_cost[i] - v_cash,
             basis[i] = e.basis[i] + v_basis
         WHERE x.account_id = o.account_id AND x.market_id = o.market_id;
