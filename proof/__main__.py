@@ -25,10 +25,8 @@ from proof.parts import Part, Request, Share
 # Name: seconds of the short and of the long form. The order is that of a first failure's price.
 PARTS: dict[str, tuple[float, float]] = {
     "simulation": (120, 3_000),
-    "model": (60, 3_000),
     "isolation": (30, 600),
     "fuzzing": (20, 900),
-    "kills": (0, 3_600),
     "failover": (0, 2_700),
     "mutation": (0, 7_200),
 }
