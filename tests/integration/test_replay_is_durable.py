@@ -8,32 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 
 import asyncpg
 import pytest
 
-from app.clock import Ports
 from app.db.durable import call_durable
 from app.errors import Code, DatabaseProblem
 from app.ledger import Admission, Intent, Ledger
-from workers.demo.stage import MAIN, Stage, choose_markets, set_up
+from tests.support.standby import _stage, waits_for
+from workers.demo.stage import MAIN, Stage
+
+__all__ = ["_stage"]
 
 WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' LIMIT 1"
-
-
-@pytest.fixture(scope="module", name="stage")
-def _stage() -> Iterator[Stage]:
-    with set_up(choose_markets(None, Ports.system().clock), 1) as stage:
-        yield stage
-
-
-async def waits_for(operator: asyncpg.Connection, standby: str) -> None:
-    await operator.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{standby}'")
-    await operator.execute("SELECT pg_reload_conf()")
-    async with asyncio.timeout(20):
-        while await operator.fetchval("SHOW synchronous_standby_names") != standby:
-            pass
 
 
 async def waiting(operator: asyncpg.Connection, call: asyncio.Task[object]) -> int:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 
 import asyncpg
-import pytest
 
-from app.clock import Ports
 from app.db.durable import call_durable
 from app.ledger import Intent
-from workers.demo.stage import MAIN, Stage, choose_markets, set_up
+from tests.support.standby import _stage, waits_for
+from workers.demo.stage import MAIN, Stage
+
+__all__ = ["_stage"]
 
 LONG_WAITING = """
     SELECT pid FROM pg_stat_activity
@@ -25,20 +25,6 @@ LONG_WAITING = """
 QUEUED_FOR_LONG = """
     SELECT count(*) FROM pg_stat_activity
     WHERE wait_event_type = 'Lock' AND xact_start < clock_timestamp() - interval '600 milliseconds'"""
-
-
-@pytest.fixture(scope="module", name="stage")
-def _stage() -> Iterator[Stage]:
-    with set_up(choose_markets(None, Ports.system().clock), 1) as stage:
-        yield stage
-
-
-async def waits_for(operator: asyncpg.Connection, standby: str) -> None:
-    await operator.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{standby}'")
-    await operator.execute("SELECT pg_reload_conf()")
-    async with asyncio.timeout(20):
-        while await operator.fetchval("SHOW synchronous_standby_names") != standby:
-            pass
 
 
 async def test_a_trader_whose_commit_waits_for_its_standby_is_not_ended(stage: Stage) -> None:
