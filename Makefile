@@ -54,7 +54,7 @@ else
 endif
 
 campaign: $(STAMP) ## The tests that take minutes each: the demo under all faults, a start killed at every step
-	$(BIN)/python -m pytest -m campaign --durations=0 $(or $(ARGS),tests/)
+	$(BIN)/python -m pytest -m campaign --timeout=0 --durations=0 $(or $(ARGS),tests/)
 
 check: $(STAMP) ## Lint, format, types, contracts, generated documents
 	$(BIN)/ruff check .
