@@ -8,6 +8,7 @@ would exist that no row knows.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Final
 
 import asyncpg
@@ -48,21 +49,35 @@ async def call_durable(conn: Connection, sql: str, *args: Any) -> list[asyncpg.R
     try:
         rows: list[asyncpg.Record] = await conn.fetch(sql, *args, timeout=None)
     except (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
-        if isinstance(error, asyncpg.InterfaceError) and not conn.is_closed():
+        if isinstance(error, asyncpg.InterfaceError) and not _gone(conn):
             raise  # wrong arguments or a busy connection: nothing was sent
         raise _not_durable("the session was lost during the commit") from error
+    except asyncpg.InternalClientError as error:
+        # A session that was ended between two of the driver's own questions leaves it at a loss.
+        with suppress(asyncpg.InterfaceError):
+            conn.terminate()
+        raise _not_durable("the driver lost track of the session") from error
     except asyncpg.OperatorInterventionError as error:
         if not isinstance(error, asyncpg.QueryCanceledError):
             raise _not_durable("the server went down during the commit") from error
         raise
     finally:
-        if not conn.is_closed():
+        # Of a closed one too: a pool that takes it back complains of listeners first, and asks afterwards.
+        with suppress(asyncpg.InterfaceError):
             conn.remove_log_listener(listen)
     # the warning comes before the end of the statement on the same wire, so its listener has run by
     # now
     if doubts:
         raise _not_durable(doubts[0])
     return rows
+
+
+def _gone(conn: Connection) -> bool:
+    """Closed, or given back to its pool by its own end: then it answers nothing any more."""
+    try:
+        return bool(conn.is_closed())
+    except asyncpg.InterfaceError:
+        return True
 
 
 def _casts_doubt(message: asyncpg.PostgresLogMessage) -> bool:

@@ -11,6 +11,7 @@ import pytest
 from app.db import embedded
 from app.db.durable import call_durable
 from app.errors import Code, DatabaseProblem
+from tests.support.worker import until
 
 WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 INSERT = "INSERT INTO kept VALUES ($1) RETURNING n"
@@ -88,3 +89,33 @@ async def test_a_statement_that_failed_passes_its_own_error_on(url: str) -> None
             await call_durable(conn, INSERT, None)
     finally:
         await conn.close()
+
+
+@pytest.mark.parametrize(
+    "error", [asyncpg.InternalClientError, asyncpg.ConnectionDoesNotExistError]
+)
+async def test_a_session_that_ends_under_a_call_leaves_a_pool_that_can_be_closed(
+    url: str, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver is at a loss where the server ends a session between two of the driver's own questions."""
+    pool = await asyncpg.create_pool(url, min_size=1, max_size=1)
+    operator = await asyncpg.connect(url)
+
+    async def fetch(conn: asyncpg.Connection, *_args: object, **_options: object) -> None:
+        await operator.execute(f"SELECT pg_terminate_backend({conn.get_server_pid()})")
+        await until(conn.is_closed, "the driver has heard of it")
+        raise error("in between")
+
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(asyncpg.Connection, "fetch", fetch)
+            async with pool.acquire() as conn:
+                with pytest.raises(DatabaseProblem) as caught:
+                    await call_durable(conn, "SELECT 1")
+        assert caught.value.code is Code.NOT_DURABLE
+        async with asyncio.timeout(20):
+            assert await pool.fetchval("SELECT 1") == 1
+            await pool.close()
+    finally:
+        pool.terminate()
+        await operator.close()
