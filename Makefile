@@ -43,6 +43,9 @@ $(STAMP): requirements-dev.lock pyproject.toml
 demo: $(STAMP) ## The whole life of some hundred orders, with kills, on a throw-away database
 	@$(BIN)/ledger-worker demo $(ARGS)
 
+# Where the surroundings forbid to keep compiled modules, each of some hundred processes would compile them all anew.
+test campaign: export PYTHONDONTWRITEBYTECODE :=
+
 test: $(STAMP) ## All tests but campaigns, in several processes, each with a server of its own
 ifneq ($(ARGS),)
 	$(BIN)/python -m pytest $(ARGS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import io
 import json
@@ -14,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 
 from tests.support.database import TestDatabase, empty_database
@@ -109,15 +107,7 @@ class Cli:
 
     def fetch(self, query: str, *arguments: Any) -> list[dict[str, Any]]:
         """Rows, as the owner."""
-
-        async def work() -> list[dict[str, Any]]:
-            conn = await asyncpg.connect(self.database.url)
-            try:
-                return [dict(row) for row in await conn.fetch(query, *arguments)]
-            finally:
-                await conn.close()
-
-        return in_thread(lambda: asyncio.run(work()))
+        return [dict(row) for row in self.database.session.fetch(query, *arguments)]
 
     def counts(self) -> dict[str, int]:
         """Rows of every table: what must be equal where nothing was written."""

@@ -19,6 +19,7 @@ import pytest
 from app.db.credentials import set_role_password
 from app.db.url import DatabaseUrl
 from tests.support.servers import TestServer, debian_server, find_server, in_thread
+from tests.support.sessions import Session
 
 PREFIX = "ledger_test_"
 LOGIN_ROLES = ("worker", "trader", "risk", "auditor")
@@ -33,6 +34,7 @@ class TestDatabase:
     name: str
     server: TestServer
     _opened: list[asyncpg.Connection] = field(default_factory=list, repr=False, compare=False)
+    _sessions: list[Session] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def url(self) -> str:
@@ -45,6 +47,13 @@ class TestDatabase:
         """
         full = self.server.role_prefix + role
         return self._owner().for_role(full, self.server.credentials.password(full)).dsn()
+
+    @property
+    def session(self) -> Session:
+        """The owner's session for questions of whoever has no event loop, closed with the database."""
+        if not self._sessions:
+            self._sessions.append(Session(self.url))
+        return self._sessions[0]
 
     async def connect(self, role: str | None = None, **options: Any) -> asyncpg.Connection:
         """A connection of the running test's event loop, closed at the end of the test."""
@@ -85,9 +94,12 @@ def empty_database(
     # copied as files: its checkpoints cost nothing where nobody waits for the disk
     how = "STRATEGY FILE_COPY" if server.embedded else ""
     server.run(f"CREATE DATABASE {name} TEMPLATE {template} {how}")
+    database = TestDatabase(name, server)
     try:
-        yield TestDatabase(name, server)
+        yield database
     finally:
+        for session in database._sessions:
+            session.close()
         server.run(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
@@ -124,6 +136,7 @@ def _database_server() -> Iterator[TestServer]:
     """The session's server."""
     with find_server() as server:
         yield server
+        server.close()
 
 
 @pytest.fixture(scope="session", name="template_database")
@@ -158,6 +171,7 @@ def _debian_server() -> Iterator[TestServer]:
         if server is None:
             pytest.skip("no Postgres server of the system found (package postgresql-15)")
         yield server
+        server.close()
 
 
 @pytest.fixture(scope="session", name="debian_template")

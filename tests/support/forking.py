@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import array
 import atexit
+import gc
 import json
 import os
 import select
@@ -150,6 +151,9 @@ def serve(line: socket.socket) -> None:
     import workers.cli.simulator
     from tests.support import worker_process
 
+    # A collection of garbage would write to every page that a child shares with this process, and copy it.
+    gc.collect()
+    gc.freeze()
     targets = {"worker": worker_process.run, "command": workers.cli.main.main}
     heard, wake = os.pipe()
     for end in (heard, wake):

@@ -6,25 +6,24 @@ container where a Docker daemon answers, else the embedded server in a temporary
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, TypeVar
-
-import asyncpg
 
 from app.db import embedded
 from app.db.credentials import Credentials
 from app.db.url import DatabaseUrl, parse
+from tests.support.sessions import Session
 
 SETTING = "LEDGER_TEST_DATABASE_URL"
 IMAGE = "postgres:18"
@@ -45,25 +44,42 @@ class TestServer:
     embedded: embedded.Server | None = None
     role_prefix: str = "ledger_"
 
+    _sessions: list[Session] = field(default_factory=list, repr=False, compare=False)
+
     def run(self, *statements: str, database: str | None = None) -> None:
         """Each statement in a transaction of its own; works with and without an event loop."""
-        url = self.admin.for_database(database) if database else self.admin
-
-        async def work() -> None:
-            conn = await asyncpg.connect(url.dsn())
+        if database is not None:
+            session = Session(self.admin.for_database(database).dsn())
             try:
-                for statement in statements:
-                    await conn.execute(statement)
+                session.execute(*statements)
             finally:
-                await conn.close()
+                session.close()
+            return
+        if not self._sessions:
+            self._sessions.append(Session(self.admin.dsn()))
+        self._sessions[0].execute(*statements)
 
-        in_thread(lambda: asyncio.run(work()))
+    def close(self) -> None:
+        """End the session that `run` keeps."""
+        for session in self._sessions:
+            session.close()
 
 
 def in_thread(work: Callable[[], T]) -> T:
-    """Run blocking work outside the test's event loop and hand back what it returns or raises."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        return pool.submit(work).result()
+    """Run blocking work outside the test's event loop and hand back what it returns or raises.
+
+    Nobody waits for the thread beyond that: a test that is ended by its limit ends, whatever the work hangs at.
+    """
+    answer: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            answer.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return answer.result()
 
 
 @contextmanager

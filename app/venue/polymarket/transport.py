@@ -9,7 +9,6 @@ never what the error's name suggests. Nothing is retried here: who sends again d
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -20,6 +19,7 @@ import httpx
 
 from app.clock import Ports
 from app.venue.polymarket.auth import Authenticates
+from app.venue.polymarket.authorities import nobody_trusted, trusted
 from app.venue.polymarket.watch import MayNotLeave, Watch
 from app.venue.polymarket.wire import Endpoint, Exchange, Phase
 
@@ -83,11 +83,7 @@ class Transport:
         self._base_url = base_url.rstrip("/")
         self._ports = ports
         self._timeouts = timeouts or Timeouts()
-        self._tls: ssl.SSLContext | None = None
-        if self._base_url.startswith("https:"):
-            self._tls = ssl.create_default_context()
-            if ca_file:
-                self._tls.load_verify_locations(ca_file)
+        self._tls = trusted(ca_file) if self._base_url.startswith("https:") else None
         self._record = record
         self._recycle_after = recycle_after
         self._pool = self._open()
@@ -207,7 +203,7 @@ class Transport:
         timeouts = self._timeouts
         client = httpx.AsyncClient(
             http2=self._tls is not None,
-            verify=self._tls if self._tls is not None else True,
+            verify=self._tls if self._tls is not None else nobody_trusted(),
             timeout=httpx.Timeout(
                 connect=timeouts.connect / 1000,
                 read=timeouts.read / 1000,
