@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -64,17 +64,19 @@ class Child:
 class Starter:
     """The process that forks, and this side of the line to it. Calls may come from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: str = "tests.support.forking") -> None:
+        """``module``, run with the number of its end of the line, is to `serve` it."""
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._lock = threading.Lock()
         self._codes: dict[int, int] = {}
         self._started: list[int] = []
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.forking", str(theirs.fileno())],
+                [sys.executable, "-m", module, str(theirs.fileno())],
                 cwd=ROOT,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
+                start_new_session=True,  # an interruption is for us: we end it, and it the others
             )
         atexit.register(self.close)
 
@@ -88,7 +90,9 @@ class Starter:
         log: Path,
         piped: bool = False,
     ) -> Child:
-        """``what`` is ``worker`` or ``command``. With ``piped`` its output can be read, else it goes to the log too."""
+        """``what`` is ``worker``, ``command`` or what ``module`` knows. With ``piped`` its output can be read, else it
+        goes to the log too.
+        """
         reader, writer = os.pipe() if piped else (-1, -1)
         with log.open("ab") as file:
             order = {"what": what, "argv": list(arguments), "env": dict(env), "cwd": str(cwd)}
@@ -143,14 +147,18 @@ def starter() -> Starter:
 # ------------------------------------------------------------------------------- the other process
 
 
-def serve(line: socket.socket) -> None:
-    """Fork on request; tell who has ended. At the end of the line all children end."""
+def of_tests() -> dict[str, Callable[[], Any]]:
+    """What tests start; all of it is imported here, once."""
     import app.venue.simulator.process  # noqa: F401
     import workers.cli.main
     import workers.cli.simulator
     from tests.support import worker_process
 
-    targets = {"worker": worker_process.run, "command": workers.cli.main.main}
+    return {"worker": worker_process.run, "command": workers.cli.main.main}
+
+
+def serve(line: socket.socket, targets: Mapping[str, Callable[[], Any]]) -> None:
+    """Fork on request; tell who has ended. At the end of the line all children end."""
     heard, wake = os.pipe()
     for end in (heard, wake):
         os.set_blocking(end, False)
@@ -223,4 +231,4 @@ def _become(order: dict[str, Any], files: list[int], target: Any) -> None:
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    serve(socket.socket(fileno=int(sys.argv[1])), of_tests())

@@ -1,8 +1,8 @@
-"""One writer under failover, a process of its own: asks without end, and with the same key until it is told.
+"""One writer, a process of its own: asks without end, and with the same key until it is told.
 
 Every question is on disk before it is put, and every answer before the next question, so that what was promised
-outlives whatever becomes of the database. Told on standard input: ``go``, ``pause``, ``end``; says ``ready`` and
-``paused``.
+outlives whatever becomes of the database. Killed and started again, it first asks once more whatever its record has no
+answer to. Told on standard input: ``go``, ``pause``, ``end``; says ``ready`` and ``paused``.
 """
 
 from __future__ import annotations
@@ -10,15 +10,21 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from app.clock import Ports, Rng, SeededRng
-from app.errors import BadInput, Code, DatabaseProblem, LedgerError
+from app.db.connect import Pool, open_pool
+from app.db.failures import translated
+from app.errors import BadInput, Code, DatabaseProblem, LedgerError, Refused
 from app.ledger import Admission, Intent, Ledger, Refusal
+from app.ledger.answers import admission_of
 from app.observe import logs
 from workers.demo.records import Answer, Ask, Record, read_record
 from workers.demo.stage import MAIN
@@ -31,6 +37,18 @@ CENT: Final = 10_000
 SELLS_PERCENT: Final = 12
 STANDING: Final = 25
 """So many own orders stay where they are; older ones are cancelled, so that books and caps do not fill up."""
+
+POINTS: Final = (
+    "ask.recorded",
+    "answer.received",
+    "answer.recorded",
+    "cancel.asked",
+    "resume.before",
+    "resume.after",
+)
+"""Where ``PROOF_STOP_AT=answer.received:3`` ends a writer with SIGKILL."""
+
+Reached = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +70,11 @@ class Plan:
     name: str
     seed: int
     levels: tuple[Level, ...]
+    pause_s: tuple[float, float] = PAUSE_S
+    by_sql: bool = False
+    """Through plain statements, and not through the client."""
+    forgets: bool = False
+    """A planted fault: asks anew, under another key, what it has no answer to."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -59,7 +82,9 @@ class Plan:
     @classmethod
     def of(cls, text: str) -> Plan:
         told = json.loads(text)
-        return cls(told["name"], told["seed"], tuple(Level(**one) for one in told["levels"]))
+        told["levels"] = tuple(Level(**one) for one in told["levels"])
+        told["pause_s"] = tuple(told["pause_s"])
+        return cls(**told)
 
 
 def intent(plan: Plan, number: int, rng: Rng) -> Intent:
@@ -95,28 +120,79 @@ def _priced(level: Level, base: int, ticks: int) -> int:
     return max(level.tick, min(1_000_000 - level.tick, base + ticks * level.tick))
 
 
-class Writer:
-    """Asks through one address until it is told to end."""
+class Door(Protocol):
+    """The way to the ledger: `Ledger`, or plain SQL."""
 
-    def __init__(self, ledger: Ledger, plan: Plan, record: Record, first: int, rng: Rng) -> None:
-        self._ledger = ledger
+    async def try_reserve(self, intent: Intent) -> Admission | Refusal: ...
+
+    async def cancel(self, order_id: int, *, reason: str) -> object: ...
+
+
+class BySql:
+    """What a bot in any other language does: one statement for each wish, and the answer of its commit."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def try_reserve(self, intent: Intent) -> Admission | Refusal:
+        return admission_of(await self._one("reserve_pending", intent.as_request(MAIN)))
+
+    async def cancel(self, order_id: int, *, reason: str) -> object:
+        return await self._one("request_cancel", {"order_id": order_id, "reason": reason})
+
+    async def _one(self, function: str, item: dict[str, Any]) -> dict[str, Any]:
+        with translated():
+            async with self._pool.acquire() as connection:
+                text = await connection.fetchval(
+                    f"SELECT ledger.{function}($1::jsonb)", json.dumps([item])
+                )
+        answer: dict[str, Any] = json.loads(text)[0]
+        return answer
+
+
+class Writer:
+    """Asks through one address until it is told to end. ``known``: what earlier lives wrote down."""
+
+    def __init__(
+        self,
+        door: Door,
+        ports: Ports,
+        plan: Plan,
+        record: Record,
+        known: tuple[Sequence[Ask], Sequence[Answer]],
+        rng: Rng,
+        reached: Reached,
+    ) -> None:
+        self._door = door
+        self._tasks = ports.tasks
         self._plan = plan
         self._record = record
-        self._number = first
+        self._number = len(known[0])
         self._rng = rng
-        self._clock = ledger.ports.clock
+        self._reached = reached
+        self._clock = ports.clock
         self._going = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._busy = 0
-        self._admitted: deque[tuple[int, Intent]] = deque()
+        self._open = open_questions(*known)
+        self._admitted: deque[tuple[int, Intent]] = deque(standing(*known), maxlen=2 * STANDING)
+
+    async def resume(self) -> None:
+        """An answer to every question of an earlier life. It may have been admitted: the key tells."""
+        self._reached("resume.before")
+        for ask in self._open:
+            wish = intent_of(ask)
+            if self._plan.forgets:
+                await self._ask(replace(wish, key=f"{wish.key}-anew"), "place")
+            else:
+                await self._until_told(wish, ask.via)
+        self._reached("resume.after")
 
     async def obey(self, commands: asyncio.StreamReader) -> None:
         """Until ``end``, or until nobody is left to tell."""
-        tasks = [
-            self._ledger.ports.tasks.spawn(self._ask_on(), name=f"ask {i}") for i in range(AT_ONCE)
-        ]
-        listening = self._ledger.ports.tasks.spawn(self._listen(commands), name="listen")
+        tasks = [self._tasks.spawn(self._ask_on(), name=f"ask {i}") for i in range(AT_ONCE)]
+        listening = self._tasks.spawn(self._listen(commands), name="listen")
         done, _ = await asyncio.wait([listening, *tasks], return_when=asyncio.FIRST_COMPLETED)
         for task in (listening, *tasks):
             task.cancel()
@@ -143,7 +219,7 @@ class Writer:
                 self._busy -= 1
                 if not self._busy:
                     self._idle.set()
-            await self._clock.sleep(self._rng.uniform(*PAUSE_S))
+            await self._clock.sleep(self._rng.uniform(*self._plan.pause_s))
 
     async def _one(self) -> None:
         self._number += 1
@@ -159,32 +235,39 @@ class Writer:
             await self._cancel(self._admitted.popleft()[0])
 
     async def _ask(self, wish: Intent, via: str) -> None:
-        """Until the answer is an answer: a database that is away has told nothing."""
         self._record.write(_question(wish, via, self._clock.now_ms()))
+        self._reached("ask.recorded")
+        await self._until_told(wish, via)
+
+    async def _until_told(self, wish: Intent, via: str) -> None:
+        """Until the answer is an answer: a database that is away has told nothing."""
         while True:
             try:
-                answer = await self._ledger.try_reserve(wish)
+                answer = await self._door.try_reserve(wish)
             except DatabaseProblem as problem:
                 self._write(wish.key, via, "failed", problem.code)
                 await self._clock.sleep(AGAIN_S)
                 continue
             break
+        self._reached("answer.received")
         if isinstance(answer, Refusal):
             self._write(wish.key, via, "refused", answer.code)
             return
         self._write(wish.key, via, "admitted", admission=answer)
+        self._reached("answer.recorded")
         if via == "place":
             self._admitted.append((answer.order_id, wish))
 
     async def _cancel(self, order_id: int) -> None:
         while True:
             try:
-                await self._ledger.cancel(order_id, reason="made room")
+                await self._door.cancel(order_id, reason="made room")
             except DatabaseProblem:
                 await self._clock.sleep(AGAIN_S)
-            except BadInput:
+            except (BadInput, Refused):
                 return  # there is no such order any more: the judgement says so, the load goes on
             else:
+                self._reached("cancel.asked")
                 return
 
     def _write(
@@ -222,6 +305,67 @@ def _question(wish: Intent, via: str, at_ms: int) -> Ask:
     )
 
 
+def intent_of(ask: Ask) -> Intent:
+    """The wish that was written down."""
+    return Intent(
+        market=ask.market,
+        outcome=ask.outcome,
+        side="SELL" if ask.side == "SELL" else "BUY",
+        price_micros=ask.price_micros,
+        size_micros=ask.size_micros,
+        key=ask.key,
+        account=ask.account,
+        **ask.request,
+    )
+
+
+def open_questions(asks: Sequence[Ask], answers: Sequence[Answer]) -> list[Ask]:
+    """What has no answer yet; a failure is none."""
+    last = {(one.key, one.via): one.status for one in answers}
+    found = {(one.key, one.via): one for one in asks}
+    return [ask for name, ask in found.items() if last.get(name, "failed") == "failed"]
+
+
+def standing(asks: Sequence[Ask], answers: Sequence[Answer]) -> list[tuple[int, Intent]]:
+    """The youngest admitted orders with their wishes, as many as stay where they are."""
+    wishes = {one.key: one for one in asks if one.via == "place"}
+    admitted = {
+        one.key: one.order_id
+        for one in answers
+        if one.status == "admitted" and one.via == "place" and one.key in wishes
+    }
+    return [(order_id, intent_of(wishes[key])) for key, order_id in admitted.items()][-STANDING:]
+
+
+def from_environment() -> Reached:
+    """Death at the point that the environment names, or nothing."""
+    name, _, count = os.environ.get("PROOF_STOP_AT", "").partition(":")
+    assert name in ("", *POINTS), name
+    left = [int(count or "1")]
+
+    def stop(point: str) -> None:
+        if point == name:
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return stop
+
+
+@asynccontextmanager
+async def door_of(plan: Plan, url: str, ports: Ports) -> AsyncIterator[Door]:
+    """Open the plan's way to the ledger."""
+    if not plan.by_sql:
+        async with Ledger.open(url, account=MAIN, ports=ports, pool_size=3) as ledger:
+            yield ledger
+        return
+    pool = await open_pool(url, role_hint="sql", max_size=3)
+    try:
+        yield BySql(pool)
+    finally:
+        pool.terminate()
+
+
 async def run(plan: Plan, path: Path) -> int:
     """Returns the exit code."""
     ports = Ports.system()
@@ -230,11 +374,13 @@ async def run(plan: Plan, path: Path) -> int:
     await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(commands), sys.stdin
     )
-    asks, _ = read_record(path)
+    known = read_record(path)
     record = Record(path)
-    url = os.environ["LEDGER_DATABASE_URL"]
-    async with Ledger.open(url, account=MAIN, ports=ports, pool_size=3) as ledger:
-        writer = Writer(ledger, plan, record, len(asks), SeededRng(plan.seed))
+    # Of each life another: the same numbers again would ask under the same keys for the same things.
+    rng = SeededRng(plan.seed * 1_000_003 + len(known[0]))
+    async with door_of(plan, os.environ["LEDGER_DATABASE_URL"], ports) as door:
+        writer = Writer(door, ports, plan, record, known, rng, from_environment())
+        await writer.resume()
         say("ready")
         await writer.obey(commands)
     record.close()
@@ -242,7 +388,7 @@ async def run(plan: Plan, path: Path) -> int:
 
 
 def main() -> int:
-    """``python -m proof.failover.load PLAN RECORD``."""
+    """``python -m proof.live.load PLAN RECORD``."""
     plan, record = map(Path, sys.argv[1:])
     try:
         return asyncio.run(run(Plan.of(plan.read_text("utf-8")), record))
