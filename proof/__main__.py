@@ -27,6 +27,7 @@ PARTS: dict[str, tuple[float, float]] = {
     "simulation": (120, 3_000),
     "isolation": (30, 600),
     "fuzzing": (20, 900),
+    "kills": (20, 1_800),
     "failover": (0, 2_700),
     "mutation": (0, 7_200),
 }

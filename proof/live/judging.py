@@ -79,6 +79,8 @@ class Judgement:
     problems: tuple[str, ...]
     unknown: int
     """Orders whose fate was unknown at some time."""
+    placed_ms: tuple[int, ...] = ()
+    """When each order reached the venue, by its own book."""
 
 
 async def lost_so_far(traffic: Traffic) -> list[str]:
@@ -126,7 +128,8 @@ async def judged(traffic: Traffic, ports: Ports) -> Judgement:
         problems += await _troubles(traffic)
     course.unexpected.clear()
     course.unsettled = {}
-    return Judgement(verdict, tuple(problems), int(shown["unknown"]))
+    placed_ms = tuple(one.received_at_ms for one in facts.book)
+    return Judgement(verdict, tuple(problems), int(shown["unknown"]), placed_ms)
 
 
 def unanswered(answers: tuple[Answer, ...]) -> list[str]:
