@@ -165,8 +165,6 @@ BLOWS: Final[Mapping[str, Blow]] = {
     "steps of the workers' clock": wall_clock,
 }
 NEEDS_A_DISK: Final = ("read-only disk",)
-STRIKES_SERVER: Final = ("disk full", "read-only disk", "no connection left")
-"""While these last the server is not killed as well: one cause at a time, or the time without service says nothing."""
 
 
 def pausing(field: Field, seconds: float) -> Pause:

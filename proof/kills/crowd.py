@@ -26,8 +26,11 @@ STARTED: Final = '"event": "STARTED"'
 RETRY_MS: Final = 300
 """Until a seat whose life ended by itself is taken again: a start without database would else go round and round."""
 
-MORTAL_MS: Final = 12_000
-"""A life that did not reach its point by then is killed where it is."""
+MORTAL_MS: Final = 10_000
+"""A life that did not reach its point so long after its start is killed where it is."""
+
+SELDOM: Final = ("ask.recorded", "answer.received", "answer.recorded", "cancel.asked")
+"""Points that a writer passes all the time: it dies there after some times only, or nobody else would get to work."""
 
 KEPT: Final = ("PATH", "HOME", "LANG", "TMPDIR")
 
@@ -54,6 +57,8 @@ class Life:
     killed: bool = False
     commands: int = -1
     """Our end of a writer's standard input."""
+    up_ms: int = 0
+    """Since when it is past its start."""
 
     def said(self, word: str) -> int:
         """How many lines of its log hold that word."""
@@ -85,8 +90,13 @@ class Seat:
     @property
     def up(self) -> bool:
         """Past its start."""
+        return self.life is not None and self.life.up_ms > 0
+
+    def look(self, now_ms: int) -> None:
+        """Whether it is, by what it said."""
         word = STARTED if self.role == "worker" else "ready"
-        return self.life is not None and self.life.said(word) > 0
+        if self.life is not None and not self.life.up_ms and self.life.said(word):
+            self.life.up_ms = now_ms
 
 
 @dataclass(slots=True)
@@ -135,9 +145,10 @@ class Crowd:
         for seat in self.seats:
             life = seat.life
             if life is not None:
+                seat.look(now_ms)
                 code = life.child.poll()
                 if code is None:
-                    if life.point and not life.killed and now_ms - life.began_ms > MORTAL_MS:
+                    if life.point and life.up_ms and now_ms - life.up_ms > MORTAL_MS:
                         self.kill(seat)
                     continue
                 self._bury(seat, life, code, now_ms)
@@ -153,6 +164,10 @@ class Crowd:
         life.child.kill()
         self.toll.kills.append(Kill(kind or seat.role, self._clock.now_ms()))
         return True
+
+    def up(self, role: str) -> list[Seat]:
+        """Those of that role that are past their start."""
+        return [seat for seat in self.of(role) if seat.up]
 
     def strike(self, role: str) -> bool:
         """Somebody of that role, rather one who is to meet no point."""
@@ -187,7 +202,7 @@ class Crowd:
         env = {name: os.environ[name] for name in KEPT if name in os.environ} | dict(seat.env)
         if point:
             variable = "LEDGER_TEST_STOP_AT" if seat.role == "worker" else "PROOF_STOP_AT"
-            most = 1 if point.startswith(("start.", "resume.")) else 4
+            most = 8 if point in SELDOM else 1 if point.startswith(("start.", "resume.")) else 3
             env[variable] = seat.always or f"{point}:{1 + self._rng.bits(32) % most}"
         log = self._folder / f"{seat.name}.{seat.lives}.log"
         commands = -1
@@ -203,8 +218,9 @@ class Crowd:
             seat.life.tell("go")
 
     def _point(self, seat: Seat) -> str:
-        """One of those that were tried least, in three lives of four."""
-        if not (self.mortal and seat.mortal) or self._rng.bits(32) % 4 == 0:
+        """One of those that were tried least; none where nobody else is there to go on."""
+        others = any(other.up for other in self.of(seat.role) if other is not seat)
+        if not (self.mortal and seat.mortal and others) or self._rng.bits(32) % 4 == 0:
             return ""
         names = WORKER_POINTS if seat.role == "worker" else WRITER_POINTS
         least = min(self.toll.tried[name] for name in names)

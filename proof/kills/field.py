@@ -88,6 +88,8 @@ class Field:
         self.ports = ports
         self.rng = rng
         self.wall = Wall(folder / "wall")
+        self.cancelled_all_ms: list[int] = []
+        """When a judgement cancelled everything."""
         self._processes = processes
         self._breeding = breeding
         self._venue: Simulated | None = None

@@ -7,23 +7,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from app.clock import Rng
-from proof.kills.blows import BLOWS, STRIKES_SERVER, pausing
+from proof.kills.blows import BLOWS, pausing
 from proof.kills.crowd import Kill
 from proof.kills.field import Field
+from proof.live.auditing import broken_invariants
 from proof.live.judging import Judgement, judged
 from proof.live.measuring import longest_gap
 from workers.demo.course import until
 
 BETWEEN_S: Final = (0.15, 0.6)
-WORKER_PERCENT, WRITER_PERCENT = 8, 40
+WORKER_PERCENT, WRITER_PERCENT = 15, 25
 """Of all turns. Workers are struck rarely: most die at points, and a fresh one needs seconds before it can place."""
 
-SERVER_APART_MS: Final = 5_000
+SERVER_APART_MS: Final = 8_000
 """From the server's return to its next death: there has to be a service to interrupt."""
+
+ENOUGH: Final = 2
+"""So many workers are past their start before one of them, or the server, is struck: on a slow machine nobody would
+else ever place an order.
+"""
+
+NOTICED_S: Final = 0.2
+"""Until a postmaster has noticed that one of its own died; a moment before it still takes sessions."""
 
 SERVED_S: Final = 60.0
 AFTER_MS: Final = 1_000
@@ -79,8 +88,8 @@ class Conductor:
         self._end_ns = end_ns
         self._server = list(SERVER)
         self._next_server_ms = self._clock.now_ms() + SERVER_APART_MS // 2
-        self.spare_server = False
-        """While something else is wrong with it."""
+        self.server = asyncio.Lock()
+        """Held by what is done to it: one cause at a time, or the time without service says nothing."""
 
     async def conduct(self) -> None:
         while self._clock.monotonic_ns() < self._end_ns:
@@ -89,15 +98,18 @@ class Conductor:
 
     async def _strike(self) -> None:
         roll = self._rng.bits(32) % 100
-        if not self.spare_server and self._clock.now_ms() >= self._next_server_ms:
+        staffed = len(self._field.crowd.up("worker")) >= ENOUGH
+        due = self._clock.now_ms() >= self._next_server_ms
+        if staffed and due and not self.server.locked():
             kind = self._server[self._rng.bits(32) % len(self._server)]
             self._server.remove(kind)
             self._server = self._server or list(SERVER)
-            await self._strike_server(kind)
+            async with self.server:
+                await self._strike_server(kind)
             self._next_server_ms = self._clock.now_ms() + SERVER_APART_MS
-        elif roll < WORKER_PERCENT:
+        elif roll < WORKER_PERCENT and staffed:
             self._field.crowd.strike("worker")
-        elif roll < WORKER_PERCENT + WRITER_PERCENT:
+        elif roll > 100 - WRITER_PERCENT:
             self._field.crowd.strike("writer")
 
     async def _strike_server(self, kind: str) -> None:
@@ -110,6 +122,7 @@ class Conductor:
             HOUSEHOLD: lambda: postgres.kill_household(self._rng),
         }
         count = blows[kind]()
+        await self._clock.sleep(NOTICED_S)
         await postgres.start()
         self._field.trouble()
         if count:
@@ -129,13 +142,11 @@ async def play(
     try:
         if fault:
             await clock.sleep(seconds * rng.uniform(0.2, 0.4))
-            conductor.spare_server = fault in STRIKES_SERVER
-            at_ms = clock.now_ms()
-            field.crowd.toll.kills += await BLOWS[fault](
-                field, pausing(field, min(LASTS_S, seconds / 4))
-            )
-            faults.append(Kill(fault, at_ms, 0, clock.now_ms()))
-            conductor.spare_server = False
+            async with conductor.server:
+                at_ms = clock.now_ms()
+                lasting = pausing(field, min(LASTS_S, seconds / 4))
+                field.crowd.toll.kills += await BLOWS[fault](field, lasting)
+                faults.append(Kill(fault, at_ms, 0, clock.now_ms()))
         await striking
     finally:
         striking.cancel()
@@ -144,7 +155,11 @@ async def play(
     served = await until(clock, lambda: _served_since(field, ended_ms), SERVED_S)
     struck = [one for one in field.crowd.toll.kills[before:] if one.at_ms < ended_ms]
     asked_until_ms = clock.now_ms()
+    field.cancelled_all_ms.append(asked_until_ms)
     judgement = await judged(field, field.ports)
+    broken = await broken_invariants(field.stage, field.folder, field.cancelled_all_ms)
+    told = tuple(f"auditor: {sentence}" for sentence in broken)
+    judgement = replace(judgement, problems=(*judgement.problems, *told))
     return (
         Round(
             number,

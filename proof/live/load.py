@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TextIO
 
 from app.clock import Ports, Rng, SeededRng
 from app.db.connect import Pool, open_pool
@@ -159,6 +159,7 @@ class Writer:
         ports: Ports,
         plan: Plan,
         record: Record,
+        cancels: TextIO,
         known: tuple[Sequence[Ask], Sequence[Answer]],
         rng: Rng,
         reached: Reached,
@@ -167,6 +168,7 @@ class Writer:
         self._tasks = ports.tasks
         self._plan = plan
         self._record = record
+        self._cancels = cancels
         self._number = len(known[0])
         self._rng = rng
         self._reached = reached
@@ -184,9 +186,8 @@ class Writer:
         for ask in self._open:
             wish = intent_of(ask)
             if self._plan.forgets:
-                await self._ask(replace(wish, key=f"{wish.key}-anew"), "place")
-            else:
-                await self._until_told(wish, ask.via)
+                wish = replace(wish, key=f"{wish.key}-anew")
+            await self._ask(wish, ask.via)
         self._reached("resume.after")
 
     async def obey(self, commands: asyncio.StreamReader) -> None:
@@ -259,6 +260,9 @@ class Writer:
             self._admitted.append((answer.order_id, wish))
 
     async def _cancel(self, order_id: int) -> None:
+        self._cancels.write(
+            json.dumps({"order_id": order_id, "at_ms": self._clock.now_ms()}) + "\n"
+        )
         while True:
             try:
                 await self._door.cancel(order_id, reason="made room")
@@ -337,6 +341,11 @@ def standing(asks: Sequence[Ask], answers: Sequence[Answer]) -> list[tuple[int, 
     return [(order_id, intent_of(wishes[key])) for key, order_id in admitted.items()][-STANDING:]
 
 
+def cancels_of(record: Path) -> Path:
+    """Where the writer with this record notes which orders it wants to be cancelled."""
+    return record.with_name(record.name.removesuffix(".record.json") + ".cancels")
+
+
 def from_environment() -> Reached:
     """Death at the point that the environment names, or nothing."""
     name, _, count = os.environ.get("PROOF_STOP_AT", "").partition(":")
@@ -378,12 +387,16 @@ async def run(plan: Plan, path: Path) -> int:
     record = Record(path)
     # Of each life another: the same numbers again would ask under the same keys for the same things.
     rng = SeededRng(plan.seed * 1_000_003 + len(known[0]))
-    async with door_of(plan, os.environ["LEDGER_DATABASE_URL"], ports) as door:
-        writer = Writer(door, ports, plan, record, known, rng, from_environment())
+    url = os.environ["LEDGER_DATABASE_URL"]
+    # A line at a time: what a cancel was asked for is in the file before it is asked.
+    cancels = cancels_of(path).open("a", buffering=1, encoding="utf-8")
+    async with door_of(plan, url, ports) as door:
+        writer = Writer(door, ports, plan, record, cancels, known, rng, from_environment())
         await writer.resume()
         say("ready")
         await writer.obey(commands)
     record.close()
+    cancels.close()
     return 0
 
 

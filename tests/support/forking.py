@@ -177,6 +177,8 @@ def serve(line: socket.socket, targets: Mapping[str, Callable[[], Any]]) -> None
             if order is None:
                 for pid in running:
                     os.kill(pid, signal.SIGKILL)
+                for pid in running:
+                    os.waitpid(pid, 0)
                 return
             pid = os.fork()
             if pid == 0:

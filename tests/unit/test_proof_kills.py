@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from proof.kills.breeding import Wall, wear
 from proof.kills.crowd import Crowd, Kill, Life, Seat
 from proof.kills.part import Log, faults_of, rows_of, run, share_of, share_of_planted
 from proof.kills.rounds import Gap, Round
+from proof.live.auditing import orders_of
 from proof.live.load import Level, Plan, intent_of, open_questions, standing
 from proof.parts import Request
 from workers.demo.records import Answer, Ask
@@ -123,14 +125,23 @@ def test_a_point_that_does_not_come_ends_in_a_kill_anywhere(tmp_path: Path) -> N
     life(seat).point = "evidence.after"
     clock.at_ms += 60_000
     crowd.tend()
+    assert not crowd.toll.kills
+    life(seat).log.write_text('{"event": "STARTED"}\n')
+    crowd.tend()
+    clock.at_ms += 60_000
+    crowd.tend()
     assert [one.kind for one in crowd.toll.kills] == ["worker"]
 
 
 def test_points_are_tried_in_turn_and_handed_to_the_process(tmp_path: Path) -> None:
-    crowd, nursery, _, _ = a_crowd(tmp_path)
+    crowd, nursery, _, seat = a_crowd(tmp_path)
     crowd.mortal = True
+    crowd.seats.append(another := Seat("worker-1", "worker", {}, mortal=False))
+    crowd.tend()
+    life(another).log.write_text('{"event": "STARTED"}\n')
+    crowd.tend()
     for _ in range(200):
-        crowd.strike("worker")
+        crowd.kill(seat)
         crowd.tend()
     given = [one["LEDGER_TEST_STOP_AT"] for one in nursery.env if "LEDGER_TEST_STOP_AT" in one]
     assert len({one.partition(":")[0] for one in given}) == len(crowd.toll.tried) > 20
@@ -241,3 +252,33 @@ def test_each_fault_comes_equally_often_in_an_order_of_the_seed() -> None:
 def test_an_unknown_fault_is_refused_before_anything_is_started(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="nothing was killed"):
         run(Request(1, 1, True, tmp_path, only="earthquake"))
+
+
+def test_nobody_is_to_die_at_a_point_while_nobody_else_is_there(tmp_path: Path) -> None:
+    crowd, nursery, _, seat = a_crowd(tmp_path)
+    crowd.mortal = True
+    for _ in range(20):
+        crowd.kill(seat)
+        crowd.tend()
+    assert not any("LEDGER_TEST_STOP_AT" in one for one in nursery.env)
+
+
+# --- what the independent auditor is told ---------------------------------------------------------------
+
+
+def test_a_question_whose_asker_died_is_a_call_without_an_answer() -> None:
+    asks = [replace(asked("a"), at_ms=10), replace(asked("a"), at_ms=50)]
+    answers = [
+        Answer("a", "place", 60, "failed", code="DATABASE_UNREACHABLE"),
+        Answer("a", "place", 70, "admitted", order_id=5, size_micros=1, replay=True),
+    ]
+    calls = orders_of(asks, answers, "w")
+    assert [(one.turn, one.answered_turn) for one in calls] == [
+        (10_000_000, None),
+        (50_000_000, None),
+        (50_000_000, 70_000_000),
+    ]
+    last = calls[-1].answer
+    assert last is not None
+    assert (last.accepted, last.order_id, last.replayed) == (True, 5, True)
+    assert calls[1].answer is None
