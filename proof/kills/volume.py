@@ -25,6 +25,10 @@ _NEEDED: Final = ("mount", "umount", "losetup", "mkfs.ext4", "e2fsck")
 _GUARD: Final = """
 read -r _
 [ -d "$1" ] || exit 0
+for file in "$1"/disk/*/pg/postmaster.pid; do
+  read -r pid < "$file" && tr '\\0' ' ' < "/proc/$pid/cmdline" | grep -qF "$1" || continue
+  kill -KILL "$pid" $(pgrep -P "$pid")
+done
 umount -l "$1/disk"
 rm -rf "$1"
 """

@@ -159,12 +159,26 @@ def of_tests() -> dict[str, Callable[[], Any]]:
 
 def serve(line: socket.socket, targets: Mapping[str, Callable[[], Any]]) -> None:
     """Fork on request; tell who has ended. At the end of the line all children end."""
+    running: set[int] = set()
+    try:
+        # A line whose other end died without a word breaks where something is said into it.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            _serve(line, targets, running)
+    finally:
+        for pid in running:
+            os.kill(pid, signal.SIGKILL)
+        for pid in running:
+            os.waitpid(pid, 0)
+
+
+def _serve(
+    line: socket.socket, targets: Mapping[str, Callable[[], Any]], running: set[int]
+) -> None:
     heard, wake = os.pipe()
     for end in (heard, wake):
         os.set_blocking(end, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake)
-    running: set[int] = set()
     while True:
         ready, _, _ = select.select([line.fileno(), heard], [], [])
         if heard in ready:
@@ -175,10 +189,6 @@ def serve(line: socket.socket, targets: Mapping[str, Callable[[], Any]]) -> None
         if line.fileno() in ready:
             order, files = _asked(line)
             if order is None:
-                for pid in running:
-                    os.kill(pid, signal.SIGKILL)
-                for pid in running:
-                    os.waitpid(pid, 0)
                 return
             pid = os.fork()
             if pid == 0:
