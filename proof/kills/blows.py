@@ -42,7 +42,7 @@ async def disk_full(field: Field, pause: Pause) -> list[Kill]:
         if postgres.volume is not None:
             postgres.volume.empty()
         else:
-            postgres.limit_files(-1)
+            postgres.limit_files("unlimited")
     # A server that could not write its journal has ended; one that could goes on.
     field.trouble()
     await postgres.start()

@@ -23,11 +23,12 @@ from workers.worker import points
 WORKER_POINTS: Final = points.POINTS
 WRITER_POINTS: Final = load.POINTS
 STARTED: Final = '"event": "STARTED"'
+READY: Final = '"event": "ACCOUNT_READY"'
 RETRY_MS: Final = 300
 """Until a seat whose life ended by itself is taken again: a start without database would else go round and round."""
 
 MORTAL_MS: Final = 10_000
-"""A life that did not reach its point so long after its start is killed where it is."""
+"""A life that did not reach its point in so long at work is killed where it is."""
 
 SELDOM: Final = ("ask.recorded", "answer.received", "answer.recorded", "cancel.asked")
 """Points that a writer passes all the time: it dies there after some times only, or nobody else would get to work."""
@@ -59,6 +60,8 @@ class Life:
     """Our end of a writer's standard input."""
     up_ms: int = 0
     """Since when it is past its start."""
+    ready_ms: int = 0
+    """Since when it can do its work: a worker has compared ledger and venue before."""
 
     def said(self, word: str) -> int:
         """How many lines of its log hold that word."""
@@ -92,11 +95,20 @@ class Seat:
         """Past its start."""
         return self.life is not None and self.life.up_ms > 0
 
+    @property
+    def ready(self) -> bool:
+        """At work."""
+        return self.life is not None and self.life.ready_ms > 0
+
     def look(self, now_ms: int) -> None:
         """Whether it is, by what it said."""
-        word = STARTED if self.role == "worker" else "ready"
-        if self.life is not None and not self.life.up_ms and self.life.said(word):
-            self.life.up_ms = now_ms
+        if self.life is None or self.life.ready_ms:
+            return
+        up, ready = (STARTED, READY) if self.role == "worker" else ("ready", "ready")
+        if self.life.said(up):
+            self.life.up_ms = self.life.up_ms or now_ms
+        if self.life.said(ready):
+            self.life.ready_ms = now_ms
 
 
 @dataclass(slots=True)
@@ -148,7 +160,7 @@ class Crowd:
                 seat.look(now_ms)
                 code = life.child.poll()
                 if code is None:
-                    if life.point and life.up_ms and now_ms - life.up_ms > MORTAL_MS:
+                    if life.point and life.ready_ms and now_ms - life.ready_ms > MORTAL_MS:
                         self.kill(seat)
                     continue
                 self._bury(seat, life, code, now_ms)
@@ -165,9 +177,9 @@ class Crowd:
         self.toll.kills.append(Kill(kind or seat.role, self._clock.now_ms()))
         return True
 
-    def up(self, role: str) -> list[Seat]:
-        """Those of that role that are past their start."""
-        return [seat for seat in self.of(role) if seat.up]
+    def ready(self, role: str) -> list[Seat]:
+        """Those of that role that are at work."""
+        return [seat for seat in self.of(role) if seat.ready]
 
     def strike(self, role: str) -> bool:
         """Somebody of that role, rather one who is to meet no point."""
@@ -219,7 +231,7 @@ class Crowd:
 
     def _point(self, seat: Seat) -> str:
         """One of those that were tried least; none where nobody else is there to go on."""
-        others = any(other.up for other in self.of(seat.role) if other is not seat)
+        others = any(other.ready for other in self.of(seat.role) if other is not seat)
         if not (self.mortal and seat.mortal and others) or self._rng.bits(32) % 4 == 0:
             return ""
         names = WORKER_POINTS if seat.role == "worker" else WRITER_POINTS

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 import signal
+import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,13 +14,14 @@ from app.clock import Clock, Rng
 from app.db import embedded
 from app.db.connect import open_connection
 from app.db.embedded import Server
+from app.db.embedded.accounts import run_account
 from app.errors import DatabaseProblem
 from proof.failover.programs import kill, server_processes
 from proof.kills.volume import Volume
 
 CONNECTIONS: Final = 100
 RESTART_S: Final = 60.0
-SMALL_FILE: Final = 1 << 20
+SMALL_FILE: Final = str(1 << 20)
 """Where no disk can be filled: no file may be written beyond this."""
 
 SETTINGS: Final = (
@@ -119,12 +120,17 @@ class Postgres:
             return True
         return False
 
-    def limit_files(self, most: int) -> None:
-        """No process of it may write a file beyond ``most`` bytes; -1 lifts it for what starts from then on."""
+    def limit_files(self, most: str) -> None:
+        """No process of it may write a file beyond so many bytes; ``unlimited`` lifts it."""
+        account = run_account(self.server.config)
         for pid in self.processes():
-            with suppress(ProcessLookupError):
-                hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)[1]
-                resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, hard))
+            subprocess.run(
+                ["prlimit", f"--pid={pid}", f"--fsize={most}:"],
+                check=False,  # it may have ended meanwhile
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                **account.spawn_options(),
+            )
 
     def last_words(self, lines: int = 12) -> str:
         with suppress(OSError):

@@ -27,7 +27,7 @@ SERVER_APART_MS: Final = 8_000
 """From the server's return to its next death: there has to be a service to interrupt."""
 
 ENOUGH: Final = 2
-"""So many workers are past their start before one of them, or the server, is struck: on a slow machine nobody would
+"""So many workers are at work before one of them, or the server, is struck: on a slow machine nobody would
 else ever place an order.
 """
 
@@ -98,7 +98,7 @@ class Conductor:
 
     async def _strike(self) -> None:
         roll = self._rng.bits(32) % 100
-        staffed = len(self._field.crowd.up("worker")) >= ENOUGH
+        staffed = len(self._field.crowd.ready("worker")) >= ENOUGH
         due = self._clock.now_ms() >= self._next_server_ms
         if staffed and due and not self.server.locked():
             kind = self._server[self._rng.bits(32) % len(self._server)]

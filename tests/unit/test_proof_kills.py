@@ -126,7 +126,7 @@ def test_a_point_that_does_not_come_ends_in_a_kill_anywhere(tmp_path: Path) -> N
     clock.at_ms += 60_000
     crowd.tend()
     assert not crowd.toll.kills
-    life(seat).log.write_text('{"event": "STARTED"}\n')
+    life(seat).log.write_text('{"event": "STARTED"}\n{"event": "ACCOUNT_READY"}\n')
     crowd.tend()
     clock.at_ms += 60_000
     crowd.tend()
@@ -138,7 +138,7 @@ def test_points_are_tried_in_turn_and_handed_to_the_process(tmp_path: Path) -> N
     crowd.mortal = True
     crowd.seats.append(another := Seat("worker-1", "worker", {}, mortal=False))
     crowd.tend()
-    life(another).log.write_text('{"event": "STARTED"}\n')
+    life(another).log.write_text('{"event": "STARTED"}\n{"event": "ACCOUNT_READY"}\n')
     crowd.tend()
     for _ in range(200):
         crowd.kill(seat)
