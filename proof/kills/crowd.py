@@ -27,7 +27,7 @@ READY: Final = '"event": "ACCOUNT_READY"'
 RETRY_MS: Final = 300
 """Until a seat whose life ended by itself is taken again: a start without database would else go round and round."""
 
-MORTAL_MS: Final = 10_000
+MORTAL_MS: Final = 6_000
 """A life that did not reach its point in so long at work is killed where it is."""
 
 SELDOM: Final = ("ask.recorded", "answer.received", "answer.recorded", "cancel.asked")
@@ -214,7 +214,7 @@ class Crowd:
         env = {name: os.environ[name] for name in KEPT if name in os.environ} | dict(seat.env)
         if point:
             variable = "LEDGER_TEST_STOP_AT" if seat.role == "worker" else "PROOF_STOP_AT"
-            most = 8 if point in SELDOM else 1 if point.startswith(("start.", "resume.")) else 3
+            most = 30 if point in SELDOM else 1 if point.startswith(("start.", "resume.")) else 3
             env[variable] = seat.always or f"{point}:{1 + self._rng.bits(32) % most}"
         log = self._folder / f"{seat.name}.{seat.lives}.log"
         commands = -1

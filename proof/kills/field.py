@@ -150,7 +150,14 @@ class Field:
             where = {"LEDGER_DATABASE_URL": self._url("trader", database, route)}
             always = "answer.received:2" if plan.forgets else ""
             self.crowd.seats.append(
-                Seat(f"writer-{number}", "writer", where, (str(file), str(record)), always=always)
+                Seat(
+                    f"writer-{number}",
+                    "writer",
+                    where,
+                    (str(file), str(record)),
+                    mortal=number > 0,
+                    always=always,
+                )
             )
         self._tending = self.ports.tasks.spawn(self._tend(), name="tend the seats")
         await self._until_up(self.crowd.seats)

@@ -43,6 +43,7 @@ class Log:
     """What a run did so far; a failure leaves it as it stands."""
 
     seed: int
+    only: str | None = None
     rounds: list[Round] = field(default_factory=list)
     fields: list[Counter[str]] = field(default_factory=list)
     """The counts of each field, as its last judgement had them."""
@@ -75,7 +76,7 @@ def run(request: Request) -> Share:
     if request.only == PLANT:
         found = asyncio.run(_planted(request, ports))
         return share_of_planted(request.seed, found, spent_s())
-    log = Log(request.seed)
+    log = Log(request.seed, request.only)
     asyncio.run(_campaign(request, ports, log, lambda: request.seconds - spent_s()))
     share = share_of(log, spent_s())
     for row in share.table:
@@ -186,6 +187,7 @@ def share_of(log: Log, seconds: float) -> Share:
     figures["kills"] = len(kills)
     figures["processes_killed"] = sum(kill.count for kill in kills)
     figures["faults"] = sum(bool(one.fault) for one in log.rounds)
+    only = f" ONLY='{log.only}'" if log.only else ""
     points = {kill.kind for kill in kills if " at " in kill.kind}
     return Share(
         NAME,
@@ -201,7 +203,7 @@ def share_of(log: Log, seconds: float) -> Share:
         },
         table=rows_of(log.seed, kills, [gap for one in log.rounds for gap in one.gaps]),
         violations=[
-            Violation(log.seed, what, f"make prove PART={NAME} SEED={log.seed}")
+            Violation(log.seed, what, f"make prove PART={NAME} SEED={log.seed}{only}")
             for what in log.problems
         ],
     )

@@ -20,7 +20,7 @@ from proof.live.measuring import longest_gap
 from workers.demo.course import until
 
 BETWEEN_S: Final = (0.15, 0.6)
-WORKER_PERCENT, WRITER_PERCENT = 15, 25
+WORKER_PERCENT, WRITER_PERCENT = 15, 30
 """Of all turns. Workers are struck rarely: most die at points, and a fresh one needs seconds before it can place."""
 
 SERVER_APART_MS: Final = 8_000

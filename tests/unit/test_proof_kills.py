@@ -228,6 +228,8 @@ def test_the_counts_of_fields_add_up_and_a_problem_is_told_once_in_a_field() -> 
     assert share.figures["lost"] == 2
     assert [one.what for one in share.violations] == ["round 0: lost: a", "round 1: lost: b"]
     assert share.violations[0].replay == "make prove PART=kills SEED=7"
+    narrow = share_of(Log(7, "disk full", problems=["x"]), 60)
+    assert narrow.violations[0].replay == "make prove PART=kills SEED=7 ONLY='disk full'"
 
 
 def test_what_was_planted_and_not_found_is_a_violation() -> None:
