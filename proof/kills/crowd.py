@@ -27,7 +27,7 @@ READY: Final = '"event": "ACCOUNT_READY"'
 RETRY_MS: Final = 300
 """Until a seat whose life ended by itself is taken again: a start without database would else go round and round."""
 
-MORTAL_MS: Final = 6_000
+MORTAL_MS: Final = 8_000
 """A life that did not reach its point in so long at work is killed where it is."""
 
 SELDOM: Final = ("ask.recorded", "answer.received", "answer.recorded", "cancel.asked")
@@ -249,6 +249,9 @@ class Crowd:
         for seat in self.of("writer"):
             if seat.life is not None:
                 seat.life.tell("go")
+        for seat in self.of("worker"):
+            if seat.mortal:  # for one who is to die at a point
+                self.kill(seat)
 
     def calm(self) -> None:
         """Nobody dies at a point any more; who might is killed now and followed by one who does not."""

@@ -20,8 +20,10 @@ from proof.live.measuring import longest_gap
 from workers.demo.course import until
 
 BETWEEN_S: Final = (0.15, 0.6)
-WORKER_PERCENT, WRITER_PERCENT = 15, 30
-"""Of all turns. Workers are struck rarely: most die at points, and a fresh one needs seconds before it can place."""
+WORKER_PERCENT, HEIR_PERCENT, WRITER_PERCENT = 10, 45, 30
+"""Of all turns. Who has the work keeps it: one that is to die at a point gets there when the others die. So a worker is
+struck more often while such an heir is at work.
+"""
 
 SERVER_APART_MS: Final = 8_000
 """From the server's return to its next death: there has to be a service to interrupt."""
@@ -98,7 +100,9 @@ class Conductor:
 
     async def _strike(self) -> None:
         roll = self._rng.bits(32) % 100
-        staffed = len(self._field.crowd.ready("worker")) >= ENOUGH
+        ready = [seat.life for seat in self._field.crowd.ready("worker")]
+        staffed = len(ready) >= ENOUGH
+        heir = any(life is not None and life.point for life in ready)
         due = self._clock.now_ms() >= self._next_server_ms
         if staffed and due and not self.server.locked():
             kind = self._server[self._rng.bits(32) % len(self._server)]
@@ -107,7 +111,7 @@ class Conductor:
             async with self.server:
                 await self._strike_server(kind)
             self._next_server_ms = self._clock.now_ms() + SERVER_APART_MS
-        elif roll < WORKER_PERCENT and staffed:
+        elif staffed and roll < (HEIR_PERCENT if heir else WORKER_PERCENT):
             self._field.crowd.strike("worker")
         elif roll > 100 - WRITER_PERCENT:
             self._field.crowd.strike("writer")

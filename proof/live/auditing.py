@@ -17,6 +17,7 @@ from proof.auditor.collect import nanoseconds, read_store, venue_of_store, views
 from proof.auditor.interface import Answer as Told
 from proof.auditor.interface import CancelAsked, LimitSet, MarketTerms, Moved, OrderAsked
 from proof.live.ground import MOST_COST, WIDE
+from proof.live.load import Plan
 from workers.demo.records import Answer, Ask, read_record
 from workers.demo.stage import MAIN, Stage
 
@@ -40,7 +41,8 @@ def asked_of(stage: Stage, folder: Path, cancelled_all_ms: Sequence[int]) -> Ask
     asked = Asked(markets=markets_of(stage), limits=list(_LIMITS))
     asked.moved.append(Moved(0, MAIN, "collateral", int(stage.collateral) * 1_000_000))
     for path in sorted(folder.glob("writer-*.record.json")):
-        asked.orders += orders_of(*read_record(path), path.stem)
+        plan = Plan.of(path.with_name(path.name.replace("record", "plan")).read_text("utf-8"))
+        asked.orders += orders_of(*read_record(path), plan.name, by_client=not plan.by_sql)
     for path in sorted(folder.glob("writer-*.cancels")):
         for line in path.read_text("utf-8").splitlines():
             told: Mapping[str, int] = json.loads(line)
@@ -73,8 +75,12 @@ def markets_of(stage: Stage) -> dict[str, MarketTerms]:
     }
 
 
-def orders_of(asks: Sequence[Ask], answers: Sequence[Answer], actor: str) -> list[OrderAsked]:
-    """One for each call: every answer had one, and so had a question whose asker was killed before it heard."""
+def orders_of(
+    asks: Sequence[Ask], answers: Sequence[Answer], actor: str, *, by_client: bool
+) -> list[OrderAsked]:
+    """One for each call: every answer had one, and so had a question whose asker was killed before it heard. The client
+    asks again by itself after a lost connection: behind a replay through it there may be a call that was not heard.
+    """
     questions: defaultdict[tuple[str, str], list[Ask]] = defaultdict(list)
     told: defaultdict[tuple[str, str], list[Answer]] = defaultdict(list)
     for ask in asks:
@@ -90,7 +96,9 @@ def orders_of(asks: Sequence[Ask], answers: Sequence[Answer], actor: str) -> lis
                 for one in told[name]
                 if ask.at_ms <= one.at_ms and (end is None or one.at_ms < end)
             ]
-            found += [_order(ask, one, actor) for one in heard] or [_order(ask, None, actor)]
+            found += [_order(ask, one, actor) for one in heard]
+            if not heard or (by_client and any(one.replay for one in heard)):
+                found.append(_order(ask, None, actor))
     return found
 
 

@@ -274,7 +274,8 @@ def test_a_question_whose_asker_died_is_a_call_without_an_answer() -> None:
         Answer("a", "place", 60, "failed", code="DATABASE_UNREACHABLE"),
         Answer("a", "place", 70, "admitted", order_id=5, size_micros=1, replay=True),
     ]
-    calls = orders_of(asks, answers, "w")
+    assert len(orders_of(asks, answers, "w", by_client=True)) == 4
+    calls = orders_of(asks, answers, "w", by_client=False)
     assert [(one.turn, one.answered_turn) for one in calls] == [
         (10_000_000, None),
         (50_000_000, None),
