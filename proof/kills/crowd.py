@@ -182,10 +182,9 @@ class Crowd:
         return [seat for seat in self.of(role) if seat.ready]
 
     def strike(self, role: str) -> bool:
-        """Somebody of that role, rather one who is to meet no point."""
-        seats = self.of(role)
-        free = [seat for seat in seats if seat.life is not None and not seat.life.point] or seats
-        return self.kill(free[self._rng.bits(32) % len(free)])
+        """Somebody of that role who is to meet no point; who is to has his time for it."""
+        free = [seat for seat in self.of(role) if seat.life is not None and not seat.life.point]
+        return bool(free) and self.kill(free[self._rng.bits(32) % len(free)])
 
     def _bury(self, seat: Seat, life: Life, code: int, now_ms: int) -> None:
         up = seat.up

@@ -132,7 +132,7 @@ class Field:
             chosen = dict(by_line if route == "line" else env)
             chosen["LEDGER_DATABASE_URL"] = self._url("worker", database, route)
             chosen[WALL] = str(self.wall.path)
-            seat = Seat(f"worker-{number}", "worker", chosen, ("start",), mortal=number > 0)
+            seat = Seat(f"worker-{number}", "worker", chosen, ("start",))
             self.crowd.seats.append(seat)
         for number, route in enumerate(WRITERS):
             plan = Plan(
