@@ -15,7 +15,7 @@ from proof.kills.rounds import play
 from proof.kills.volume import volume
 from proof.parts import Request
 
-SECONDS = 3.0
+SECONDS = 2.0
 
 
 async def test_a_few_kills_of_everybody_lose_and_double_nothing(tmp_path: Path) -> None:
