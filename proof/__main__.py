@@ -27,6 +27,7 @@ PARTS: dict[str, tuple[float, float]] = {
     "simulation": (120, 3_000),
     "isolation": (30, 600),
     "fuzzing": (20, 900),
+    "kills": (20, 1_800),
     "failover": (0, 2_700),
     "mutation": (0, 7_200),
 }
@@ -43,9 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found += len(_run(name, asked, shelf).violations)
     body = report.compose(shelf, commit())
     say(report.figures(body))
-    if not asked.short and body["commit"] != "unknown" and not body["commit"].endswith("-dirty"):
+    if asked.short or asked.only is not None:
+        return 1 if found else 0
+    if body["commit"] != "unknown" and not body["commit"].endswith("-dirty"):
         report.write(body)
-    elif not asked.short:
+    else:
         say(
             "The tree differs from its commit: the figures were kept, proof/report.json was not written. Commit first."
         )

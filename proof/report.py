@@ -23,7 +23,7 @@ BEGIN, END = "<!-- figures: made by make prove -->", "<!-- end of figures -->"
 def compose(shelf: Shelf, commit: str) -> dict[str, Any]:
     """The report of one commit. A part that never ran stands with zero: silence is not success."""
     sums = {part: shelf.sum(part) for part in shelf.parts()}
-    points = _crash_points(sums.get("simulation"))
+    points = _points(sums.get("simulation"), "crash_points")
     killed, alive, explained = _mutants(sums.get("mutation"))
     return {
         "commit": commit,
@@ -37,6 +37,7 @@ def compose(shelf: Shelf, commit: str) -> dict[str, Any]:
             sum(s.figures["simulated_ms"] for s in sums.values()) / 3_600_000, 1
         ),
         "kills": sum(s.figures["kills"] for s in sums.values()),
+        "kill_points": _points(sums.get("kills"), "kill_points"),
         "failovers": sum(s.figures["failovers"] for s in sums.values()),
         "mutation_score": _score(killed, alive - explained),
         "mutants": {
@@ -67,6 +68,7 @@ def write(report: Mapping[str, Any]) -> None:
 def figures(report: Mapping[str, Any]) -> str:
     """The tables of the page, from the report alone: a test compares the page with the committed report."""
     points, mutants, seen = report["crash_points"], report["mutants"], report["machine"]
+    named = report["kill_points"]
     lines = [
         f"Commit `{report['commit'][:12]}`, {_machine(seen)}; {report['duration_s'] / 60:,.0f} minutes of campaign.",
         "",
@@ -78,6 +80,7 @@ def figures(report: Mapping[str, Any]) -> str:
         f"| of them on the real SQL | {report['schedules_on_real_sql']:,} |",
         f"| simulated hours | {report['simulated_hours']:,} |",
         f"| real kills | {report['kills']:,} |",
+        f"| named points of real kills taken, of those that exist | {named['taken']:,} of {named['existing']:,} |",
         f"| failovers | {report['failovers']:,} |",
         f"| mutants killed | {mutants['killed']:,} |",
         f"| mutants alive (of them explained) | {mutants['alive']:,} ({mutants['explained']:,}) |",
@@ -128,9 +131,9 @@ def _part(total: Sum) -> dict[str, Any]:
     }
 
 
-def _crash_points(total: Sum | None) -> dict[str, int]:
-    existing = total.sets.get("crash_points_existing", set()) if total else set()
-    taken = total.sets.get("crash_points_taken", set()) if total else set()
+def _points(total: Sum | None, kind: str) -> dict[str, int]:
+    existing = total.sets.get(f"{kind}_existing", set()) if total else set()
+    taken = total.sets.get(f"{kind}_taken", set()) if total else set()
     return {"existing": len(existing), "taken": len(taken & existing)}
 
 

@@ -135,7 +135,7 @@ class Cluster:
             for line, other in zip(one.etcd_lines, places, strict=True):
                 lines.append([one.name, [one.host, line], [other.host, other.etcd_client]])
         self._lines = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "proof.failover.lines", json.dumps(lines)),
+            *(sys.executable, "-m", "proof.live.lines", json.dumps(lines)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             cwd=ROOT,

@@ -20,10 +20,10 @@ from proof.failover import packages
 from proof.failover.cluster import Cluster, ClusterFailed, running_cluster
 from proof.failover.configuration import DURABLE, PLANTED
 from proof.failover.ground import furnish
-from proof.failover.judging import judged
-from proof.failover.measuring import middle
 from proof.failover.rounds import KINDS, Round, play
 from proof.failover.traffic import ROUTES, Traffic
+from proof.live.judging import judged
+from proof.live.measuring import middle
 from proof.parts import Request, Share, Violation
 from workers.demo.processes import Processes
 

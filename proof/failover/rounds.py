@@ -13,9 +13,9 @@ from typing import Final
 
 from app.clock import Ports
 from proof.failover.cluster import Cluster, Node
-from proof.failover.judging import lost_so_far
-from proof.failover.measuring import longest_gap
 from proof.failover.traffic import ROUTES, Traffic
+from proof.live.judging import lost_so_far
+from proof.live.measuring import longest_gap
 
 KINDS: Final = ("machine", "cut", "server", "freeze")
 STEADY_S: Final = 3.0

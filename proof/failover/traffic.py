@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from app.clock import Ports, SeededRng
-from proof.failover.ground import Addresses, levels_of
-from proof.failover.load import Plan
-from proof.failover.measuring import Told
+from proof.failover.ground import Addresses
+from proof.live.ground import levels_of
+from proof.live.load import Plan
+from proof.live.measuring import Told
 from workers.demo.course import Course, until
 from workers.demo.processes import Child, Processes
 from workers.demo.simulated import Simulated
@@ -83,7 +84,7 @@ class Traffic:
             record = self.folder / f"writer-{number}.record.json"
             child = await self._processes.start(
                 f"writer-{number}",
-                "proof.failover.load",
+                "proof.live.load",
                 *(str(file), str(record)),
                 env={"LEDGER_DATABASE_URL": self._url(route, "trader")},
                 talks=True,

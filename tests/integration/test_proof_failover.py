@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from proof.failover import packages, part
-from proof.failover.lines import Line
+from proof.live.lines import Line
 from proof.parts import Request
 
 MISSING = packages.missing()

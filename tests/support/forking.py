@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -65,17 +65,19 @@ class Child:
 class Starter:
     """The process that forks, and this side of the line to it. Calls may come from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: str = "tests.support.forking") -> None:
+        """``module``, run with the number of its end of the line, is to `serve` it."""
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._lock = threading.Lock()
         self._codes: dict[int, int] = {}
         self._started: list[int] = []
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.forking", str(theirs.fileno())],
+                [sys.executable, "-m", module, str(theirs.fileno())],
                 cwd=ROOT,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
+                start_new_session=True,  # an interruption is for us: we end it, and it the others
             )
         atexit.register(self.close)
 
@@ -89,7 +91,9 @@ class Starter:
         log: Path,
         piped: bool = False,
     ) -> Child:
-        """``what`` is ``worker`` or ``command``. With ``piped`` its output can be read, else it goes to the log too."""
+        """``what`` is ``worker``, ``command`` or what ``module`` knows. With ``piped`` its output can be read, else it
+        goes to the log too.
+        """
         reader, writer = os.pipe() if piped else (-1, -1)
         with log.open("ab") as file:
             order = {"what": what, "argv": list(arguments), "env": dict(env), "cwd": str(cwd)}
@@ -144,23 +148,41 @@ def starter() -> Starter:
 # ------------------------------------------------------------------------------- the other process
 
 
-def serve(line: socket.socket) -> None:
-    """Fork on request; tell who has ended. At the end of the line all children end."""
+def of_tests() -> dict[str, Callable[[], Any]]:
+    """What tests start; all of it is imported here, once."""
     import app.venue.simulator.process  # noqa: F401
     import workers.cli.main
     import workers.cli.simulator
     from tests.support import worker_process
 
+    return {"worker": worker_process.run, "command": workers.cli.main.main}
+
+
+def serve(line: socket.socket, targets: Mapping[str, Callable[[], Any]]) -> None:
+    """Fork on request; tell who has ended. At the end of the line all children end."""
+    running: set[int] = set()
     # A collection of garbage would write to every page that a child shares with this process, and copy it.
     gc.collect()
     gc.freeze()
-    targets = {"worker": worker_process.run, "command": workers.cli.main.main}
+    try:
+        # A line whose other end died without a word breaks where something is said into it.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            _serve(line, targets, running)
+    finally:
+        for pid in running:
+            os.kill(pid, signal.SIGKILL)
+        for pid in running:
+            os.waitpid(pid, 0)
+
+
+def _serve(
+    line: socket.socket, targets: Mapping[str, Callable[[], Any]], running: set[int]
+) -> None:
     heard, wake = os.pipe()
     for end in (heard, wake):
         os.set_blocking(end, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake)
-    running: set[int] = set()
     while True:
         ready, _, _ = select.select([line.fileno(), heard], [], [])
         if heard in ready:
@@ -171,8 +193,6 @@ def serve(line: socket.socket) -> None:
         if line.fileno() in ready:
             order, files = _asked(line)
             if order is None:
-                for pid in running:
-                    os.kill(pid, signal.SIGKILL)
                 return
             pid = os.fork()
             if pid == 0:
@@ -227,4 +247,4 @@ def _become(order: dict[str, Any], files: list[int], target: Any) -> None:
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    serve(socket.socket(fileno=int(sys.argv[1])), of_tests())

@@ -9,10 +9,10 @@ import pytest
 
 from app.errors import BadInput
 from proof.failover import packages
-from proof.failover.judging import gaps, unanswered
-from proof.failover.measuring import Told, longest_gap, middle, missing
 from proof.failover.part import Log, kinds_of, share_of, share_of_planted
 from proof.failover.rounds import KINDS, Round
+from proof.live.judging import gaps, unanswered
+from proof.live.measuring import Told, longest_gap, middle, missing
 from workers.demo.records import Answer
 
 

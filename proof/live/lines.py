@@ -1,4 +1,4 @@
-"""TCP lines between the nodes that can be cut: a process of its own, told on standard input what to cut and to heal.
+"""TCP lines that can be cut: a process of its own, told on standard input what to cut and to heal.
 
 A line that is cut says nothing any more, in either direction, and takes no byte: neither side is told. New connections
 are taken by the kernel and stay as silent. Once healed, what hung is closed and whoever wants connects anew.
@@ -22,7 +22,8 @@ class Line:
 
     group: str
     listen: tuple[str, int]
-    target: tuple[str, int]
+    target: tuple[str, int] | str
+    """A port, or the path of a Unix socket."""
     whole: asyncio.Event = field(default_factory=asyncio.Event)
     open: set[asyncio.StreamWriter] = field(default_factory=set)
     carrying: set[asyncio.Task[Any]] = field(default_factory=set)
@@ -66,7 +67,7 @@ class Line:
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
-            onward_reader, onward = await asyncio.open_connection(*self.target, limit=CHUNK)
+            onward_reader, onward = await self._onward()
             self.open.add(onward)
             try:
                 async with asyncio.timeout(None):
@@ -76,6 +77,11 @@ class Line:
             finally:
                 self.open.discard(onward)
                 onward.transport.abort()
+
+    async def _onward(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if isinstance(self.target, str):
+            return await asyncio.open_unix_connection(self.target, limit=CHUNK)
+        return await asyncio.open_connection(*self.target, limit=CHUNK)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
@@ -119,11 +125,15 @@ def say(word: str) -> None:
     sys.stdout.flush()
 
 
+def _place(target: list[Any] | str) -> tuple[str, int] | str:
+    return target if isinstance(target, str) else (target[0], target[1])
+
+
 def main() -> int:
-    """``python -m proof.failover.lines '[[GROUP, [HOST, PORT], [HOST, PORT]], …]'``."""
+    """``python -m proof.live.lines '[[GROUP, [HOST, PORT], [HOST, PORT] or PATH], …]'``."""
     wanted = json.loads(sys.argv[1])
     asyncio.run(
-        run([Line(group, tuple(listen), tuple(target)) for group, listen, target in wanted])
+        run([Line(group, tuple(listen), _place(target)) for group, listen, target in wanted])
     )
     return 0
 

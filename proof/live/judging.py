@@ -1,4 +1,4 @@
-"""The judgement between failovers: everything at rest, then writers' records, venue's book and ledger are compared.
+"""The judgement between blows: everything at rest, then writers' records, venue's book and ledger are compared.
 
 What is lost or doubled is decided as in the demo, from the venue's own book and from what writers were told; the audit,
 the comparison with the venue and the numbers of the journal come on top.
@@ -7,22 +7,22 @@ the comparison with the venue and the numbers of the journal come on top.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from app.clock import Ports
 from app.db.connect import open_pool
 from app.errors import DatabaseProblem
 from app.ledger.calls import LedgerCalls
-from proof.failover.measuring import missing
-from proof.failover.traffic import Traffic
+from proof.live.measuring import Told, missing
 from workers.demo.collecting import collect
-from workers.demo.course import until
+from workers.demo.course import Course, until
 from workers.demo.records import Answer, read_record
 from workers.demo.script import Script
-from workers.demo.stage import MAIN
+from workers.demo.simulated import Simulated
+from workers.demo.stage import MAIN, Stage
 from workers.demo.venues import statement
 from workers.demo.verdict import Verdict, judge
 
@@ -30,6 +30,45 @@ SENT_S: Final = 20.0
 SETTLES_S: Final = 120.0
 UNANSWERED: Final = ("failed", "asked")
 _SQL: Final = Path(__file__).resolve().parent / "sql"
+
+
+class Traffic(Protocol):
+    """What is judged: writers, workers and a venue that run."""
+
+    @property
+    def stage(self) -> Stage: ...
+
+    @property
+    def course(self) -> Course: ...
+
+    @property
+    def folder(self) -> Path:
+        """Where the writers' records lie."""
+        ...
+
+    @property
+    def venue(self) -> Simulated: ...
+
+    @property
+    def told(self) -> Sequence[Told]:
+        """What every writer was told, up to now."""
+        ...
+
+    async def pause(self) -> None:
+        """Nobody asks any more, and each question has its answer."""
+        ...
+
+    async def ensure_workers(self) -> None: ...
+
+    async def stop_workers(self) -> None: ...
+
+    async def reconcile(self) -> str:
+        """``clean``, or what the command said."""
+        ...
+
+    async def audit(self) -> str:
+        """``True``, or what the command said."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +79,8 @@ class Judgement:
     problems: tuple[str, ...]
     unknown: int
     """Orders whose fate was unknown at some time."""
+    placed_ms: tuple[int, ...] = ()
+    """When each order reached the venue, by its own book."""
 
 
 async def lost_so_far(traffic: Traffic) -> list[str]:
@@ -87,7 +128,8 @@ async def judged(traffic: Traffic, ports: Ports) -> Judgement:
         problems += await _troubles(traffic)
     course.unexpected.clear()
     course.unsettled = {}
-    return Judgement(verdict, tuple(problems), int(shown["unknown"]))
+    placed_ms = tuple(one.received_at_ms for one in facts.book)
+    return Judgement(verdict, tuple(problems), int(shown["unknown"]), placed_ms)
 
 
 def unanswered(answers: tuple[Answer, ...]) -> list[str]:
