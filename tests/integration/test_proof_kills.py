@@ -18,6 +18,7 @@ from proof.parts import Request
 SECONDS = 2.0
 
 
+@pytest.mark.campaign
 async def test_a_few_kills_of_everybody_lose_and_double_nothing(tmp_path: Path) -> None:
     async with field(Ports.system(), 1, tmp_path, disk=False) as made:
         played, judgement = await play(0, "", made, SeededRng(1), SECONDS)
