@@ -3693,9 +3693,9 @@ BEGIN
                 v_answer := ledger._refusal(i, 'BREAKER', format('a breaker (%s) is open; nothing was sent, it goes later', b.kind));
             ELSIF v_code IS NULL AND ledger._gate(o.account_id, o.post_only) IS NOT NULL THEN
                 -- Wanted, and not now: back to its lane. A resend of an unknown order keeps its place.
-                UPDATE ledger.outbox b SET status = 'ready', claimed_by = NULL, claimed_until = NULL,
-                    not_before = greatest(b.not_before, ledger.clock() + interval '500 milliseconds')
-                WHERE b.account_id = o.account_id AND b.order_id = o.order_id AND b.status = 'claimed';
+                UPDATE ledger.outbox q SET status = 'ready', claimed_by = NULL, claimed_until = NULL,
+                    not_before = greatest(q.not_before, ledger.clock() + interval '500 milliseconds')
+                WHERE q.account_id = o.account_id AND q.order_id = o.order_id AND q.status = 'claimed';
                 v_answer := ledger._refusal(i, 'VENUE_MODE', format('the venue is %s; nothing was sent, it goes later',
                     ledger._gate(o.account_id, o.post_only)));
             ELSIF v_code IS NULL THEN
