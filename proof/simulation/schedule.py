@@ -17,17 +17,18 @@ from proof.simulation import judging
 from proof.simulation.actors import SIGNER, Bot, Process, Worker, installed, settings
 from proof.simulation.loop import Actor, Stuck, undisturbed
 from proof.simulation.network import SimSocket
-from proof.simulation.scenarios import SCENARIOS
+from proof.simulation.scenarios import SCENARIOS, SMALL
 from proof.simulation.seam import START_US, Store
 from proof.simulation.stage import VENUE, furnish_venue, told
 from proof.simulation.treasury import Vault
 from proof.simulation.venue import SimVenue
 from proof.simulation.world import AFTER, BEFORE, Strike, World
 
-PLAY_MS: Final = 5_000
+PLAY_MS: Final = 4_500
+LEAST_MS: Final = 1_000
 REST_MS: Final = 240_000
 MOST_STEPS: Final = 400_000
-LOOK_EVERY_MS: Final = 500
+LOOK_EVERY_MS: Final = 250
 FAR_MS: Final = 60_000
 MOST_TOLD: Final = 6
 """Of one schedule's violations: the first causes the rest.
@@ -89,6 +90,8 @@ class Stage:
         venue.states = self._states
         world.look_at_ends = self._look_at_ends
         self.broken: list[str] = []
+        self.to_come = 0
+        """Deeds of the scenario that were arranged and have not happened."""
         self.directed = False
 
     # --- what scenarios use ---------------------------------------------------------------------------
@@ -114,7 +117,13 @@ class Stage:
         self.world.later(after_ms, made.start)
 
     def at(self, after_ms: float, deed: Callable[[], object]) -> None:
-        self.world.later(after_ms, deed)
+        self.to_come += 1
+
+        def happens() -> None:
+            self.to_come -= 1
+            deed()
+
+        self.world.later(after_ms, happens)
 
     def venue_does(self, deed: str, **arguments: Any) -> None:
         if deed == "cancel" and not arguments.get("address"):
@@ -214,9 +223,9 @@ def _run(
         except Stuck as stuck:
             outcome.violations.append(f"stuck: {stuck}")
         finally:
-            outcome.violations = sorted({*outcome.violations, *stage.broken, *_unforeseen(stage)})[
-                :MOST_TOLD
-            ]
+            # What nobody foresaw comes first: the rest may follow from it.
+            found = sorted({*outcome.violations, *stage.broken} - {*_unforeseen(stage)})
+            outcome.violations = [*dict.fromkeys(_unforeseen(stage)), *found][:MOST_TOLD]
             _tell(outcome, stage)
             _end(world)
     return outcome
@@ -224,7 +233,7 @@ def _run(
 
 def _arrange(stage: Stage, scenario: str, strikes: Sequence[Strike] | None) -> None:
     world, chance = stage.world, stage.chance
-    SCENARIOS[scenario](stage)
+    (SCENARIOS | SMALL)[scenario](stage)
     if strikes is not None:
         world.strikes, stage.directed = list(strikes), True
         _faults(stage)
@@ -354,9 +363,20 @@ _SHORTER: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
 
 
 def _play(stage: Stage) -> None:
-    """Until everybody has done what they set out to do, or time is up."""
-    world = stage.world
+    """Until everybody has done what they set out to do and nothing is on its way, or time is up."""
+    world, quiet = stage.world, _quiet(stage)
     over: list[bool] = []
+
+    def look() -> None:
+        everybody = all(one.done for one in stage.bots()) and all(
+            one.ready or one.to_stop for one in stage.workers()
+        )
+        if not stage.to_come and everybody and quiet():
+            over.append(True)
+        else:
+            world.later(LOOK_EVERY_MS, look)
+
+    world.later(LEAST_MS, look)
     world.later(PLAY_MS, lambda: over.append(True))
     world.loop.run(lambda: bool(over), MOST_STEPS)
 

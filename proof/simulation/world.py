@@ -42,18 +42,21 @@ class SimClock:
     """A process's clocks: a wall that may be off and step, and a monotonic one that goes as time does."""
 
     def __init__(self, world: World, actor: Actor) -> None:
-        self._world = world
+        self.world = world
         self._actor = actor
 
     def now_ms(self) -> int:
-        return self._world.now_us // 1000 + self._actor.wall_offset_ms
+        return self.world.now_us // 1000 + self._actor.wall_offset_ms
 
     def monotonic_ns(self) -> int:
-        return self._world.loop.now_ns
+        return self.world.loop.now_ns
 
     async def sleep(self, seconds: float) -> None:
         """At least so long, as every sleep is: a busy machine wakes nobody in time."""
-        await asyncio.sleep(self._world.stretched(seconds))
+        if seconds > 0:
+            await self.world.loop.nap(self.world.stretched(seconds))
+        else:
+            await asyncio.sleep(0)
 
 
 @dataclass(slots=True)
