@@ -141,6 +141,8 @@ class Session:
             raise
         if function == "claim_cancels":
             world.able(ACTOR.get())
+        elif function == "beat_pulse":
+            world.heard = True
         if function not in SILENT:
             outcome = _outcome(answer)
             if any(word in outcome for word in _ENDS):

@@ -92,7 +92,7 @@ async def _settle(bot: Bot, *orders: int | None) -> None:
         if one is None:
             continue
         try:
-            await bot.ledger.settled(one, timeout_s=1)
+            await bot.ledger.settled(one, timeout_s=1.5)
         except TimeoutError:
             continue
 

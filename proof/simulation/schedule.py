@@ -25,7 +25,11 @@ from proof.simulation.venue import SimVenue
 from proof.simulation.world import AFTER, BEFORE, Strike, World
 
 PLAY_MS: Final = 4_500
-LEAST_MS: Final = 1_000
+LEAST_MS: Final = 500
+OPEN_MS: Final = 3_500
+LATER: Final = 0.8
+"""How often whoever trades begins when a worker is up, or after so long: else they begin together."""
+
 REST_MS: Final = 240_000
 MOST_STEPS: Final = 400_000
 LOOK_EVERY_MS: Final = 250
@@ -78,8 +82,11 @@ def _settings() -> Settings:
 class Stage:
     """The scene of one schedule; what scenarios arrange things with (`scenarios.Set`)."""
 
-    def __init__(self, world: World, venue: SimVenue, vault: Vault, chance: random.Random) -> None:
+    def __init__(
+        self, world: World, venue: SimVenue, vault: Vault, chance: random.Random, scenario: str
+    ) -> None:
         self.world = world
+        self.scenario = scenario
         self.venue = venue
         self.vault = vault
         self.chance = chance
@@ -90,6 +97,8 @@ class Stage:
         venue.states = self._states
         world.look_at_ends = self._look_at_ends
         self.broken: list[str] = []
+        self.opened = False
+        self._to_open: list[Callable[[], object]] = []
         self.to_come = 0
         """Deeds of the scenario that were arranged and have not happened."""
         self.directed = False
@@ -102,15 +111,21 @@ class Stage:
         return made
 
     def bot(self, number: int, script: Callable[[Bot], Awaitable[None]]) -> Bot:
-        made = Bot(self.world, f"bot{number}", self.asked, script)
-        # Not before a worker is up in most schedules; that it may be, is the scenario `start`.
-        self._add(made, 0)
-        return made
+        return self._acts(Bot(self.world, f"bot{number}", self.asked, script))
 
     def operator(self, script: Callable[[Bot], Awaitable[None]]) -> Bot:
-        made = Bot(self.world, "operator0", self.asked, script)
-        self._add(made, 0)
+        return self._acts(Bot(self.world, "operator0", self.asked, script))
+
+    def _acts(self, made: Bot) -> Bot:
+        self.processes[made.name] = made
+        self._to_open.append(made.start)
         return made
+
+    def open(self) -> None:
+        """Whoever trades begins, and what befalls them counts from here: in most schedules one can trade by then."""
+        deeds, self._to_open, self.opened = self._to_open, [], True
+        for deed in deeds:
+            self.world.later(0, deed)
 
     def _add(self, made: Process, after_ms: int) -> None:
         self.processes[made.name] = made
@@ -123,7 +138,10 @@ class Stage:
             self.to_come -= 1
             deed()
 
-        self.world.later(after_ms, happens)
+        if self.opened:
+            self.world.later(after_ms, happens)
+        else:
+            self._to_open.append(lambda: self.world.later(after_ms, happens))
 
     def venue_does(self, deed: str, **arguments: Any) -> None:
         if deed == "cancel" and not arguments.get("address"):
@@ -209,7 +227,7 @@ def _run(
     world.durable = store.volatile()
     venue, vault = SimVenue(world, VENUE | {"seed": 1}), Vault()
     chance = random.Random(f"{scenario} {seed}")
-    stage = Stage(world, venue, vault, chance)
+    stage = Stage(world, venue, vault, chance, scenario)
     outcome = Outcome(seed, scenario, directed=strikes is not None, strikes=tuple(strikes or ()))
     with installed(world, venue, vault):
         try:
@@ -247,7 +265,7 @@ def _arrange(stage: Stage, scenario: str, strikes: Sequence[Strike] | None) -> N
                 chance.choice(names),
                 deed,
                 chance.choice((BEFORE, AFTER)),
-                1 + int(chance.random() ** 2 * 60),
+                1 + int(chance.random() ** 1.5 * 90),
                 for_ms=chance.choice((50, 500, 1_500, 4_500, 6_000)),
             )
         )
@@ -366,6 +384,16 @@ def _play(stage: Stage) -> None:
     """Until everybody has done what they set out to do and nothing is on its way, or time is up."""
     world, quiet = stage.world, _quiet(stage)
     over: list[bool] = []
+    latest_ms = OPEN_MS if stage.scenario != "start" and stage.chance.random() < LATER else 0
+
+    def open_() -> None:
+        up = world.heard and any(one.ready for one in stage.workers())
+        if up or world.elapsed_ms >= latest_ms:
+            stage.open()
+            world.later(LEAST_MS, look)
+            world.later(PLAY_MS, lambda: over.append(True))
+        else:
+            world.later(20, open_)
 
     def look() -> None:
         everybody = all(one.done for one in stage.bots()) and all(
@@ -376,8 +404,7 @@ def _play(stage: Stage) -> None:
         else:
             world.later(LOOK_EVERY_MS, look)
 
-    world.later(LEAST_MS, look)
-    world.later(PLAY_MS, lambda: over.append(True))
+    world.later(0, open_)
     world.loop.run(lambda: bool(over), MOST_STEPS)
 
 

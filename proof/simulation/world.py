@@ -109,6 +109,8 @@ class World:
         """Workers that were seen to look for cancels, and neither died nor stood still since."""
         self._out_since: tuple[int, int] | None = (0, START_US)
         self.listeners: dict[Any, Callable[..., object]] = {}
+        self.heard = False
+        """A worker has said of the stream that it is good: from then on orders may leave."""
         self.calm = False
         """Faults are off: the run is being brought to its end."""
         self._started_ns = self.loop.now_ns
