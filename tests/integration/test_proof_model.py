@@ -134,3 +134,8 @@ def test_the_part_compares_and_counts(tmp_path: Path) -> None:
     assert share.hashes is not None
     assert share.hashes.stat().st_size % 8 == 0
     assert "real SQL" in lines[0]
+
+
+def test_an_order_asked_again_after_a_cancel_was_there_before_it() -> None:
+    """Its bot died in the first answer; the auditor took the second asking for the first."""
+    assert schedule.run(model(), 2025, "takeover").violations == []
