@@ -15,6 +15,7 @@ from app.venue.simulator.faults.catalogue import CATALOGUE
 from app.venue.simulator.messages import Request
 from proof.simulation import judging
 from proof.simulation.actors import SIGNER, Bot, Process, Worker, installed, settings
+from proof.simulation.chances import OFTEN, SHORTER
 from proof.simulation.loop import Actor, Stuck, undisturbed
 from proof.simulation.network import SimSocket
 from proof.simulation.scenarios import SCENARIOS, SMALL
@@ -245,7 +246,7 @@ def _run(
             found = sorted({*outcome.violations, *stage.broken} - {*_unforeseen(stage)})
             outcome.violations = [*dict.fromkeys(_unforeseen(stage)), *found][:MOST_TOLD]
             _tell(outcome, stage)
-            _end(world)
+            world.loop.close()
     return outcome
 
 
@@ -328,14 +329,14 @@ def _faults(stage: Stage) -> None:
     """One to four faults of the venue's whole list, each once or twice, a while after the start."""
     chance, ordered = stage.chance, []
     some = chance.sample(sorted(set(CATALOGUE) - CALM_ONLY), chance.randrange(0, 4))
-    for name in dict.fromkeys((*chance.sample(_OFTEN, chance.randrange(1, 3)), *some)):
+    for name in dict.fromkeys((*chance.sample(OFTEN, chance.randrange(1, 3)), *some)):
         rule: dict[str, Any] = {
             "name": name,
             "times": chance.randrange(1, 3),
             "skip": chance.choice((0, 0, 0, 1, 2)),
         }
-        if name in _SHORTER:
-            rule |= {key: chance.choice(values) for key, values in _SHORTER[name].items()}
+        if name in SHORTER:
+            rule |= {key: chance.choice(values) for key, values in SHORTER[name].items()}
         if CATALOGUE[name].where == "*":
             rule["endpoint"] = chance.choice(
                 (
@@ -349,35 +350,6 @@ def _faults(stage: Stage) -> None:
             )
         ordered.append(rule)
     stage.venue_does("fault", faults=ordered)
-
-
-_OFTEN: Final = (
-    *("drop_before", "drop_after", "appear_late", "error_after", "hang", "restarting"),
-    *(
-        "http_error",
-        "cancel_phantom",
-        "cancel_miss",
-        "partial_batch",
-        "delivered_twice",
-        "slow_head",
-    ),
-)
-"""What leaves a fate open, or says what is not so: drawn more often than the rest of the list."""
-
-_SHORTER: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
-    "hang": {"ms": (300, 3_000)},
-    "appear_late": {"ms": (200, 900, 2_500), "answer": ("drop", "hang", 504)},
-    "delayed": {"ms": (500, 3_000)},
-    "engine_restart": {"for_ms": (1_000,), "post_only_ms": (1_500,)},
-    "cancel_only": {"for_ms": (1_500,)},
-    "disabled": {"for_ms": (1_500,)},
-    "market_not_ready": {"ms": (1_500,)},
-    "slow_head": {"ms": (300, 1_500)},
-    "stream_silence": {"ms": (2_000,)},
-    "http_error": {"status": (500, 502, 503, 504)},
-    "error_after": {"status": (500, 502, 503)},
-}
-"""Times that fit a schedule of seconds. ``appear_late`` stays below the quarantine, as the venue's slowest does."""
 
 
 def _play(stage: Stage) -> None:
@@ -524,7 +496,3 @@ def _tell(outcome: Outcome, stage: Stage) -> None:
     outcome.actors = len(stage.processes) + 1
     outcome.lines = world.trace.lines
     outcome.struck = stage.venue.fault_states
-
-
-def _end(world: World) -> None:
-    world.loop.close()
