@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from proof.keeping import Shelf, Sum
+from proof.keeping import DIGEST, Shelf, Sum
 from proof.machine import ROOT, machine
 
 REPORT = ROOT / "proof" / "report.json"
@@ -31,8 +31,9 @@ def compose(shelf: Shelf, commit: str) -> dict[str, Any]:
         "duration_s": round(sum(s.seconds for s in sums.values())),
         "crash_points": points,
         "scenarios": _scenarios(sums.get("simulation")),
-        "schedules": sum(s.distinct for s in sums.values()),
-        "schedules_on_real_sql": sums["simulation"].distinct if "simulation" in sums else 0,
+        "schedules": _schedules(shelf, "simulation", "model"),
+        "schedules_on_real_sql": _schedules(shelf, "simulation"),
+        "schedules_on_model": _schedules(shelf, "model"),
         "simulated_hours": round(
             sum(s.figures["simulated_ms"] for s in sums.values()) / 3_600_000, 1
         ),
@@ -78,6 +79,7 @@ def figures(report: Mapping[str, Any]) -> str:
         f"| scenarios | {', '.join(report['scenarios']) or 'none'} |",
         f"| distinct schedules | {report['schedules']:,} |",
         f"| of them on the real SQL | {report['schedules_on_real_sql']:,} |",
+        f"| of them on the model of it | {report.get('schedules_on_model', 0):,} |",
         f"| simulated hours | {report['simulated_hours']:,} |",
         f"| real kills | {report['kills']:,} |",
         f"| named points of real kills taken, of those that exist | {named['taken']:,} of {named['existing']:,} |",
@@ -135,6 +137,16 @@ def _points(total: Sum | None, kind: str) -> dict[str, int]:
     existing = total.sets.get(f"{kind}_existing", set()) if total else set()
     taken = total.sets.get(f"{kind}_taken", set()) if total else set()
     return {"existing": len(existing), "taken": len(taken & existing)}
+
+
+def _schedules(shelf: Shelf, *parts: str) -> int:
+    """Distinct ones of several parts: the same schedule on the real SQL and on the model of it is one."""
+    found: set[bytes] = set()
+    for part in parts:
+        for path in (shelf.folder / part).glob("*.hashes"):
+            data = path.read_bytes()
+            found.update(data[place : place + DIGEST] for place in range(0, len(data), DIGEST))
+    return len(found)
 
 
 def _scenarios(total: Sum | None) -> list[str]:

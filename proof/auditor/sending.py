@@ -151,7 +151,10 @@ def _overtaken(
         if call is None or (call.account, call.market) != (order.account, order.market):
             continue
         urgent = call.kind in ("hedge", "unwind", "emergency")
-        if call.turn > told and not urgent and not _out(asked.outages, cancel, request):
+        # Asked again under its key, it stood there since it was asked first, answer or not.
+        key = (call.account, call.key)
+        first = min(one.turn for one in asked.orders if (one.account, one.key) == key)
+        if first > told and not urgent and not _out(asked.outages, cancel, request):
             yield request
 
 

@@ -21,12 +21,13 @@ from app.venue.polymarket.signing import Signer
 from proof.auditor.interface import Asked
 from proof.simulation.asking import AskingCalls
 from proof.simulation.database import Pool, Session
-from proof.simulation.loop import ACTOR, Actor
+from proof.simulation.loop import ACTOR, WAKE, Actor
 from proof.simulation.network import connector_of, transport_class
 from proof.simulation.treasury import SimTreasury, Vault
 from proof.simulation.venue import SimVenue
 from proof.simulation.world import Strike, World
-from workers.worker import main, points, polymarket_host, wake
+from workers.worker import delayed, heart, main, points, polymarket_host, serving, stream, wake
+from workers.worker import loop as worker_loop
 from workers.worker.context import Context, ExtraPass, Shared
 from workers.worker.polymarket_host import PolymarketHost
 
@@ -45,11 +46,13 @@ QUARANTINE_MS: Final = 3_000
 POLL_MS: Final = 1_000
 
 CADENCE: Final = {
-    (main, "SWEEP_MS"): 1_500,
+    (main, "SWEEP_MS"): 2_000,
     (main, "WATCH_MS"): 600_000,
     (main, "LOOK_EVERY_MS"): 600_000,
     (main, "LOOK_FOR_ACCOUNTS_MS"): 10_000,
     (main, "WITHDRAWALS_MS"): 2_000,
+    (delayed, "EVERY_MS"): 1_500,
+    (serving, "LOOK_FOR_EPISODES_MS"): 1_500,
     (waiting, "LONGEST_INTERVAL_S"): 1.0,
     (waiting, "GROWTH"): 2.0,
     (polymarket_host, "MODES_EVERY_MS"): 2_500,
@@ -103,6 +106,26 @@ class _NoMarkets:
 
 
 ACTOR_STOPPING: Final[dict[Actor, Any]] = {}
+
+
+async def pause(context: Context, ms: int, *, wakes: Any = None) -> None:
+    """As `worker_loop.pause`, with one future for all that may end it: of tasks for each, most steps of a run were."""
+    clock: Any = context.ports.clock
+    over = clock.world.loop.create_future()
+    events = [one for one in (context.shared.stopping, wakes) if one is not None]
+    if not any(one.is_set() for one in events):
+        for one in events:
+            one._waiters.append(over)
+        loop = clock.world.loop
+        alarm = loop.call_later(clock.world.stretched(ms / 1000), WAKE, over, None)
+        try:
+            await over
+        finally:
+            alarm.cancel()
+            for one in events:
+                one._waiters.remove(over)
+    if wakes is not None:
+        wakes.clear()
 
 
 class SimHost(PolymarketHost):
@@ -159,6 +182,7 @@ def installed(world: World, venue: SimVenue, vault: Vault) -> Iterator[None]:
         (wake, "open_connection", open_connection),
         (polymarket_host, "Transport", transport),
         (polymarket_host, "connector", connector_of(world, venue)),
+        *((module, "pause", pause) for module in (worker_loop, wake, heart, stream, serving)),
         *((module, name, value) for (module, name), value in CADENCE.items()),
     ]
     before = [(module, name, getattr(module, name)) for module, name, _ in doors]

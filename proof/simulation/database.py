@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import sys
@@ -124,7 +123,7 @@ class Session:
     # --- one call -----------------------------------------------------------------------------------
 
     async def _pause(self) -> None:
-        await asyncio.sleep(self._world.chance.random() * 0.002)
+        await self._world.loop.nap(self._world.chance.random() * 0.002)
 
     async def _call(self, function: str, arguments: tuple[Any, ...]) -> Any:
         world = self._world
@@ -142,22 +141,24 @@ class Session:
             raise
         if function == "claim_cancels":
             world.able(ACTOR.get())
-        outcome = _outcome(answer)
-        if any(word in outcome for word in _ENDS):
-            world.look_at_ends(function)
-        if function not in SILENT and (outcome or not function.startswith(LOOKING)):
-            _note(world, function, outcome)
+        elif function == "beat_pulse":
+            world.heard = True
+        if function not in SILENT:
+            outcome = _outcome(answer)
+            if any(word in outcome for word in _ENDS):
+                world.look_at_ends(function)
+            if outcome or not function.startswith(LOOKING):
+                _note(world, function, outcome)
         if durable and await world.meet(place, AFTER) == "lose":
             raise _lost()
-        await self._pause()
+        if function not in SILENT:
+            await self._pause()
         return answer
 
     async def _query(self, statement: str, arguments: tuple[Any, ...]) -> list[Any]:
         await self._pause()
         self._world.set_database_clock()
-        rows = self._world.store.query(statement, arguments)
-        await self._pause()
-        return list(rows)
+        return list(self._world.store.query(statement, arguments))
 
 
 def _note(world: World, function: str, outcome: str) -> None:

@@ -13,6 +13,7 @@ import heapq
 import random
 import sys
 import warnings
+from asyncio import futures
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,12 @@ RUNS_ON: Final = 700_000
 
 
 MOST_TASKS: Final = 4_000
+
+COLLECT_EVERY: Final = 16
+"""Schedules between two collections of what they left in circles."""
+
+WAKE: Final = futures._set_result_unless_cancelled  # type: ignore[attr-defined]
+"""What `asyncio.sleep` does when its time is there: it only makes its task ready, which is no step of a process."""
 
 
 class Actor:
@@ -64,7 +71,7 @@ class Loop(asyncio.AbstractEventLoop):
         self.failures: list[dict[str, Any]] = []
         self._queued: list[Actor] = []
         self._last: Actor | None = None
-        self._timers: list[tuple[int, int, asyncio.TimerHandle]] = []
+        self._timers: list[tuple[int, int, asyncio.TimerHandle | asyncio.Future[None]]] = []
         self._order = count()
         self._agens: list[Any] = []
         self._tasks: list[asyncio.Task[Any]] = []
@@ -118,6 +125,12 @@ class Loop(asyncio.AbstractEventLoop):
         handle = asyncio.TimerHandle(when_ns / 1e9, callback, args, self, context)
         heapq.heappush(self._timers, (when_ns, next(self._order), handle))
         return handle
+
+    def nap(self, seconds: float) -> asyncio.Future[None]:
+        """Done when its time has come: `asyncio.sleep` without a handle, for what sleeps most."""
+        over: asyncio.Future[None] = asyncio.Future(loop=self)
+        heapq.heappush(self._timers, (self.now_ns + int(seconds * 1e9), next(self._order), over))
+        return over
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """It is dropped when its time comes."""
@@ -183,7 +196,16 @@ class Loop(asyncio.AbstractEventLoop):
             sys.set_asyncgen_hooks(*before)
 
     def _step(self) -> None:
-        actor = self._choose()
+        timers = self._timers
+        if timers and timers[0][0] <= self.now_ns:
+            self._take_due()
+        queued, last = self._queued, self._last
+        if len(queued) == 1 and queued[0].asleep_until_ns <= self.now_ns:
+            actor = queued[0]
+        elif last is not None and last.ready and last.asleep_until_ns <= self.now_ns and self._on():
+            actor = last
+        else:
+            actor = self._choose()
         handle = actor.ready.popleft()
         if not actor.ready:
             actor.queued = False
@@ -195,37 +217,47 @@ class Loop(asyncio.AbstractEventLoop):
         self._last = actor
         handle._run()
 
+    def _on(self) -> bool:
+        """Whether the actor that ran goes on."""
+        return self.chance.random() * 1_000_000 < RUNS_ON
+
     def _choose(self) -> Actor:
         """Who runs next, time having passed if nobody could run before."""
         while True:
-            self._take_due()
-            awake = [one for one in self._queued if one.asleep_until_ns <= self.now_ns]
+            now_ns = self.now_ns
+            awake = [one for one in self._queued if one.asleep_until_ns <= now_ns]
             if awake:
-                last = self._last
-                if len(awake) == 1:
-                    return awake[0]
-                if last in awake and self.chance.random() * 1_000_000 < RUNS_ON:
-                    return last
-                return awake[int(self.chance.random() * len(awake))]
+                return awake[0 if len(awake) == 1 else int(self.chance.random() * len(awake))]
             self._pass_time()
+            self._take_due()
 
     def _take_due(self) -> None:
         timers = self._timers
         while timers and timers[0][0] <= self.now_ns:
-            _, _, handle = heapq.heappop(timers)
-            handle._scheduled = False  # type: ignore[attr-defined]
-            if not handle._cancelled:
-                self._enqueue(handle)
+            due = heapq.heappop(timers)[2]
+            if isinstance(due, asyncio.Future):
+                if not due.done():
+                    due.set_result(None)
+                continue
+            due._scheduled = False  # type: ignore[attr-defined]
+            if due._cancelled:
+                continue
+            if due._callback is WAKE:  # type: ignore[attr-defined]
+                WAKE(*due._args)
+            else:
+                self._enqueue(due)
 
     def _pass_time(self) -> None:
-        moments = [one.asleep_until_ns for one in self._queued]
-        while self._timers and self._timers[0][2]._cancelled:
-            heapq.heappop(self._timers)
-        if self._timers:
-            moments.append(self._timers[0][0])
-        if not moments:
+        timers = self._timers
+        while timers and timers[0][2].cancelled():
+            heapq.heappop(timers)
+        next_ns = timers[0][0] if timers else None
+        for one in self._queued:
+            if next_ns is None or one.asleep_until_ns < next_ns:
+                next_ns = one.asleep_until_ns
+        if next_ns is None:
             raise Stuck("nothing can run, and nothing is due")
-        self.now_ns = max(self.now_ns, min(moments))
+        self.now_ns = max(self.now_ns, next_ns)
 
     # --- ends ---------------------------------------------------------------------------------------
 
@@ -263,19 +295,42 @@ def unheard() -> Iterator[None]:
         sys.unraisablehook = heard
 
 
-def settle_memory() -> None:
-    """What is there by now stays: collections between schedules need not look at it again."""
-    gc.collect()
-    gc.freeze()
-
-
 @contextmanager
-def undisturbed() -> Iterator[None]:
-    """No tidying up while a schedule runs; behind it, all of it."""
+def settled_memory() -> Iterator[None]:
+    """What is there by now stays: collections need not look at it again, and they come when they are called for."""
+    _tidy()
+    gc.freeze()
     gc.disable()
     try:
         yield
     finally:
-        with unheard():
-            gc.collect()
+        _tidy()
+        gc.unfreeze()
         gc.enable()
+
+
+def _tidy() -> None:
+    """What is dropped in the middle leaves the errors of its end behind, in circles of their own."""
+    with unheard():
+        for _ in range(3):
+            gc.collect()
+
+
+_left = count(1)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """No tidying up while a schedule runs; behind it all of it, or behind every so many where memory was settled."""
+    settled = not gc.isenabled()
+    gc.disable()
+    try:
+        with unheard():
+            yield
+            if not settled or next(_left) % COLLECT_EVERY == 0:
+                gc.collect()
+            if not settled:
+                gc.collect()
+    finally:
+        if not settled:
+            gc.enable()

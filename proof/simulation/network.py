@@ -144,11 +144,11 @@ class _Step:
             self._world.trace.note(ACTOR.get().name, self._endpoint.value, outcome)
 
     async def _pass(self, most_ms: float) -> None:
-        await asyncio.sleep(self._world.chance.random() * most_ms / 1000)
+        await self._world.loop.nap(self._world.chance.random() * most_ms / 1000)
 
     async def _wait(self, ms: int) -> None:
         if ms:
-            await asyncio.sleep(ms / 1000)
+            await self._world.loop.nap(ms / 1000)
 
 
 def _named(endpoint: Endpoint) -> str:

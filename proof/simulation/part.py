@@ -15,7 +15,7 @@ from typing import Final
 from proof.parts import Request, Share, Violation
 from proof.simulation import points, schedule
 from proof.simulation.actors import be_silent
-from proof.simulation.loop import settle_memory
+from proof.simulation.loop import settled_memory
 from proof.simulation.points import Points
 from proof.simulation.postgres import PostgresStore
 from proof.simulation.scenarios import SCENARIOS
@@ -205,7 +205,7 @@ def _store(address: Address) -> Iterator[PostgresStore]:
     store = PostgresStore(address.folder, address.port, address.database, address.user)
     try:
         furnish(store)
-        settle_memory()
-        yield store
+        with settled_memory():
+            yield store
     finally:
         store.close()

@@ -28,6 +28,11 @@ SELECT format('%I.%I', schemaname, sequencename) AS name, coalesce(last_value, s
 FROM pg_sequences WHERE schemaname IN ('ledger', 'audit', 'paper')
 """
 
+_BEGIN: Final = """
+BEGIN; SET CONSTRAINTS ALL IMMEDIATE; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off
+"""
+"""Rows that a statement leaves in any order come in that of an index: one seed is one run."""
+
 _SET: Final = "SELECT set_config('simulator.now_us', $1, false)"
 
 _SETTLED: Final = """
@@ -88,7 +93,7 @@ class PostgresStore:
             self._session.run("VACUUM")
         if self._reset:
             self._session.run(self._reset)
-        self._session.run("BEGIN; SET CONSTRAINTS ALL IMMEDIATE; SET LOCAL enable_seqscan = off")
+        self._session.run(_BEGIN)
         self._open = True
         self._set_us = 0
         self.set_clock(at_us)

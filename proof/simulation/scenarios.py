@@ -92,7 +92,7 @@ async def _settle(bot: Bot, *orders: int | None) -> None:
         if one is None:
             continue
         try:
-            await bot.ledger.settled(one, timeout_s=3)
+            await bot.ledger.settled(one, timeout_s=1.5)
         except TimeoutError:
             continue
 
@@ -372,9 +372,74 @@ def takeover(scene: Set) -> None:
         scene.bot(number, script)
 
 
+# --- the small ones -------------------------------------------------------------------------------
+
+
+def one(scene: Set) -> None:
+    """A single order, whatever befalls it."""
+    scene.worker(1)
+    mine = _draw(scene, "one")
+
+    async def script(bot: Bot) -> None:
+        await _settle(bot, await _ask(bot, mine))
+
+    scene.bot(1, script)
+
+
+def ended(scene: Set) -> None:
+    """An order and its cancel."""
+    scene.worker(1)
+    mine, wait = _draw(scene, "ended", cents=(35, 45)), scene.chance.choice((0, 5, 20, 100, 400))
+
+    async def script(bot: Bot) -> None:
+        order = await _ask(bot, mine)
+        if order is not None:
+            await bot.sleep(wait)
+            await bot.ledger.cancel(order)
+
+    scene.bot(1, script)
+
+
+def sold(scene: Set) -> None:
+    """An order that rests is filled, in one part or in two."""
+    scene.worker(1)
+    mine = _draw(scene, "sold", cents=(45, 48))
+    for _ in range(scene.chance.randrange(1, 3)):
+        _sell_into(scene, mine, scene.chance.randrange(300, 1_500), scene.chance.randrange(2, 25))
+
+    async def script(bot: Bot) -> None:
+        await _settle(bot, await _ask(bot, mine))
+
+    scene.bot(1, script)
+
+
+def pair(scene: Set) -> None:
+    """Two orders of one market behind one another, and an operator who cancels everything."""
+    scene.worker(1)
+    first = _draw(scene, "pair first", cents=(35, 45, 60))
+    second = Wanted(first.place, first.outcome, "BUY", 33, first.shares, "pair second")
+    wait = scene.chance.choice((100, 400, 900))
+
+    async def script(bot: Bot) -> None:
+        await _ask(bot, first)
+        await _ask(bot, second)
+
+    async def sweep(bot: Bot) -> None:
+        await bot.sleep(wait)
+        await bot.ledger.cancel_all(reason="operator")
+
+    scene.bot(1, script)
+    scene.operator(sweep)
+
+
 SCENARIOS: Final[dict[str, Callable[[Set], None]]] = {
-    one.__name__: one
-    for one in (
+    made.__name__: made
+    for made in (
         place, batch, partial, cancel, replace, halt, withdraw, start, reconcile, stream, takeover,
     )
 }  # fmt: skip
+
+SMALL: Final[dict[str, Callable[[Set], None]]] = {
+    made.__name__: made for made in (one, ended, sold, pair)
+}
+"""One market, one order or two: cheap, for numbers. Crash points are counted in the others."""

@@ -15,19 +15,25 @@ from app.venue.simulator.faults.catalogue import CATALOGUE
 from app.venue.simulator.messages import Request
 from proof.simulation import judging
 from proof.simulation.actors import SIGNER, Bot, Process, Worker, installed, settings
+from proof.simulation.chances import OFTEN, SHORTER
 from proof.simulation.loop import Actor, Stuck, undisturbed
 from proof.simulation.network import SimSocket
-from proof.simulation.scenarios import SCENARIOS
+from proof.simulation.scenarios import SCENARIOS, SMALL
 from proof.simulation.seam import START_US, Store
 from proof.simulation.stage import VENUE, furnish_venue, told
 from proof.simulation.treasury import Vault
 from proof.simulation.venue import SimVenue
 from proof.simulation.world import AFTER, BEFORE, Strike, World
 
-PLAY_MS: Final = 5_000
+PLAY_MS: Final = 4_500
+LEAST_MS: Final = 500
+OPEN_MS: Final = 3_500
+LATER: Final = 0.8
+"""How often whoever trades begins when a worker is up, or after so long: else they begin together."""
+
 REST_MS: Final = 240_000
 MOST_STEPS: Final = 400_000
-LOOK_EVERY_MS: Final = 500
+LOOK_EVERY_MS: Final = 250
 FAR_MS: Final = 60_000
 MOST_TOLD: Final = 6
 """Of one schedule's violations: the first causes the rest.
@@ -77,8 +83,11 @@ def _settings() -> Settings:
 class Stage:
     """The scene of one schedule; what scenarios arrange things with (`scenarios.Set`)."""
 
-    def __init__(self, world: World, venue: SimVenue, vault: Vault, chance: random.Random) -> None:
+    def __init__(
+        self, world: World, venue: SimVenue, vault: Vault, chance: random.Random, scenario: str
+    ) -> None:
         self.world = world
+        self.scenario = scenario
         self.venue = venue
         self.vault = vault
         self.chance = chance
@@ -89,6 +98,10 @@ class Stage:
         venue.states = self._states
         world.look_at_ends = self._look_at_ends
         self.broken: list[str] = []
+        self.opened = False
+        self._to_open: list[Callable[[], object]] = []
+        self.to_come = 0
+        """Deeds of the scenario that were arranged and have not happened."""
         self.directed = False
 
     # --- what scenarios use ---------------------------------------------------------------------------
@@ -99,22 +112,37 @@ class Stage:
         return made
 
     def bot(self, number: int, script: Callable[[Bot], Awaitable[None]]) -> Bot:
-        made = Bot(self.world, f"bot{number}", self.asked, script)
-        # Not before a worker is up in most schedules; that it may be, is the scenario `start`.
-        self._add(made, 0)
-        return made
+        return self._acts(Bot(self.world, f"bot{number}", self.asked, script))
 
     def operator(self, script: Callable[[Bot], Awaitable[None]]) -> Bot:
-        made = Bot(self.world, "operator0", self.asked, script)
-        self._add(made, 0)
+        return self._acts(Bot(self.world, "operator0", self.asked, script))
+
+    def _acts(self, made: Bot) -> Bot:
+        self.processes[made.name] = made
+        self._to_open.append(made.start)
         return made
+
+    def open(self) -> None:
+        """Whoever trades begins, and what befalls them counts from here: in most schedules one can trade by then."""
+        deeds, self._to_open, self.opened = self._to_open, [], True
+        for deed in deeds:
+            self.world.later(0, deed)
 
     def _add(self, made: Process, after_ms: int) -> None:
         self.processes[made.name] = made
         self.world.later(after_ms, made.start)
 
     def at(self, after_ms: float, deed: Callable[[], object]) -> None:
-        self.world.later(after_ms, deed)
+        self.to_come += 1
+
+        def happens() -> None:
+            self.to_come -= 1
+            deed()
+
+        if self.opened:
+            self.world.later(after_ms, happens)
+        else:
+            self._to_open.append(lambda: self.world.later(after_ms, happens))
 
     def venue_does(self, deed: str, **arguments: Any) -> None:
         if deed == "cancel" and not arguments.get("address"):
@@ -200,7 +228,7 @@ def _run(
     world.durable = store.volatile()
     venue, vault = SimVenue(world, VENUE | {"seed": 1}), Vault()
     chance = random.Random(f"{scenario} {seed}")
-    stage = Stage(world, venue, vault, chance)
+    stage = Stage(world, venue, vault, chance, scenario)
     outcome = Outcome(seed, scenario, directed=strikes is not None, strikes=tuple(strikes or ()))
     with installed(world, venue, vault):
         try:
@@ -214,17 +242,17 @@ def _run(
         except Stuck as stuck:
             outcome.violations.append(f"stuck: {stuck}")
         finally:
-            outcome.violations = sorted({*outcome.violations, *stage.broken, *_unforeseen(stage)})[
-                :MOST_TOLD
-            ]
+            # What nobody foresaw comes first: the rest may follow from it.
+            found = sorted({*outcome.violations, *stage.broken} - {*_unforeseen(stage)})
+            outcome.violations = [*dict.fromkeys(_unforeseen(stage)), *found][:MOST_TOLD]
             _tell(outcome, stage)
-            _end(world)
+            world.loop.close()
     return outcome
 
 
 def _arrange(stage: Stage, scenario: str, strikes: Sequence[Strike] | None) -> None:
     world, chance = stage.world, stage.chance
-    SCENARIOS[scenario](stage)
+    (SCENARIOS | SMALL)[scenario](stage)
     if strikes is not None:
         world.strikes, stage.directed = list(strikes), True
         _faults(stage)
@@ -238,7 +266,7 @@ def _arrange(stage: Stage, scenario: str, strikes: Sequence[Strike] | None) -> N
                 chance.choice(names),
                 deed,
                 chance.choice((BEFORE, AFTER)),
-                1 + int(chance.random() ** 2 * 60),
+                1 + int(chance.random() ** 1.5 * 90),
                 for_ms=chance.choice((50, 500, 1_500, 4_500, 6_000)),
             )
         )
@@ -301,14 +329,14 @@ def _faults(stage: Stage) -> None:
     """One to four faults of the venue's whole list, each once or twice, a while after the start."""
     chance, ordered = stage.chance, []
     some = chance.sample(sorted(set(CATALOGUE) - CALM_ONLY), chance.randrange(0, 4))
-    for name in dict.fromkeys((*chance.sample(_OFTEN, chance.randrange(1, 3)), *some)):
+    for name in dict.fromkeys((*chance.sample(OFTEN, chance.randrange(1, 3)), *some)):
         rule: dict[str, Any] = {
             "name": name,
             "times": chance.randrange(1, 3),
             "skip": chance.choice((0, 0, 0, 1, 2)),
         }
-        if name in _SHORTER:
-            rule |= {key: chance.choice(values) for key, values in _SHORTER[name].items()}
+        if name in SHORTER:
+            rule |= {key: chance.choice(values) for key, values in SHORTER[name].items()}
         if CATALOGUE[name].where == "*":
             rule["endpoint"] = chance.choice(
                 (
@@ -324,40 +352,31 @@ def _faults(stage: Stage) -> None:
     stage.venue_does("fault", faults=ordered)
 
 
-_OFTEN: Final = (
-    *("drop_before", "drop_after", "appear_late", "error_after", "hang", "restarting"),
-    *(
-        "http_error",
-        "cancel_phantom",
-        "cancel_miss",
-        "partial_batch",
-        "delivered_twice",
-        "slow_head",
-    ),
-)
-"""What leaves a fate open, or says what is not so: drawn more often than the rest of the list."""
-
-_SHORTER: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
-    "hang": {"ms": (300, 3_000)},
-    "appear_late": {"ms": (200, 900, 2_500), "answer": ("drop", "hang", 504)},
-    "delayed": {"ms": (500, 3_000)},
-    "engine_restart": {"for_ms": (1_000,), "post_only_ms": (1_500,)},
-    "cancel_only": {"for_ms": (1_500,)},
-    "disabled": {"for_ms": (1_500,)},
-    "market_not_ready": {"ms": (1_500,)},
-    "slow_head": {"ms": (300, 1_500)},
-    "stream_silence": {"ms": (2_000,)},
-    "http_error": {"status": (500, 502, 503, 504)},
-    "error_after": {"status": (500, 502, 503)},
-}
-"""Times that fit a schedule of seconds. ``appear_late`` stays below the quarantine, as the venue's slowest does."""
-
-
 def _play(stage: Stage) -> None:
-    """Until everybody has done what they set out to do, or time is up."""
-    world = stage.world
+    """Until everybody has done what they set out to do and nothing is on its way, or time is up."""
+    world, quiet = stage.world, _quiet(stage)
     over: list[bool] = []
-    world.later(PLAY_MS, lambda: over.append(True))
+    latest_ms = OPEN_MS if stage.scenario != "start" and stage.chance.random() < LATER else 0
+
+    def open_() -> None:
+        up = world.heard and any(one.ready for one in stage.workers())
+        if up or world.elapsed_ms >= latest_ms:
+            stage.open()
+            world.later(LEAST_MS, look)
+            world.later(PLAY_MS, lambda: over.append(True))
+        else:
+            world.later(20, open_)
+
+    def look() -> None:
+        everybody = all(one.done for one in stage.bots()) and all(
+            one.ready or one.to_stop for one in stage.workers()
+        )
+        if not stage.to_come and everybody and quiet():
+            over.append(True)
+        else:
+            world.later(LOOK_EVERY_MS, look)
+
+    world.later(0, open_)
     world.loop.run(lambda: bool(over), MOST_STEPS)
 
 
@@ -477,7 +496,3 @@ def _tell(outcome: Outcome, stage: Stage) -> None:
     outcome.actors = len(stage.processes) + 1
     outcome.lines = world.trace.lines
     outcome.struck = stage.venue.fault_states
-
-
-def _end(world: World) -> None:
-    world.loop.close()

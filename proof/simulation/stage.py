@@ -80,6 +80,7 @@ def furnish(store: Store) -> None:
         )
     for name, value in LIMITS.items():
         store.call("set_limit", (None, None, name, None if value is None else str(value), "stage"))
+    store.call("make_partitions", (2,))
     store.keep()
 
 

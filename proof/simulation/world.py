@@ -42,18 +42,21 @@ class SimClock:
     """A process's clocks: a wall that may be off and step, and a monotonic one that goes as time does."""
 
     def __init__(self, world: World, actor: Actor) -> None:
-        self._world = world
+        self.world = world
         self._actor = actor
 
     def now_ms(self) -> int:
-        return self._world.now_us // 1000 + self._actor.wall_offset_ms
+        return self.world.now_us // 1000 + self._actor.wall_offset_ms
 
     def monotonic_ns(self) -> int:
-        return self._world.loop.now_ns
+        return self.world.loop.now_ns
 
     async def sleep(self, seconds: float) -> None:
         """At least so long, as every sleep is: a busy machine wakes nobody in time."""
-        await asyncio.sleep(self._world.stretched(seconds))
+        if seconds > 0:
+            await self.world.loop.nap(self.world.stretched(seconds))
+        else:
+            await asyncio.sleep(0)
 
 
 @dataclass(slots=True)
@@ -106,6 +109,8 @@ class World:
         """Workers that were seen to look for cancels, and neither died nor stood still since."""
         self._out_since: tuple[int, int] | None = (0, START_US)
         self.listeners: dict[Any, Callable[..., object]] = {}
+        self.heard = False
+        """A worker has said of the stream that it is good: from then on orders may leave."""
         self.calm = False
         """Faults are off: the run is being brought to its end."""
         self._started_ns = self.loop.now_ns

@@ -39,6 +39,17 @@ def test_figures_add_up_sets_unite_and_equal_schedules_count_once(tmp_path: Path
     assert (made["kills"], made["failovers"], made["fuzz_inputs"]) == (0, 0, 0)
 
 
+def test_a_schedule_on_the_model_and_on_the_real_sql_is_one(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "kept")
+    shelf.keep(Share("simulation", 1.0, hashes=hashes(tmp_path, "a", 1, 2)))
+    shelf.keep(Share("model", 1.0, hashes=hashes(tmp_path, "b", 2, 3, 4)))
+    made = report.compose(shelf, "abc")
+
+    assert made["schedules"] == 4
+    assert made["schedules_on_real_sql"] == 2
+    assert made["schedules_on_model"] == 3
+
+
 def test_a_mutant_that_is_killed_later_is_killed(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path)
     shelf.keep(Share("mutation", 1.0, sets={"killed": ["a"], "alive": ["b", "c"]}))
