@@ -24,10 +24,10 @@ from proof.parts import Part, Request, Share
 
 # Name: seconds of the short and of the long form. The order is that of a first failure's price.
 PARTS: dict[str, tuple[float, float]] = {
-    "simulation": (120, 3_000),
-    "model": (150, 4_200),
-    "isolation": (30, 600),
-    "fuzzing": (20, 900),
+    "simulation": (50, 3_000),
+    "model": (100, 4_200),
+    "isolation": (15, 600),
+    "fuzzing": (15, 900),
     "kills": (20, 1_800),
     "failover": (0, 2_700),
     "mutation": (0, 7_200),
