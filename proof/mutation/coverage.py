@@ -27,6 +27,10 @@ from proof.mutation.sql_text import changed, functions
 from proof.mutation.targets import HERE, ROOT, TESTS, judges, python_files, sql_files
 
 FILE: Final = HERE / "coverage.json.gz"
+ROW: Final = 1.5
+NEIGHBOUR: Final = 1.08
+"""What each test of the same table, and of the same file, that stands before makes the next one dearer by."""
+
 _CALLED: Final = re.compile(r"\bledger\.(\w+)\s*\(")
 
 
@@ -61,13 +65,25 @@ class Coverage:
 
     def judging(self, mutant: Mutant) -> list[str]:
         """The tests that run what it changes; cheap, narrow and near ones first."""
+        return list(self.priced(mutant))
+
+    def priced(self, mutant: Mutant) -> dict[str, float]:
+        """The tests that run what it changes with what each costs, the cheapest first. Those of one file, and above
+        all the rows of one table, see much the same: after the first of them the others wait.
+        """
         found: set[str] = set()
         for name in touched(mutant):
             found |= self.tests.get(name, frozenset())
         about = _words(
             f"{Path(mutant.file).stem} {mutant.name} {mutant.why} {' '.join(touched(mutant))}"
         )
-        return sorted(found, key=lambda test: (self._price(test, about), test))
+        prices = {test: self._price(test, about) for test in found}
+        before: Counter[str] = Counter()
+        for test in sorted(found, key=lambda test: (prices[test], test)):
+            file, name = test.partition("::")[0], test.partition("[")[0]
+            prices[test] *= ROW ** before[name] * NEIGHBOUR ** min(before[file], 20)
+            before.update((file, name))
+        return dict(sorted(prices.items(), key=lambda pair: (pair[1], pair[0])))
 
     def _price(self, test: str, about: frozenset[str]) -> float:
         """What it costs, less for each word that its name and the mutant have in common."""
@@ -124,6 +140,11 @@ def _through(names: Iterable[str]) -> set[str]:
                 if caller in plain:
                     todo.append(caller)
     return out
+
+
+def callers_of(function: str) -> set[str]:
+    """The functions of SQL whose text calls it."""
+    return set(_graph()[1].get(function, ()))
 
 
 def _graph() -> tuple[frozenset[str], dict[str, set[str]]]:

@@ -1,7 +1,7 @@
 """Chooses mutants, hands them to processes of pytest that hold them against tests, and keeps the verdicts.
 
 python -m proof.mutation.running [--only NAME] [--named | --generated] [--sample N] [--seed N] [--seconds S]
-                                 [--processes N] [--again | --survivors]
+                                 [--processes N] [--each S] [--again | --survivors]
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 from proof.mutation.coverage import Coverage, touched
@@ -39,8 +41,8 @@ class Effort:
     tests: int
 
 
-QUICK: Final = Effort(90.0, 250)
-THOROUGH: Final = Effort(1_200.0, 100_000)
+QUICK: Final = Effort(15.0, 80)
+THOROUGH: Final = Effort(240.0, 100_000)
 
 
 def everything() -> list[Mutant]:
@@ -73,13 +75,16 @@ def hold(
     effort: Effort,
     report: Callable[[str], None],
     verdicts: Path = HERE,
+    history: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> None:
-    """Hold each against its tests, in ``seconds`` at most; verdicts are left as pending files in a folder."""
+    """Hold each against its tests, in ``seconds`` at most; verdicts are left as pending files in a folder.
+    ``history`` has the tests that have killed by the function they killed in: they go first there.
+    """
     with tempfile.TemporaryDirectory(prefix="proof-mutation-") as folder:
         shares = [list(mutants[n::processes]) for n in range(processes)]
         running = [
             _start(
-                [job_of(one, coverage, effort) for one in share],
+                [job_of(one, coverage, effort, history) for one in share],
                 Path(folder),
                 verdicts / f"pending-{os.getpid()}-{n}.jsonl",
                 seconds,
@@ -126,6 +131,9 @@ def _start(
         "proof.mutation.killing",
         "-p",
         "no:cacheprovider",
+        # The killer's own alarm ends a test that stands still; two alarms are none.
+        "-o",
+        "timeout=0",
     ]
     with _log(given).open("wb") as log:
         return subprocess.Popen(
@@ -141,10 +149,18 @@ def _log(jobs: Path) -> Path:
     return jobs.with_suffix(".log")
 
 
-def job_of(mutant: Mutant, coverage: Coverage, effort: Effort) -> Job:
+def job_of(
+    mutant: Mutant,
+    coverage: Coverage,
+    effort: Effort,
+    history: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> Job:
     """What a process of pytest needs to know of a mutant."""
-    judging = coverage.judging(mutant)
-    tests = judging[: effort.tests]
+    prices = coverage.priced(mutant)
+    judging = list(prices)
+    function = function_of(mutant)
+    killers = [name for name in history.get(function, ()) if name in prices]
+    tests = list(dict.fromkeys([*judging[: effort.tests], *killers]))
     return {
         "name": mutant.name,
         "file": mutant.file,
@@ -152,13 +168,30 @@ def job_of(mutant: Mutant, coverage: Coverage, effort: Effort) -> Job:
         "named": mutant.named,
         "edits": [list(asdict(edit).values()) for edit in mutant.edits],
         "digest": digest_of(mutant),
-        "function": min(touched(mutant), default=""),
+        "function": function,
         "tests": tests,
+        "prices": {test: prices[test] for test in tests},
+        "history": killers,
         "judging": len(judging),
         "basis": digest_of_tests(judging),
         "seconds": {test: coverage.seconds[test] for test in tests},
         "budget": effort.seconds,
     }
+
+
+def function_of(mutant: Mutant) -> str:
+    """The function by which kills are remembered."""
+    return min(touched(mutant), default="")
+
+
+def history_of(mutants: Sequence[Mutant], results: Results) -> dict[str, list[str]]:
+    """The tests that have killed, by function."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for one in mutants:
+        killer = results.killer(one)
+        if killer is not None:
+            found[function_of(one)].append(killer)
+    return found
 
 
 def line_of(verdict: Verdict) -> str:
@@ -181,6 +214,7 @@ def main() -> None:
     parser.add_argument("--sample", type=int)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=1e9)
+    parser.add_argument("--each", type=float, help="seconds for one mutant at most")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--survivors", action="store_true", help="those alive, against every test")
     parser.add_argument("--again", action="store_true", help="also those whose verdict holds")
@@ -202,6 +236,7 @@ def main() -> None:
     if asked.sample is not None:
         todo = todo[: asked.sample]
     effort = THOROUGH if asked.survivors else QUICK
+    effort = Effort(asked.each or effort.seconds, effort.tests)
     hold(
         todo,
         coverage,
@@ -209,6 +244,7 @@ def main() -> None:
         processes=asked.processes,
         effort=effort,
         report=_say,
+        history=history_of(mutants, results),
     )
     results.take_pending(mutants)
     for one in todo:
