@@ -28,7 +28,7 @@ PARTS: dict[str, tuple[float, float]] = {
     "isolation": (30, 600),
     "fuzzing": (20, 900),
     "failover": (0, 2_700),
-    "mutation": (0, 7_200),
+    "mutation": (45, 7_200),
 }
 
 

@@ -6,6 +6,7 @@ python -m proof.mutation.coverage FILES      only these test files; the rest sta
 
 from __future__ import annotations
 
+import ast
 import gzip
 import json
 import math
@@ -17,7 +18,7 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -77,7 +78,11 @@ class Coverage:
         about = _words(
             f"{Path(mutant.file).stem} {mutant.name} {mutant.why} {' '.join(touched(mutant))}"
         )
-        prices = {test: self._price(test, about) for test in found}
+        text = " ".join(f"{edit.old} {edit.new}" for edit in mutant.edits)
+        says = all_words(f"{Path(mutant.file).stem} {mutant.name} {mutant.why} {text}")
+        prices = {
+            test: self._price(test, about) * 0.5 ** nearness(test, says | about) for test in found
+        }
         before: Counter[str] = Counter()
         for test in sorted(found, key=lambda test: (prices[test], test)):
             file, name = test.partition("::")[0], test.partition("[")[0]
@@ -95,6 +100,37 @@ class Coverage:
 def _words(text: str) -> frozenset[str]:
     """The beginnings of its longer words: suspended and suspension, cancelled and cancels are one."""
     return frozenset(word[:5] for word in re.findall(r"[a-z]{4,}", text.lower())) - _COMMON
+
+
+def all_words(text: str) -> frozenset[str]:
+    """The beginnings of its words, those of code too: columns, codes, functions."""
+    return frozenset(word[:6] for word in _WORD.findall(text.lower()))
+
+
+_WORD: Final = re.compile(r"[a-z]{3,}")
+
+
+def nearness(test: str, says: frozenset[str]) -> float:
+    """How much of what a mutant says the test's text says as well; rare words say more, long texts say less."""
+    texts, weights = _texts_of_tests()
+    words = texts.get(test.partition("[")[0], frozenset())
+    return sum(weights[word] for word in says & words) / (1 + math.sqrt(len(words)))
+
+
+@cache
+def _texts_of_tests() -> tuple[dict[str, frozenset[str]], dict[str, float]]:
+    texts: dict[str, frozenset[str]] = {}
+    for folder in TESTS:
+        for path in sorted((ROOT / folder).glob("test_*.py")):
+            text = path.read_text("utf-8")
+            lines = text.splitlines()
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                    first = min(one.lineno for one in (node, *node.decorator_list))
+                    name = f"{path.relative_to(ROOT)}::{node.name}"
+                    texts[name] = all_words("\n".join(lines[first - 1 : node.end_lineno]))
+    counts = Counter(word for words in texts.values() for word in words)
+    return texts, {word: math.log2(len(texts) / count) for word, count in counts.items()}
 
 
 _COMMON: Final = frozenset(
@@ -220,8 +256,6 @@ def merge(parts: Sequence[Path], onto: Path | None = None) -> None:
 
 
 def _wanted() -> set[str]:
-    import ast
-
     from proof.mutation.python_rules import outermost
 
     wanted = {one.name for file in sql_files() for one in functions(source(file))}

@@ -78,11 +78,11 @@ class Results:
         return found if found.get("tests_digest") == self._basis(mutant, found) else None
 
     def counted(self, mutant: Mutant) -> Verdict | None:
-        """As `of`; and what once lived counts as alive until a test has killed it."""
+        """As `of`; and what once lived, or brought the judge down, counts as alive until a test has killed it."""
         found = self._kept.get(mutant.name)
-        lives = found is not None and found["verdict"] == "alive"
+        lives = found is not None and found["verdict"] in ("alive", "unjudged")
         if found is not None and lives and found["digest"] == digest_of(mutant):
-            return found
+            return found | {"verdict": "alive"}
         return self.of(mutant)
 
     def killer(self, mutant: Mutant) -> str | None:

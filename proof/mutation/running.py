@@ -1,6 +1,6 @@
 """Chooses mutants, hands them to processes of pytest that hold them against tests, and keeps the verdicts.
 
-python -m proof.mutation.running [--only NAME] [--named | --generated] [--sample N] [--seed N] [--seconds S]
+python -m proof.mutation.running [--only NAME] [--named | --generated] [--sample N] [--seconds S]
                                  [--processes N] [--each S] [--again | --survivors]
 """
 
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import json
 import os
-import random
 import subprocess
 import sys
 import tempfile
@@ -43,6 +43,13 @@ class Effort:
 
 QUICK: Final = Effort(15.0, 80)
 THOROUGH: Final = Effort(240.0, 100_000)
+AGAIN: Final = Effort(10.0, 2)
+"""For what was killed once: its killer is known, and goes first."""
+
+NICE: Final = 10
+
+DRAW: Final = 1
+"""The seed of the order in which generated mutants are judged."""
 
 
 def everything() -> list[Mutant]:
@@ -55,15 +62,20 @@ def everything() -> list[Mutant]:
     return found
 
 
-def chosen(mutants: Sequence[Mutant], seed: int, only: str | None = None) -> list[Mutant]:
-    """Named ones first, then the generated in the seed's order."""
+def chosen(mutants: Sequence[Mutant], only: str | None = None) -> list[Mutant]:
+    """Named ones first, then the generated as they were drawn."""
     if only is not None:
         exact = [one for one in mutants if one.name == only]
         return exact or [one for one in mutants if only in one.name or only in one.file]
-    named = [one for one in mutants if one.named]
+    return [one for one in mutants if one.named] + in_drawn_order(mutants)
+
+
+def in_drawn_order(mutants: Sequence[Mutant]) -> list[Mutant]:
+    """The generated ones in an order that chance gave to their names: the same after the code has changed, but for
+    those that came or went.
+    """
     generated = [one for one in mutants if not one.named]
-    random.Random(seed).shuffle(generated)
-    return named + generated
+    return sorted(generated, key=lambda one: hashlib.sha256(f"{DRAW} {one.name}".encode()).digest())
 
 
 def hold(
@@ -76,8 +88,8 @@ def hold(
     report: Callable[[str], None],
     verdicts: Path = HERE,
     history: Mapping[str, Sequence[str]] = MappingProxyType({}),
-) -> None:
-    """Hold each against its tests, in ``seconds`` at most; verdicts are left as pending files in a folder.
+) -> list[Verdict]:
+    """Hold each against its tests, in ``seconds`` at most; verdicts are also left as pending files in a folder.
     ``history`` has the tests that have killed by the function they killed in: they go first there.
     """
     with tempfile.TemporaryDirectory(prefix="proof-mutation-") as folder:
@@ -101,6 +113,8 @@ def hold(
             if process.returncode not in (0, 1, 5):
                 log = _log(Path(folder) / f"jobs-pending-{os.getpid()}-{n}").read_text("utf-8")
                 report(f"process {n} ended with {process.returncode}:\n{log[-2000:]}")
+    left = sorted(verdicts.glob(f"pending-{os.getpid()}-*.jsonl"))
+    return [json.loads(line) for one in left for line in one.read_text("utf-8").splitlines()]
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -137,7 +151,7 @@ def _start(
     ]
     with _log(given).open("wb") as log:
         return subprocess.Popen(
-            ["nice", "-n", "10", *command, *files],
+            ["nice", "-n", str(max(0, NICE - os.nice(0))), *command, *files],
             cwd=ROOT,
             env=environment,
             stdout=log,
@@ -212,7 +226,6 @@ def main() -> None:
     parser.add_argument("--named", action="store_true")
     parser.add_argument("--generated", action="store_true")
     parser.add_argument("--sample", type=int)
-    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=1e9)
     parser.add_argument("--each", type=float, help="seconds for one mutant at most")
     parser.add_argument("--processes", type=int, default=1)
@@ -223,7 +236,7 @@ def main() -> None:
     mutants = everything()
     results = Results(coverage)
     results.take_pending(mutants)
-    todo = chosen(mutants, asked.seed, asked.only)
+    todo = chosen(mutants, asked.only)
     todo = [
         one
         for one in todo
