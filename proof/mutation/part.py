@@ -36,11 +36,13 @@ from proof.parts import Request, Share, Violation
 
 NAME: Final = "mutation"
 
-HUNT_S: Final = 0.6
-"""How much of the short form the planted bugs may take; of the long one `HUNT_LONG_S` for each."""
+HUNT_S: Final = 0.5
+"""How much of the short form's time each planted bug may take: most are found in a fraction of it."""
 HUNT_LONG_S: Final = 120.0
 
 HANDFUL: Final = 6
+LEAST_S: Final = 15.0
+"""For judging, however long the hunts took."""
 
 Judged = tuple[Mutant, Verdict]
 
@@ -53,7 +55,7 @@ def run(request: Request) -> Share:
     mutants = everything()
     results = Results(coverage)
     results.take_pending(mutants)
-    left = request.seconds - (time.monotonic() - started)
+    left = max(LEAST_S, request.seconds - (time.monotonic() - started))
     if request.only is not None and request.only.startswith(planted.NAME):
         fresh: list[Judged] = []
     elif request.short:
@@ -68,9 +70,7 @@ def run(request: Request) -> Share:
 def _hunts(request: Request) -> list[Hunt]:
     if request.only is not None and not request.only.startswith(planted.NAME):
         return []
-    # Two rounds of hunters where there are fewer processes than bugs.
-    rounds = -(-len(planted.bugs()) // max(1, request.processes))
-    seconds = HUNT_S * request.seconds / rounds if request.short else HUNT_LONG_S
+    seconds = HUNT_S * request.seconds if request.short else HUNT_LONG_S
     return planted.hunt_all(request.seed, seconds, request.processes, request.report)
 
 
