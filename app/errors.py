@@ -33,6 +33,7 @@ class Code(StrEnum):
     NOT_TRADABLE = "NOT_TRADABLE"
     TAKER_BUY_UNBOUNDED = "TAKER_BUY_UNBOUNDED"
     NOT_GRANTED = "NOT_GRANTED"
+    OVER_ALLOCATED = "OVER_ALLOCATED"
 
     # refusals of an intent: decided in ledger.reserve_pending under the market's lock
     KEY_REUSED = "KEY_REUSED"

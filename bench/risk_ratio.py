@@ -204,9 +204,7 @@ class Asker:
         async def send(requests: Any) -> list[dict[str, Any]]:
             return await self.calls.items("reserve_pending", requests)
 
-        async def confirm(_account: str) -> None: ...
-
-        shared = SharedCommits(send, confirm, Ports.system())
+        shared = SharedCommits(send, Ports.system())
         ask = shared.ask if how == "shared" else send
 
         async def caller() -> int:

@@ -59,7 +59,7 @@ class Ledger:
         # One connection is left for cancels, look-ups and wake-ups: a protective cancel never
         # queues behind reservations.
         self.commits: Final = SharedCommits(
-            self._send, self._confirm, ports, calls=shared, patient=max(1, pool_size - shared - 1)
+            self._send, ports, calls=shared, patient=max(1, pool_size - shared - 1)
         )
         self.wake: Final = WakeUps(self._notify, ports)
         self.waiting: Final = Waiting(self.orders, ports)
@@ -305,11 +305,6 @@ class Ledger:
 
     async def _send(self, requests: Sequence[Request]) -> list[Item]:
         return await self.calls.items("reserve_pending", requests)
-
-    async def _confirm(self, account: str) -> object:
-        return await self.calls.value(
-            "take_receipt", account, "durable", str(self.ports.rng.uuid())
-        )
 
     async def _notify(self, channel: str) -> object:
         return await self.calls.rows("SELECT pg_notify($1, '')", channel)

@@ -25,7 +25,6 @@ enough to keep two calls from waiting for each other.
 """
 
 Send: TypeAlias = Callable[[Sequence[Request]], Awaitable[list[Item]]]
-Confirm: TypeAlias = Callable[[str], Awaitable[object]]
 
 MOST_PER_CALL: Final = 64
 """More gain nothing measurable and hold the account's row longer."""
@@ -59,18 +58,15 @@ class SharedCommits:
     """Collects requests into calls: at most ``calls`` shared ones at a time, and ``patient`` ones
     for a single market that another transaction keeps busy.
 
-    ``send`` makes one call and answers every request in order. ``confirm`` makes a further durable
-    commit for an account. Who asks for a market that is in a call of this process already stays in
-    the queue until that call returns: in the database it could only wait for the same lock.
+    ``send`` makes one call and answers every request in order; whatever it answers is durable, a
+    replay too. Who asks for a market that is in a call of this process already stays in the queue
+    until that call returns: in the database it could only wait for the same lock.
     """
 
-    def __init__(
-        self, send: Send, confirm: Confirm, ports: Ports, *, calls: int = 2, patient: int = 1
-    ) -> None:
+    def __init__(self, send: Send, ports: Ports, *, calls: int = 2, patient: int = 1) -> None:
         self.sizes: Counter[int] = Counter()
         """How many calls of how many requests were made, for measurements."""
         self._send = send
-        self._confirm = confirm
         self._ports = ports
         self._free = calls
         self._patience = asyncio.Semaphore(patient)
@@ -190,28 +186,13 @@ class SharedCommits:
         for attempt in range(1, TRIES + 1):
             try:
                 self.sizes[len(requests)] += 1
-                items = await self._send(requests)
-                if attempt > 1:
-                    await self._confirm_replays(requests, items)
-                return items
+                return await self._send(requests)
             except DatabaseProblem as error:
                 if attempt == TRIES or not _outcome_unknown(error):
                     raise
             pause_s = FIRST_PAUSE_S * 2**attempt
             await self._ports.clock.sleep(self._ports.rng.uniform(pause_s / 2, pause_s))
         raise AssertionError("the last attempt returns or raises")
-
-    async def _confirm_replays(self, requests: list[Request], items: list[Item]) -> None:
-        # A commit whose wait for the standby was cut short is visible and may still be lost; to
-        # read it again proves nothing. A later commit that is durable does: the log is kept in
-        # order.
-        replayed = {
-            str(request["account"])
-            for request, item in zip(requests, items, strict=True)
-            if item.get("replay")
-        }
-        for account in sorted(replayed):
-            await self._confirm(account)
 
 
 def _lane(request: Request) -> Lane:

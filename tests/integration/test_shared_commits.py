@@ -34,14 +34,13 @@ class Database:
 
     def __init__(self, *, at_once: bool = True, calls: int = 2) -> None:
         self.calls: list[list[str]] = []
-        self.confirmed: list[str] = []
         self.known: set[str] = set()
         self.busy: set[str] = set()
         self.fails: Behaviour = lambda keys: None
         self.clock = QuickClock()
         ports = Ports.system()
         self.commits = SharedCommits(
-            self.send, self.confirm, Ports(self.clock, ports.rng, ports.tasks), calls=calls
+            self.send, Ports(self.clock, ports.rng, ports.tasks), calls=calls
         )
         self._at_once = at_once
         self._waiting: list[asyncio.Event] = []
@@ -58,9 +57,6 @@ class Database:
             raise error
         alone = len({request["market"] for request in requests}) == 1
         return [self._answer(place, one, alone) for place, one in enumerate(requests)]
-
-    async def confirm(self, account: str) -> None:
-        self.confirmed.append(account)
 
     async def answer_next(self) -> None:
         """Let the oldest call that is under way return."""
@@ -224,17 +220,6 @@ async def test_after_a_lost_connection_the_same_keys_are_asked_again() -> None:
     assert answer[0]["replay"] is True
     assert database.calls == [["a"], ["a"]]
     assert len(database.clock.pauses) == 1
-
-
-async def test_a_replay_after_doubt_is_made_durable_by_a_further_commit() -> None:
-    """To read a commit again that was never safe proves nothing about it."""
-    database = Database()
-    await database.ask("a")
-    assert database.confirmed == []
-    failures = [lost()]
-    database.fails = lambda keys: failures.pop() if failures else None
-    await database.ask("a")
-    assert database.confirmed == ["main"]
 
 
 async def test_a_database_that_stays_away_is_asked_a_bounded_number_of_times() -> None:

@@ -93,6 +93,10 @@ CODES: Final[dict[str, tuple[str, str]]] = {
         "This login was not granted the account.",
         "An operator runs `account grant ACCOUNT ROLE`.",
     ),
+    "OVER_ALLOCATED": (
+        "The parts of a reward would be more than was paid.",
+        "Say another strategy's part again, smaller; `audit.rewards` shows what is allocated.",
+    ),
     "KEY_REUSED": (
         "The key is bound to another request.",
         "Use a new key for a new intent; the first one stands.",
