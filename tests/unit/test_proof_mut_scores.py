@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
+from proof import report
+from proof.keeping import Shelf
 from proof.mutation import planted
 from proof.mutation.mutants import Mutant
 from proof.mutation.part import Sums, _missed, _revived
 from proof.mutation.planted import Hunt
 from proof.mutation.results import Results
 from proof.mutation.running import in_drawn_order
-from proof.parts import Request
+from proof.parts import Request, Share
 
 
 class Kept:
@@ -51,6 +53,17 @@ def test_of_the_drawn_only_those_count_before_which_all_were_judged() -> None:
     sums = Sums.of([*GENERATED, *named], cast(Results, Kept(**verdicts)))
     assert (len(sums.named.judged), sums.named.exist, sums.named.score) == (1, 2, 1.0)
     assert (len(sums.drawn.judged), sums.drawn.exist, sums.drawn.score) == (2, 6, 0.5)
+
+
+def test_the_report_tells_the_two_kinds_apart(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    sets = {"named_killed": ["a"], "named_alive": ["b"], "generated_alive": ["c", "d"]}
+    shelf.keep(Share("mutation", 1.0, sets=sets))
+    shelf.keep(Share("mutation", 1.0, sets={"named_killed": ["b"]}))
+    made = report.compose(shelf, "abc")
+    assert made["mutants_named"] == {"killed": 2, "alive": 0}
+    assert made["mutants_generated"] == {"killed": 0, "alive": 2}
+    assert "| of the named ones: killed, alive | 2, 0 |" in report.figures(made)
 
 
 def test_a_planted_bug_that_is_not_found_is_a_violation() -> None:
