@@ -44,10 +44,15 @@ async def test_an_answer_that_was_long_on_its_way_makes_no_hold_longer() -> None
 
 async def test_a_renewal_that_was_long_on_its_way_makes_no_hold_longer() -> None:
     at = Desk()
-    renewals: list[Any] = [slow(at, True), lambda _arguments: False]
+    answers = [True, False]
+
+    def renewed(arguments: object) -> Any:
+        answer = answers.pop(0)
+        return slow(at, answer)(arguments) if answer else answer
+
     at.calls.answers |= {
         "take_mutex": {"status": "ok", "term": 3},
-        "renew_mutex": lambda arguments: renewals.pop(0)(arguments),
+        "renew_mutex": renewed,
     }
     mutexes = held(at)
     lease = await mutexes.take("m1", remember=False)
