@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from tests.support.life import SHARE, Life, incarnation, token
 
-
 OURS: Final = "0x" + "a" * 40
 THEIRS: Final = "0x" + "b" * 40
 
