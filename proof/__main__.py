@@ -30,7 +30,7 @@ PARTS: dict[str, tuple[float, float]] = {
     "fuzzing": (15, 900),
     "kills": (20, 1_800),
     "failover": (0, 2_700),
-    "mutation": (0, 7_200),
+    "mutation": (45, 7_200),
 }
 
 

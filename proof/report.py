@@ -46,6 +46,8 @@ def compose(shelf: Shelf, commit: str) -> dict[str, Any]:
             "alive": len(alive),
             "explained": len(alive & explained),
         },
+        "mutants_named": _mutants_of(sums.get("mutation"), "named"),
+        "mutants_generated": _mutants_of(sums.get("mutation"), "generated"),
         "fuzz_inputs": sums["fuzzing"].figures["inputs"] if "fuzzing" in sums else 0,
         "violations": [asdict(v) for s in sums.values() for v in s.violations],
         "bugs": bugs(),
@@ -86,6 +88,8 @@ def figures(report: Mapping[str, Any]) -> str:
         f"| failovers | {report['failovers']:,} |",
         f"| mutants killed | {mutants['killed']:,} |",
         f"| mutants alive (of them explained) | {mutants['alive']:,} ({mutants['explained']:,}) |",
+        f"| of the named ones: killed, alive | {_both(report, 'mutants_named')} |",
+        f"| of the generated ones, as far as drawn: killed, alive | {_both(report, 'mutants_generated')} |",
         f"| mutation score | {report['mutation_score']:.3f} |",
         f"| fuzz inputs | {report['fuzz_inputs']:,} |",
         f"| violations open | {len(report['violations']):,} |",
@@ -159,6 +163,18 @@ def _mutants(total: Sum | None) -> tuple[set[str], set[str], set[str]]:
         return set(), set(), set()
     killed = total.sets.get("killed", set())
     return killed, total.sets.get("alive", set()) - killed, total.sets.get("explained", set())
+
+
+def _mutants_of(total: Sum | None, kind: str) -> dict[str, int]:
+    """Of one kind: a removal that somebody thought of says something else than one that a rule made."""
+    killed = total.sets.get(f"{kind}_killed", set()) if total else set()
+    alive = total.sets.get(f"{kind}_alive", set()) - killed if total else set()
+    return {"killed": len(killed), "alive": len(alive)}
+
+
+def _both(report: Mapping[str, Any], kind: str) -> str:
+    found = report.get(kind, {"killed": 0, "alive": 0})
+    return f"{found['killed']:,}, {found['alive']:,}"
 
 
 def _score(killed: set[str], alive: set[str]) -> float:

@@ -6,6 +6,7 @@ python -m proof.mutation.coverage FILES      only these test files; the rest sta
 
 from __future__ import annotations
 
+import ast
 import gzip
 import json
 import math
@@ -17,7 +18,7 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +28,10 @@ from proof.mutation.sql_text import changed, functions
 from proof.mutation.targets import HERE, ROOT, TESTS, judges, python_files, sql_files
 
 FILE: Final = HERE / "coverage.json.gz"
+ROW: Final = 1.5
+NEIGHBOUR: Final = 1.08
+"""What each test of the same table, and of the same file, that stands before makes the next one dearer by."""
+
 _CALLED: Final = re.compile(r"\bledger\.(\w+)\s*\(")
 
 
@@ -61,13 +66,29 @@ class Coverage:
 
     def judging(self, mutant: Mutant) -> list[str]:
         """The tests that run what it changes; cheap, narrow and near ones first."""
+        return list(self.priced(mutant))
+
+    def priced(self, mutant: Mutant) -> dict[str, float]:
+        """The tests that run what it changes with what each costs, the cheapest first. Those of one file, and above
+        all the rows of one table, see much the same: after the first of them the others wait.
+        """
         found: set[str] = set()
         for name in touched(mutant):
             found |= self.tests.get(name, frozenset())
         about = _words(
             f"{Path(mutant.file).stem} {mutant.name} {mutant.why} {' '.join(touched(mutant))}"
         )
-        return sorted(found, key=lambda test: (self._price(test, about), test))
+        text = " ".join(f"{edit.old} {edit.new}" for edit in mutant.edits)
+        says = all_words(f"{Path(mutant.file).stem} {mutant.name} {mutant.why} {text}")
+        prices = {
+            test: self._price(test, about) * 0.5 ** nearness(test, says | about) for test in found
+        }
+        before: Counter[str] = Counter()
+        for test in sorted(found, key=lambda test: (prices[test], test)):
+            file, name = test.partition("::")[0], test.partition("[")[0]
+            prices[test] *= ROW ** before[name] * NEIGHBOUR ** min(before[file], 20)
+            before.update((file, name))
+        return dict(sorted(prices.items(), key=lambda pair: (pair[1], pair[0])))
 
     def _price(self, test: str, about: frozenset[str]) -> float:
         """What it costs, less for each word that its name and the mutant have in common."""
@@ -79,6 +100,37 @@ class Coverage:
 def _words(text: str) -> frozenset[str]:
     """The beginnings of its longer words: suspended and suspension, cancelled and cancels are one."""
     return frozenset(word[:5] for word in re.findall(r"[a-z]{4,}", text.lower())) - _COMMON
+
+
+def all_words(text: str) -> frozenset[str]:
+    """The beginnings of its words, those of code too: columns, codes, functions."""
+    return frozenset(word[:6] for word in _WORD.findall(text.lower()))
+
+
+_WORD: Final = re.compile(r"[a-z]{3,}")
+
+
+def nearness(test: str, says: frozenset[str]) -> float:
+    """How much of what a mutant says the test's text says as well; rare words say more, long texts say less."""
+    texts, weights = _texts_of_tests()
+    words = texts.get(test.partition("[")[0], frozenset())
+    return sum(weights[word] for word in says & words) / (1 + math.sqrt(len(words)))
+
+
+@cache
+def _texts_of_tests() -> tuple[dict[str, frozenset[str]], dict[str, float]]:
+    texts: dict[str, frozenset[str]] = {}
+    for folder in TESTS:
+        for path in sorted((ROOT / folder).glob("test_*.py")):
+            text = path.read_text("utf-8")
+            lines = text.splitlines()
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                    first = min(one.lineno for one in (node, *node.decorator_list))
+                    name = f"{path.relative_to(ROOT)}::{node.name}"
+                    texts[name] = all_words("\n".join(lines[first - 1 : node.end_lineno]))
+    counts = Counter(word for words in texts.values() for word in words)
+    return texts, {word: math.log2(len(texts) / count) for word, count in counts.items()}
 
 
 _COMMON: Final = frozenset(
@@ -124,6 +176,11 @@ def _through(names: Iterable[str]) -> set[str]:
                 if caller in plain:
                     todo.append(caller)
     return out
+
+
+def callers_of(function: str) -> set[str]:
+    """The functions of SQL whose text calls it."""
+    return set(_graph()[1].get(function, ()))
 
 
 def _graph() -> tuple[frozenset[str], dict[str, set[str]]]:
@@ -199,8 +256,6 @@ def merge(parts: Sequence[Path], onto: Path | None = None) -> None:
 
 
 def _wanted() -> set[str]:
-    import ast
-
     from proof.mutation.python_rules import outermost
 
     wanted = {one.name for file in sql_files() for one in functions(source(file))}

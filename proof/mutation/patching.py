@@ -18,9 +18,10 @@ class Stillborn(Exception):
     """The mutant is not valid code, or changes nothing: it says nothing about the tests."""
 
 
-def sql_of(mutant: Mutant, prefix: RolePrefix) -> str:
-    """Statements that put the changed functions in place of those of a migrated database."""
-    found = changed(source(mutant.file), mutant.text())
+def sql_of(mutant: Mutant, prefix: RolePrefix, *, back: bool = False) -> str:
+    """Statements that put the changed functions in place of those of a migrated database, or ``back`` the others."""
+    before, after = source(mutant.file), mutant.text()
+    found = changed(after, before) if back else changed(before, after)
     if not found:
         raise Stillborn("no function differs")
     made = [one.text.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION", 1) for one in found]
@@ -29,6 +30,15 @@ def sql_of(mutant: Mutant, prefix: RolePrefix) -> str:
 
 def put_in_place(mutant: Mutant) -> None:
     """Give every function object of the changed function its changed code. For a process that ends soon."""
+    _put(mutant, mutant.text())
+
+
+def take_back(mutant: Mutant) -> None:
+    """Give them the code of the file again."""
+    _put(mutant, source(mutant.file))
+
+
+def _put(mutant: Mutant, text: str) -> None:
     names = {
         found[0]
         for edit in mutant.edits
@@ -38,7 +48,7 @@ def put_in_place(mutant: Mutant) -> None:
         raise Stillborn("it lies in no function")
     path = str(ROOT / mutant.file)
     try:
-        module = compile(mutant.text(), path, "exec", dont_inherit=True)
+        module = compile(text, path, "exec", dont_inherit=True)
     except SyntaxError as error:
         raise Stillborn(str(error)) from error
     made = {code.co_qualname: code for code in _codes(module)}

@@ -70,7 +70,9 @@ class Recorder:
             self.ran[nodeid] |= one.called()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.seconds[report.nodeid] += report.duration
+        # The setup of a module's first test is that of all, the server's among it.
+        if report.when == "call":
+            self.seconds[report.nodeid] += report.duration
         if report.outcome != "passed":
             self.failed.add(report.nodeid)
 

@@ -26,7 +26,7 @@ FILE: Final = HERE / "results.jsonl"
 PENDING: Final = "pending-*.jsonl"
 EXPLAINED: Final = HERE / "explained.toml"
 
-_FOLDERS: Final = re.compile(r"/(?:[\w.-]+/)+")
+_FOLDERS: Final = re.compile(r"(?<![\w.])/(?:[\w.-]+/)+")
 """Where a machine keeps its packages says nothing about a kill."""
 
 Verdict = dict[str, Any]
@@ -78,12 +78,17 @@ class Results:
         return found if found.get("tests_digest") == self._basis(mutant, found) else None
 
     def counted(self, mutant: Mutant) -> Verdict | None:
-        """As `of`; and what once lived counts as alive until a test has killed it."""
+        """As `of`; and what once lived, or brought the judge down, counts as alive until a test has killed it."""
         found = self._kept.get(mutant.name)
-        lives = found is not None and found["verdict"] == "alive"
+        lives = found is not None and found["verdict"] in ("alive", "unjudged")
         if found is not None and lives and found["digest"] == digest_of(mutant):
-            return found
+            return found | {"verdict": "alive"}
         return self.of(mutant)
+
+    def killer(self, mutant: Mutant) -> str | None:
+        """The test that killed it once; whether the verdict still holds is another question."""
+        found = self._kept.get(mutant.name)
+        return str(found["by"]) if found is not None and found["verdict"] == "killed" else None
 
     def take_pending(self, mutants: Sequence[Mutant]) -> int:
         """Verdicts that a run left, an interrupted one included, become part of the file."""

@@ -1,22 +1,24 @@
 """Chooses mutants, hands them to processes of pytest that hold them against tests, and keeps the verdicts.
 
-python -m proof.mutation.running [--only NAME] [--named | --generated] [--sample N] [--seed N] [--seconds S]
-                                 [--processes N] [--again | --survivors]
+python -m proof.mutation.running [--only NAME] [--named | --generated] [--sample N] [--seconds S]
+                                 [--processes N] [--each S] [--again | --survivors]
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import json
 import os
-import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 from proof.mutation.coverage import Coverage, touched
@@ -39,8 +41,15 @@ class Effort:
     tests: int
 
 
-QUICK: Final = Effort(90.0, 250)
-THOROUGH: Final = Effort(1_200.0, 100_000)
+QUICK: Final = Effort(15.0, 80)
+THOROUGH: Final = Effort(240.0, 100_000)
+AGAIN: Final = Effort(10.0, 2)
+"""For what was killed once: its killer is known, and goes first."""
+
+NICE: Final = 10
+
+DRAW: Final = 1
+"""The seed of the order in which generated mutants are judged."""
 
 
 def everything() -> list[Mutant]:
@@ -53,15 +62,20 @@ def everything() -> list[Mutant]:
     return found
 
 
-def chosen(mutants: Sequence[Mutant], seed: int, only: str | None = None) -> list[Mutant]:
-    """Named ones first, then the generated in the seed's order."""
+def chosen(mutants: Sequence[Mutant], only: str | None = None) -> list[Mutant]:
+    """Named ones first, then the generated as they were drawn."""
     if only is not None:
         exact = [one for one in mutants if one.name == only]
         return exact or [one for one in mutants if only in one.name or only in one.file]
-    named = [one for one in mutants if one.named]
+    return [one for one in mutants if one.named] + in_drawn_order(mutants)
+
+
+def in_drawn_order(mutants: Sequence[Mutant]) -> list[Mutant]:
+    """The generated ones in an order that chance gave to their names: the same after the code has changed, but for
+    those that came or went.
+    """
     generated = [one for one in mutants if not one.named]
-    random.Random(seed).shuffle(generated)
-    return named + generated
+    return sorted(generated, key=lambda one: hashlib.sha256(f"{DRAW} {one.name}".encode()).digest())
 
 
 def hold(
@@ -73,13 +87,16 @@ def hold(
     effort: Effort,
     report: Callable[[str], None],
     verdicts: Path = HERE,
-) -> None:
-    """Hold each against its tests, in ``seconds`` at most; verdicts are left as pending files in a folder."""
+    history: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> list[Verdict]:
+    """Hold each against its tests, in ``seconds`` at most; verdicts are also left as pending files in a folder.
+    ``history`` has the tests that have killed by the function they killed in: they go first there.
+    """
     with tempfile.TemporaryDirectory(prefix="proof-mutation-") as folder:
         shares = [list(mutants[n::processes]) for n in range(processes)]
         running = [
             _start(
-                [job_of(one, coverage, effort) for one in share],
+                [job_of(one, coverage, effort, history) for one in share],
                 Path(folder),
                 verdicts / f"pending-{os.getpid()}-{n}.jsonl",
                 seconds,
@@ -96,6 +113,8 @@ def hold(
             if process.returncode not in (0, 1, 5):
                 log = _log(Path(folder) / f"jobs-pending-{os.getpid()}-{n}").read_text("utf-8")
                 report(f"process {n} ended with {process.returncode}:\n{log[-2000:]}")
+    left = sorted(verdicts.glob(f"pending-{os.getpid()}-*.jsonl"))
+    return [json.loads(line) for one in left for line in one.read_text("utf-8").splitlines()]
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -126,10 +145,13 @@ def _start(
         "proof.mutation.killing",
         "-p",
         "no:cacheprovider",
+        # The killer's own alarm ends a test that stands still; two alarms are none.
+        "-o",
+        "timeout=0",
     ]
     with _log(given).open("wb") as log:
         return subprocess.Popen(
-            ["nice", "-n", "10", *command, *files],
+            ["nice", "-n", str(max(0, NICE - os.nice(0))), *command, *files],
             cwd=ROOT,
             env=environment,
             stdout=log,
@@ -141,10 +163,18 @@ def _log(jobs: Path) -> Path:
     return jobs.with_suffix(".log")
 
 
-def job_of(mutant: Mutant, coverage: Coverage, effort: Effort) -> Job:
+def job_of(
+    mutant: Mutant,
+    coverage: Coverage,
+    effort: Effort,
+    history: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> Job:
     """What a process of pytest needs to know of a mutant."""
-    judging = coverage.judging(mutant)
-    tests = judging[: effort.tests]
+    prices = coverage.priced(mutant)
+    judging = list(prices)
+    function = function_of(mutant)
+    killers = [name for name in history.get(function, ()) if name in prices]
+    tests = list(dict.fromkeys([*judging[: effort.tests], *killers]))
     return {
         "name": mutant.name,
         "file": mutant.file,
@@ -152,13 +182,30 @@ def job_of(mutant: Mutant, coverage: Coverage, effort: Effort) -> Job:
         "named": mutant.named,
         "edits": [list(asdict(edit).values()) for edit in mutant.edits],
         "digest": digest_of(mutant),
-        "function": min(touched(mutant), default=""),
+        "function": function,
         "tests": tests,
+        "prices": {test: prices[test] for test in tests},
+        "history": killers,
         "judging": len(judging),
         "basis": digest_of_tests(judging),
         "seconds": {test: coverage.seconds[test] for test in tests},
         "budget": effort.seconds,
     }
+
+
+def function_of(mutant: Mutant) -> str:
+    """The function by which kills are remembered."""
+    return min(touched(mutant), default="")
+
+
+def history_of(mutants: Sequence[Mutant], results: Results) -> dict[str, list[str]]:
+    """The tests that have killed, by function."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for one in mutants:
+        killer = results.killer(one)
+        if killer is not None:
+            found[function_of(one)].append(killer)
+    return found
 
 
 def line_of(verdict: Verdict) -> str:
@@ -179,8 +226,8 @@ def main() -> None:
     parser.add_argument("--named", action="store_true")
     parser.add_argument("--generated", action="store_true")
     parser.add_argument("--sample", type=int)
-    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=1e9)
+    parser.add_argument("--each", type=float, help="seconds for one mutant at most")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--survivors", action="store_true", help="those alive, against every test")
     parser.add_argument("--again", action="store_true", help="also those whose verdict holds")
@@ -189,7 +236,7 @@ def main() -> None:
     mutants = everything()
     results = Results(coverage)
     results.take_pending(mutants)
-    todo = chosen(mutants, asked.seed, asked.only)
+    todo = chosen(mutants, asked.only)
     todo = [
         one
         for one in todo
@@ -202,6 +249,7 @@ def main() -> None:
     if asked.sample is not None:
         todo = todo[: asked.sample]
     effort = THOROUGH if asked.survivors else QUICK
+    effort = Effort(asked.each or effort.seconds, effort.tests)
     hold(
         todo,
         coverage,
@@ -209,6 +257,7 @@ def main() -> None:
         processes=asked.processes,
         effort=effort,
         report=_say,
+        history=history_of(mutants, results),
     )
     results.take_pending(mutants)
     for one in todo:

@@ -7,6 +7,7 @@ nothing but a lost connection.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 
 import asyncpg
@@ -51,11 +52,23 @@ async def test_a_trader_whose_commit_waits_for_its_standby_is_not_ended(stage: S
         async with asyncio.timeout(20):
             while await operator.fetchval(LONG_WAITING) is None:
                 assert not call.done()
+        # Somebody has waited for its row for longer than a trader may sit on one.
+        behind = await asyncpg.connect(stage.url("trader"))
+        follower = dataclasses.replace(intent, key="behind").as_request(MAIN)
+        following = asyncio.get_running_loop().create_task(
+            call_durable(
+                behind, "SELECT ledger.reserve_pending($1) AS answer", json.dumps([follower])
+            )
+        )
+        async with asyncio.timeout(20):
+            while not await operator.fetchval(QUEUED_FOR_LONG):
+                assert not following.done()
         ended = await worker.fetchval("SELECT ledger.end_lock_holders(500)")
         assert ended == 0
         await waits_for(operator, "")
-        [row] = await call
-        assert json.loads(row["answer"])[0]["status"] == "admitted"
+        for [row] in await asyncio.gather(call, following):
+            assert json.loads(row["answer"])[0]["status"] == "admitted"
+        behind.terminate()
     finally:
         await waits_for(operator, "")
         for connection in (trader, worker, operator):
