@@ -170,7 +170,7 @@ def test_rewards_are_listed_and_counted_for_strategies_up_to_what_was_paid(cli: 
     assert cli.good(*part, "1.5")["status"] == "unchanged"
     [row] = cli.good("rewards")
     assert (row["allocated_micros"], row["over_allocated"]) == (1_500_000, False)
-    for amount, code in (("2.1", "BAD_REQUEST"), ("0", "BAD_NUMBER"), ("x", "BAD_NUMBER")):
+    for amount, code in (("2.1", "OVER_ALLOCATED"), ("0", "BAD_NUMBER"), ("x", "BAD_NUMBER")):
         done = cli.run(*part, amount, "--json")
         assert (done.code, done.error["code"]) == (2, code), done
     missing = cli.run("rewards", "allocate", "r2", *part[3:], "1", "--json")

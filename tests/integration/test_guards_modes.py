@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
-import asyncpg
 import pytest
 
 from tests.support.life import SHARE, Life
@@ -21,9 +18,7 @@ async def test_in_a_mode_of_the_venue_nothing_is_claimed(life: Life) -> None:
 async def test_in_a_mode_of_the_venue_nothing_that_was_claimed_before_is_opened(life: Life) -> None:
     order_id = await life.prepared()
     await life.call("note_mode", life.account, "CANCEL_ONLY", 5_000, "test")
-    # It raises today (see test_guards_money) where it should refuse; either way nothing may leave.
-    with contextlib.suppress(asyncpg.AmbiguousColumnError):
-        assert (await life.open_attempt(order_id))["status"] == "refused"
+    assert (await life.open_attempt(order_id))["status"] == "refused"
     assert await life.state(order_id) == "PREPARED"
     await life.call("end_mode", life.account, "CANCEL_ONLY", "test")
     await life.clock.advance(500)

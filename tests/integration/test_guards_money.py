@@ -84,11 +84,6 @@ async def test_at_the_venue_a_taker_spends_without_bound_and_is_refused(
     assert (await life.reserve(order_type=order_type))["status"] == "admitted"
 
 
-@pytest.mark.xfail(
-    raises=asyncpg.AmbiguousColumnError,
-    strict=True,
-    reason="open_attempt names the outbox as its own variable: in a mode it raises instead of refusing",
-)
 async def test_a_mode_of_the_venue_keeps_what_was_prepared_from_being_sent(life: Life) -> None:
     order_id = await life.prepared()
     await life.call("note_mode", life.account, "CANCEL_ONLY", 5_000, "test")

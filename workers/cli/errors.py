@@ -36,7 +36,7 @@ _BAD_INPUT: Final = frozenset(
         *(Code.BAD_REQUEST, Code.BAD_NUMBER, Code.BAD_PRICE, Code.OFF_TICK, Code.BAD_SIZE),
         *(Code.BELOW_MINIMUM, Code.BAD_KEY, Code.BAD_VALIDITY, Code.UNKNOWN_ACCOUNT),
         *(Code.UNKNOWN_MARKET, Code.UNKNOWN_OUTCOME, Code.UNKNOWN_ORDER, Code.UNKNOWN_ROLE),
-        *(Code.NOT_TRADABLE, Code.NOT_GRANTED),
+        *(Code.NOT_TRADABLE, Code.NOT_GRANTED, Code.OVER_ALLOCATED),
     }
 )
 """Answers of the ledger that the same command will get again: exit code 2 and not 1."""
@@ -46,7 +46,7 @@ _IN_MICROS: Final = frozenset(
         *(Code.BAD_PRICE, Code.OFF_TICK, Code.BAD_SIZE, Code.BELOW_MINIMUM, Code.CAP_OUTCOME),
         *(Code.CAP_MARKET, Code.INSUFFICIENT_COLLATERAL, Code.INSUFFICIENT_TOKENS),
         *(Code.ORDER_SIZE, Code.ORDER_COST, Code.IMBALANCE, Code.COLLAR, Code.WOULD_CROSS),
-        *(Code.CAP_MARKET_COST, Code.CAP_ACCOUNT),
+        *(Code.CAP_MARKET_COST, Code.CAP_ACCOUNT, Code.OVER_ALLOCATED),
     }
 )
 """Refusals whose only numbers are micros."""

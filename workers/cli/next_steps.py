@@ -27,6 +27,7 @@ NEXT: Final[dict[Code, str]] = {
     Code.TAKER_BUY_UNBOUNDED: "use --type GTC at the same price with a short --valid-for",
     Code.NOT_TRADABLE: "ledger-worker markets list shows why; choose another market",
     Code.NOT_GRANTED: "let an operator run: ledger-worker account grant ACCOUNT ROLE",
+    Code.OVER_ALLOCATED: "ask for less; ledger-worker rewards shows what is allocated",
     Code.KEY_REUSED: "use a new key for a new intent",
     Code.HALTED: "see ledger-worker status; an operator ends it with ledger-worker resume",
     Code.SUSPENDED: "wait until it ends; ledger-worker status shows when and why",
