@@ -14,7 +14,7 @@ ARGS   ?=
 # What runs whole processes waits for them more than for the processor; the rest fills it.
 CORES   = $(shell "$(PYTHON)" -c 'import os; print(os.cpu_count() or 1)')
 PATIENT = $(shell echo $$((2 * $(CORES) + 1)))
-BUSY    = $(shell echo $$(($(CORES) + 1)))
+BUSY    = $(shell echo $$(($(CORES) + 2)))
 CODE   := $(wildcard app workers migrations tests bench proof)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

@@ -24,8 +24,8 @@ from proof.parts import Part, Request, Share
 
 # Name: seconds of the short and of the long form. The order is that of a first failure's price.
 PARTS: dict[str, tuple[float, float]] = {
-    "simulation": (50, 3_000),
-    "model": (100, 4_200),
+    "simulation": (40, 3_000),
+    "model": (90, 4_200),
     "isolation": (15, 600),
     "fuzzing": (15, 900),
     "kills": (20, 1_800),

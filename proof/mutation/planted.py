@@ -24,7 +24,7 @@ from proof.mutation.patching import put_in_place, sql_of, take_back
 from proof.mutation.targets import HERE
 from proof.simulation import schedule
 from proof.simulation.actors import LEASE_MS, be_silent
-from proof.simulation.loop import settle_memory
+from proof.simulation.loop import settled_memory
 from proof.simulation.postgres import PostgresStore
 from proof.simulation.scenarios import SCENARIOS
 from proof.simulation.schedule import Outcome
@@ -120,8 +120,8 @@ def _hunt_job(job: tuple[int, Address, int, float]) -> Hunt:
     store = PostgresStore(address.folder, address.port, address.database, address.user)
     try:
         furnish(store)
-        settle_memory()
-        return hunt(store, session.run, bugs()[number], seed, seconds)
+        with settled_memory():
+            return hunt(store, session.run, bugs()[number], seed, seconds)
     finally:
         store.close()
         session.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import os
 import threading
 from collections.abc import Awaitable, Callable
 from functools import cache
@@ -48,8 +49,13 @@ class _Loop:
 
 
 @cache
-def _loop() -> _Loop:
+def _loop_of(_pid: int) -> _Loop:
     return _Loop()
+
+
+def _loop() -> _Loop:
+    """Of this process: a child that was forked has neither the thread nor the right to the connections."""
+    return _loop_of(os.getpid())
 
 
 class Session:
@@ -59,6 +65,7 @@ class Session:
         self._url = url
         self._conn: asyncpg.Connection | None = None
         self._turn: asyncio.Lock | None = None
+        self._pid = os.getpid()
 
     def execute(self, *statements: str) -> None:
         """Each statement in a transaction of its own."""
@@ -74,10 +81,17 @@ class Session:
 
     def close(self) -> None:
         """End it, within seconds whatever the server does. The next question would open it again."""
+        self._of_this_process()
         if self._conn is not None:
             _loop().run(self._close)
 
+    def _of_this_process(self) -> None:
+        if self._pid != os.getpid():
+            self._conn, self._turn, self._pid = None, None, os.getpid()
+
     def _ask(self, work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
+        self._of_this_process()
+
         async def answered() -> T:
             self._turn = self._turn or asyncio.Lock()
             async with self._turn:
