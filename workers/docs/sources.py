@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import gc
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -56,9 +58,25 @@ def sql_functions(root: Path) -> Iterator[tuple[str, str]]:
 def modules(root: Path) -> tuple[tuple[str, ast.Module], ...]:
     """Dotted name and syntax tree of each module of the product, this package left out."""
     found = []
-    for top in ("app", "workers"):
-        for path in sorted((root / top).rglob("*.py")):
-            name = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
-            if not name.startswith("workers.docs"):
-                found.append((name, ast.parse(path.read_text("utf-8"))))
+    with _no_collection():
+        for top in ("app", "workers"):
+            for path in sorted((root / top).rglob("*.py")):
+                name = ".".join(path.relative_to(root).with_suffix("").parts)
+                if not name.startswith("workers.docs"):
+                    tree = ast.parse(path.read_text("utf-8"))
+                    found.append((name.removesuffix(".__init__"), tree))
     return tuple(found)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """A collection of garbage may tell of an error, and parse the line it stands in: in the middle of a parse the
+    interpreter (3.11) then takes its own count of depth for broken.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
