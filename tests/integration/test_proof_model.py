@@ -19,21 +19,15 @@ from proof.simulation import schedule
 from proof.simulation.actors import be_silent
 from proof.simulation.postgres import PostgresStore
 from proof.simulation.scenarios import SMALL
-from proof.simulation.server import cloned
 from proof.simulation.stage import furnish
 from tests.support.servers import TestServer
+from tests.support.simulated import simulated
 
 
 @pytest.fixture(name="real", scope="module")
 def _real(database_server: TestServer, template_database: str) -> Iterator[PostgresStore]:
-    if database_server.embedded is None:
-        pytest.skip("the simulator's driver has no passwords: it needs the embedded server")
-    be_silent()
-    with cloned(database_server, template_database, 1) as [address]:
-        store = PostgresStore(address.folder, address.port, address.database, address.user)
-        furnish(store)
+    with simulated(database_server, template_database) as (store, _):
         yield store
-        store.close()
 
 
 @pytest.fixture(name="both")

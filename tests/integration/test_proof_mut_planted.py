@@ -11,12 +11,10 @@ import pytest
 from proof.mutation import planted
 from proof.mutation.mutants import Edit, Mutant, source
 from proof.mutation.planted import Bug, hunt
-from proof.simulation.actors import be_silent
 from proof.simulation.postgres import PostgresStore
-from proof.simulation.server import cloned
-from proof.simulation.stage import furnish
 from proof.simulation.wire import Session
 from tests.support.servers import TestServer
+from tests.support.simulated import simulated
 from workers.worker import reading
 
 FACTS = "app/ledger/sql/functions/facts.sql"
@@ -29,16 +27,10 @@ class Ground(NamedTuple):
 
 @pytest.fixture(name="ground")
 def _ground(database_server: TestServer, template_database: str) -> Iterator[Ground]:
-    if database_server.embedded is None:
-        pytest.skip("the simulator's driver has no passwords: it needs the embedded server")
-    be_silent()
-    with cloned(database_server, template_database, 1) as [address]:
-        where = (address.folder, address.port, address.database, address.user)
-        ground = Ground(PostgresStore(*where), Session(*where))
-        furnish(ground.store)
-        yield ground
-        ground.store.close()
-        ground.session.close()
+    with simulated(database_server, template_database) as (store, at):
+        session = Session(at.folder, at.port, at.database, at.user)
+        yield Ground(store, session)
+        session.close()
 
 
 def body(ground: Ground) -> Any:

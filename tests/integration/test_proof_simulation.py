@@ -12,29 +12,21 @@ import pytest
 from app.venue.interface import CancelAccepted, CancelOutcome
 from proof.parts import Request
 from proof.simulation import part, points, schedule
-from proof.simulation.actors import be_silent
 from proof.simulation.points import Points
 from proof.simulation.postgres import PostgresStore
 from proof.simulation.scenarios import SCENARIOS
 from proof.simulation.schedule import Outcome
-from proof.simulation.server import cloned
-from proof.simulation.stage import furnish
 from proof.simulation.world import AFTER, BEFORE
 from tests.support.servers import TestServer
+from tests.support.simulated import simulated
 from workers.worker.cancels import Cancels
 from workers.worker.sending import Sender, Work, _sign
 
 
 @pytest.fixture(name="store")
 def _store(database_server: TestServer, template_database: str) -> Iterator[PostgresStore]:
-    if database_server.embedded is None:
-        pytest.skip("the simulator's driver has no passwords: it needs the embedded server")
-    be_silent()
-    with cloned(database_server, template_database, 1) as [address]:
-        store = PostgresStore(address.folder, address.port, address.database, address.user)
-        furnish(store)
+    with simulated(database_server, template_database) as (store, _):
         yield store
-        store.close()
 
 
 def hunt(store: PostgresStore, scenarios: Sequence[str], seeds: range) -> list[str]:

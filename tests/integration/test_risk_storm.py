@@ -81,6 +81,7 @@ async def use(conn: asyncpg.Connection, caps: dict[str, int]) -> list[asyncpg.Re
     return list(await conn.fetch(OVER, *(caps[name] for name in order)))
 
 
+@pytest.mark.timeout(180 * max(1, OPERATIONS // 5000))
 async def test_a_storm_leaves_no_cap_exceeded_and_no_counter_wrong(
     stormy: Life, module_database: TestDatabase
 ) -> None:
